@@ -1,0 +1,489 @@
+//! One side of a book: sizes in a circular window of ticks around the best price, the rest in a far table.
+//!
+//! A level inside the window is one store and one bit; the best price is a search over a bitmap of bits. Levels
+//! outside the window (a tenth of the updates of a liquid instrument) lie in a fixed open-addressing table. When the
+//! best price nears the window's edge the window is re-centred and only what crosses the edge moves.
+
+use kimera_protocol::{Level, Price, Quantity, Side};
+
+/// Ticks of the window: a power of two.
+pub const WINDOW_TICKS: usize = 16_384;
+/// Levels kept outside the window.
+pub const FAR_LEVELS: usize = 8_192;
+const FAR_SLOTS: usize = FAR_LEVELS * 2;
+const WORDS: usize = WINDOW_TICKS / 64;
+const MASK: i64 = WINDOW_TICKS as i64 - 1;
+/// The best price is kept at least this far from the window's edges.
+const EDGE: i64 = WINDOW_TICKS as i64 / 8;
+
+/// What an update did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The size at the price before the update.
+    From(Quantity),
+    /// The far table is full and the level is not kept: the book is incomplete far from the best price.
+    Dropped,
+}
+
+/// One side of a book.
+pub struct Ladder {
+    side: Side,
+    /// First tick of the window.
+    base: i64,
+    sizes: Box<[i64]>,
+    bits: Box<[u64]>,
+    /// One bit for each word of `bits`.
+    summary: [u64; WORDS.div_ceil(64)],
+    far: FarTable,
+    best: Option<i64>,
+    levels: usize,
+}
+
+impl Ladder {
+    /// An empty side.
+    #[must_use]
+    pub fn new(side: Side) -> Self {
+        Self {
+            side,
+            base: 0,
+            sizes: vec![0; WINDOW_TICKS].into(),
+            bits: vec![0; WORDS].into(),
+            summary: [0; WORDS.div_ceil(64)],
+            far: FarTable::new(),
+            best: None,
+            levels: 0,
+        }
+    }
+
+    /// Removes every level.
+    pub fn clear(&mut self) {
+        self.sizes.fill(0);
+        self.bits.fill(0);
+        self.summary = [0; WORDS.div_ceil(64)];
+        self.far.clear();
+        self.best = None;
+        self.levels = 0;
+    }
+
+    /// Levels held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.levels
+    }
+
+    /// True without levels.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.levels == 0
+    }
+
+    /// The best level.
+    #[inline]
+    #[must_use]
+    pub fn best(&self) -> Option<Level> {
+        self.best.map(|tick| Level { price: Price(tick), size: self.size_at(Price(tick)) })
+    }
+
+    #[inline]
+    fn in_window(&self, tick: i64) -> bool {
+        // One comparison for both edges.
+        (tick.wrapping_sub(self.base) as u64) < WINDOW_TICKS as u64
+    }
+
+    /// The size at a price, 0 where there is none.
+    #[inline]
+    #[must_use]
+    pub fn size_at(&self, price: Price) -> Quantity {
+        if self.in_window(price.0) {
+            Quantity(self.sizes[(price.0 & MASK) as usize])
+        } else {
+            Quantity(self.far.get(price.0))
+        }
+    }
+
+    /// Sets the size at a price; 0 removes the level. Negative sizes count as 0.
+    #[inline]
+    pub fn set(&mut self, price: Price, size: Quantity) -> Change {
+        let (tick, size) = (price.0, size.0.max(0));
+        if self.best.is_none() && size > 0 && self.levels == 0 {
+            self.base = centred(tick);
+        }
+        let old = if self.in_window(tick) {
+            self.set_near(tick, size)
+        } else {
+            let old = self.far.get(tick);
+            if !self.far.set(tick, size) {
+                return Change::Dropped;
+            }
+            old
+        };
+        self.levels = self.levels + usize::from(size > 0) - usize::from(old > 0);
+        if size > 0 {
+            if self.best.is_none_or(|best| self.better(tick, best)) {
+                self.best = Some(tick);
+                self.keep_centred();
+            }
+        } else if self.best == Some(tick) {
+            self.best = self.search_best();
+            self.keep_centred();
+        }
+        Change::From(Quantity(old))
+    }
+
+    #[inline]
+    fn better(&self, a: i64, b: i64) -> bool {
+        match self.side {
+            Side::Bid => a > b,
+            Side::Ask => a < b,
+        }
+    }
+
+    #[inline]
+    fn set_near(&mut self, tick: i64, size: i64) -> i64 {
+        let slot = (tick & MASK) as usize;
+        let old = std::mem::replace(&mut self.sizes[slot], size);
+        let (word, bit) = (slot / 64, 1u64 << (slot % 64));
+        if size > 0 {
+            self.bits[word] |= bit;
+            self.summary[word / 64] |= 1 << (word % 64);
+        } else {
+            self.bits[word] &= !bit;
+            if self.bits[word] == 0 {
+                self.summary[word / 64] &= !(1 << (word % 64));
+            }
+        }
+        old
+    }
+
+    /// The best price from scratch: the window first, and the far table where the window is empty.
+    fn search_best(&self) -> Option<i64> {
+        if self.levels == 0 {
+            return None;
+        }
+        let inside = match self.side {
+            Side::Bid => self.last_at_or_below(self.base + MASK),
+            Side::Ask => self.first_at_or_above(self.base),
+        };
+        // The best price is always kept inside the window, so a far level matters only once the window is empty.
+        inside.or_else(|| self.far.best(self.side))
+    }
+
+    /// Keeps the best price away from the edges of the window.
+    #[inline]
+    fn keep_centred(&mut self) {
+        if let Some(best) = self.best {
+            let offset = best.wrapping_sub(self.base);
+            if !(EDGE..WINDOW_TICKS as i64 - EDGE).contains(&offset) {
+                self.recentre(centred(best));
+            }
+        }
+    }
+
+    /// Moves the window: what leaves goes to the far table, what enters comes from it.
+    #[cold]
+    fn recentre(&mut self, base: i64) {
+        let old_base = std::mem::replace(&mut self.base, base);
+        for offset in 0..WINDOW_TICKS as i64 {
+            let tick = old_base + offset;
+            let size = self.sizes[(tick & MASK) as usize];
+            if size > 0 && !self.in_window(tick) {
+                self.set_near(tick, 0);
+                if !self.far.set(tick, size) {
+                    self.levels -= 1;
+                }
+            }
+        }
+        let mut slot = 0;
+        while slot < FAR_SLOTS {
+            match self.far.slot(slot) {
+                Some((tick, size)) if self.in_window(tick) => {
+                    self.far.set(tick, 0);
+                    self.set_near(tick, size);
+                    // The removal may have moved another level into this slot: look again.
+                }
+                _ => slot += 1,
+            }
+        }
+    }
+
+    /// Highest occupied tick of the window at or below `tick`.
+    fn last_at_or_below(&self, tick: i64) -> Option<i64> {
+        let mut tick = tick.min(self.base + MASK);
+        while tick >= self.base {
+            let slot = (tick & MASK) as usize;
+            let word = self.bits[slot / 64] & (u64::MAX >> (63 - slot % 64));
+            if word != 0 {
+                let found = tick - (slot % 64) as i64 + 63 - i64::from(word.leading_zeros());
+                // A word can span the seam of the circle only if the base is not a multiple of 64; it is.
+                return Some(found);
+            }
+            tick -= (slot % 64) as i64 + 1;
+            tick = self.skip_empty_down(tick);
+        }
+        None
+    }
+
+    /// Lowest occupied tick of the window at or above `tick`.
+    fn first_at_or_above(&self, tick: i64) -> Option<i64> {
+        let mut tick = tick.max(self.base);
+        let end = self.base + MASK;
+        while tick <= end {
+            let slot = (tick & MASK) as usize;
+            let word = self.bits[slot / 64] & (u64::MAX << (slot % 64));
+            if word != 0 {
+                return Some(tick - (slot % 64) as i64 + i64::from(word.trailing_zeros()));
+            }
+            tick += 64 - (slot % 64) as i64;
+            tick = self.skip_empty_up(tick);
+        }
+        None
+    }
+
+    /// Steps over words the summary knows to be empty, downwards.
+    fn skip_empty_down(&self, mut tick: i64) -> i64 {
+        while tick >= self.base {
+            let word = (tick & MASK) as usize / 64;
+            if self.summary[word / 64] & (1 << (word % 64)) != 0 {
+                break;
+            }
+            tick -= 64;
+        }
+        tick
+    }
+
+    /// Steps over words the summary knows to be empty, upwards.
+    fn skip_empty_up(&self, mut tick: i64) -> i64 {
+        while tick <= self.base + MASK {
+            let word = (tick & MASK) as usize / 64;
+            if self.summary[word / 64] & (1 << (word % 64)) != 0 {
+                break;
+            }
+            tick += 64;
+        }
+        tick
+    }
+
+    /// The level next to `price`, away from the other side; only inside the window.
+    #[must_use]
+    pub fn next_worse(&self, price: Price) -> Option<Level> {
+        let tick = match self.side {
+            Side::Bid => self.last_at_or_below(price.0 - 1),
+            Side::Ask => self.first_at_or_above(price.0 + 1),
+        }?;
+        Some(Level { price: Price(tick), size: Quantity(self.sizes[(tick & MASK) as usize]) })
+    }
+
+    /// The first `N` levels from the best on; sizes 0 where there are fewer.
+    #[must_use]
+    pub fn top<const N: usize>(&self) -> [Level; N] {
+        let mut levels = [Level::default(); N];
+        let mut next = self.best();
+        for slot in &mut levels {
+            let Some(level) = next else { break };
+            *slot = level;
+            next = self.next_worse(level.price);
+        }
+        levels
+    }
+
+    /// Sum of sizes from `from` to `to`, both included; only inside the window.
+    #[must_use]
+    pub fn depth_between(&self, from: Price, to: Price) -> i64 {
+        let mut sum = 0i64;
+        let mut next = self.first_at_or_above(from.0);
+        while let Some(tick) = next.filter(|&t| t <= to.0) {
+            sum = sum.saturating_add(self.sizes[(tick & MASK) as usize]);
+            next = self.first_at_or_above(tick + 1);
+        }
+        sum
+    }
+
+    /// Every level, unordered: for digests and comparisons.
+    pub fn levels(&self) -> impl Iterator<Item = Level> + '_ {
+        let near = (0..WINDOW_TICKS as i64).filter_map(|offset| {
+            let tick = self.base + offset;
+            let size = self.sizes[(tick & MASK) as usize];
+            (size > 0).then_some(Level { price: Price(tick), size: Quantity(size) })
+        });
+        let far = (0..FAR_SLOTS).filter_map(|slot| self.far.slot(slot));
+        near.chain(far.map(|(tick, size)| Level { price: Price(tick), size: Quantity(size) }))
+    }
+}
+
+/// A window base that puts `tick` in the middle, on a word boundary.
+fn centred(tick: i64) -> i64 {
+    (tick - WINDOW_TICKS as i64 / 2) & !63
+}
+
+/// Tick → size, open addressing with backward-shift removal: no tombstones, no growth.
+struct FarTable {
+    ticks: Box<[i64]>,
+    sizes: Box<[i64]>,
+    used: usize,
+}
+
+impl FarTable {
+    fn new() -> Self {
+        Self { ticks: vec![0; FAR_SLOTS].into(), sizes: vec![0; FAR_SLOTS].into(), used: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.sizes.fill(0);
+        self.used = 0;
+    }
+
+    fn home(tick: i64) -> usize {
+        ((tick as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 50) as usize & (FAR_SLOTS - 1)
+    }
+
+    /// The slot that holds `tick`, or the empty one where it would go.
+    fn find(&self, tick: i64) -> usize {
+        let mut slot = Self::home(tick);
+        while self.sizes[slot] != 0 && self.ticks[slot] != tick {
+            slot = (slot + 1) & (FAR_SLOTS - 1);
+        }
+        slot
+    }
+
+    fn get(&self, tick: i64) -> i64 {
+        self.sizes[self.find(tick)]
+    }
+
+    fn slot(&self, slot: usize) -> Option<(i64, i64)> {
+        (self.sizes[slot] != 0).then(|| (self.ticks[slot], self.sizes[slot]))
+    }
+
+    /// Sets or removes; false where the table is full.
+    fn set(&mut self, tick: i64, size: i64) -> bool {
+        let slot = self.find(tick);
+        if size == 0 {
+            if self.sizes[slot] != 0 {
+                self.remove(slot);
+            }
+            return true;
+        }
+        if self.sizes[slot] == 0 {
+            if self.used == FAR_LEVELS {
+                return false;
+            }
+            self.used += 1;
+        }
+        self.ticks[slot] = tick;
+        self.sizes[slot] = size;
+        true
+    }
+
+    fn remove(&mut self, mut hole: usize) {
+        self.used -= 1;
+        self.sizes[hole] = 0;
+        let mut next = (hole + 1) & (FAR_SLOTS - 1);
+        while self.sizes[next] != 0 {
+            let home = Self::home(self.ticks[next]);
+            let to_hole = hole.wrapping_sub(home) & (FAR_SLOTS - 1);
+            let to_next = next.wrapping_sub(home) & (FAR_SLOTS - 1);
+            if to_hole < to_next {
+                self.ticks[hole] = self.ticks[next];
+                self.sizes[hole] = self.sizes[next];
+                self.sizes[next] = 0;
+                hole = next;
+            }
+            next = (next + 1) & (FAR_SLOTS - 1);
+        }
+    }
+
+    fn best(&self, side: Side) -> Option<i64> {
+        let found = (0..FAR_SLOTS).filter_map(|s| self.slot(s)).map(|(tick, _)| tick);
+        match side {
+            Side::Bid => found.max(),
+            Side::Ask => found.min(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// The plainest book there is, to compare with.
+    fn reference(updates: &[(i64, i64)]) -> BTreeMap<i64, i64> {
+        let mut book = BTreeMap::new();
+        for &(tick, size) in updates {
+            if size == 0 {
+                book.remove(&tick);
+            } else {
+                book.insert(tick, size);
+            }
+        }
+        book
+    }
+
+    fn agree(side: Side, updates: &[(i64, i64)]) {
+        let mut ladder = Ladder::new(side);
+        for (i, &(tick, size)) in updates.iter().enumerate() {
+            ladder.set(Price(tick), Quantity(size));
+            let expected = reference(&updates[..=i]);
+            let best = match side {
+                Side::Bid => expected.last_key_value(),
+                Side::Ask => expected.first_key_value(),
+            };
+            assert_eq!(
+                ladder.best().map(|l| (l.price.0, l.size.0)),
+                best.map(|(t, s)| (*t, *s)),
+                "after update {i}"
+            );
+        }
+        let expected = reference(updates);
+        let mut all: Vec<_> = ladder.levels().map(|l| (l.price.0, l.size.0)).collect();
+        all.sort_unstable();
+        assert_eq!(all, expected.into_iter().collect::<Vec<_>>());
+        assert_eq!(all.len(), ladder.len());
+    }
+
+    fn updates() -> impl Strategy<Value = Vec<(i64, i64)>> {
+        // Near ticks often, far ticks sometimes, removals often, jumps of the whole market now and then.
+        let tick = prop_oneof![
+            6 => 600_000i64..600_040,
+            2 => 590_000i64..610_000,
+            1 => -50_000i64..2_000_000,
+        ];
+        proptest::collection::vec((tick, prop_oneof![Just(0i64), 1i64..9]), 1..120)
+    }
+
+    proptest! {
+        #[test]
+        fn bids_equal_the_reference(updates in updates()) { agree(Side::Bid, &updates); }
+
+        #[test]
+        fn asks_equal_the_reference(updates in updates()) { agree(Side::Ask, &updates); }
+
+        #[test]
+        fn walks_and_sums_equal_the_reference(updates in proptest::collection::vec((600_000i64..600_200, 0i64..5), 1..80)) {
+            let mut ladder = Ladder::new(Side::Ask);
+            for &(tick, size) in &updates {
+                ladder.set(Price(tick), Quantity(size));
+            }
+            let expected = reference(&updates);
+            let top = ladder.top::<5>();
+            let mut walk: Vec<_> = expected.iter().take(5).map(|(t, s)| (*t, *s)).collect();
+            walk.resize(5, (0, 0));
+            prop_assert_eq!(top.map(|l| (l.price.0, l.size.0)).to_vec(), walk);
+            let sum: i64 = expected.range(600_010..=600_100).map(|(_, s)| s).sum();
+            prop_assert_eq!(ladder.depth_between(Price(600_010), Price(600_100)), sum);
+        }
+    }
+
+    #[test]
+    fn a_full_far_table_says_so_and_keeps_the_rest() {
+        let mut ladder = Ladder::new(Side::Bid);
+        ladder.set(Price(1_000_000), Quantity(5));
+        let dropped = (0..FAR_LEVELS as i64 + 10)
+            .filter(|i| ladder.set(Price(i * 7), Quantity(1)) == Change::Dropped)
+            .count();
+        assert_eq!(dropped, 10);
+        assert_eq!(ladder.best().map(|l| l.price), Some(Price(1_000_000)));
+        ladder.set(Price(1_000_000), Quantity(0));
+        assert_eq!(ladder.best().map(|l| l.price.0), Some((FAR_LEVELS as i64 - 1) * 7));
+    }
+}

@@ -1,0 +1,35 @@
+//! Deterministic mathematics shared by estimators.
+//!
+//! One input gives one result on every machine: transcendental functions come from a pinned pure-Rust library,
+//! sums have a fixed order, nothing is contracted, and windows that slide are kept in integers so that no error
+//! accumulates.
+
+pub mod estimate;
+pub mod linear;
+pub mod realised;
+pub mod regression;
+
+pub use estimate::Estimate;
+pub use linear::{Matrix, SingularMatrix};
+pub use realised::RealisedVariance;
+pub use regression::DecayedSlope;
+
+/// Natural logarithm, the same on every machine.
+#[inline]
+#[must_use]
+pub fn ln(x: f64) -> f64 {
+    libm::log(x)
+}
+
+/// Exponential, the same on every machine.
+#[inline]
+#[must_use]
+pub fn exp(x: f64) -> f64 {
+    libm::exp(x)
+}
+
+/// The factor by which a weight decays over one step of a half-life of `steps`.
+#[must_use]
+pub fn decay_of_half_life(steps: f64) -> f64 {
+    libm::exp2(-1.0 / steps)
+}

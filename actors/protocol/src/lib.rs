@@ -1,0 +1,29 @@
+//! What actors say to each other.
+//!
+//! Everything that crosses a ring or reaches the journal is defined here: fixed-point numbers, instruments,
+//! the 128-byte [`Message`] and its bodies. Nothing in this crate performs input or output, reads a clock or
+//! allocates after start.
+
+pub mod control;
+pub mod fixed;
+pub mod hash;
+pub mod instrument;
+pub mod market;
+pub mod message;
+pub mod signal;
+
+pub use control::{Checkpoint, Command, CommandCode, Started};
+pub use fixed::{FixedError, Notional, Price, Quantity};
+pub use hash::RollingHash;
+pub use instrument::{Instrument, InstrumentId, VenueId};
+pub use market::{
+    DepthBegin, FeedState, FeedStatus, FrameRef, GapReason, Gapped, Level, Levels, Ticker, Trade,
+};
+pub use message::{Body, Flags, Header, Kind, Message, Source};
+pub use signal::{Features, Quote, Side, Status};
+
+/// Place of an input in the one order of the system; the first input of a journal is 1.
+pub type Seq = u64;
+
+/// Market time in nanoseconds since the Unix epoch.
+pub type Nanos = i64;

@@ -1,0 +1,147 @@
+//! The two traits everything on a core implements.
+//!
+//! An [`Actor`] is a pure state machine: (state, message) → (state, messages). It sees no clock but the message's
+//! market time, performs no input or output and allocates nothing after start. An [`Agent`] has a duty cycle and may
+//! own sockets and files; whatever it learns enters the system at the sequencer.
+
+use kimera_protocol::{Body, Flags, Header, InstrumentId, Message};
+
+use crate::seat::Ports;
+
+/// Which of a seat's edges an output goes to; edges of one port all get a copy.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Port {
+    /// Down the main line.
+    Line = 0,
+    /// To the journal's output log.
+    Record = 1,
+    /// Back to the sequencer.
+    Feedback = 2,
+    /// A member's vote to the join.
+    Vote = 3,
+    /// To a gateway.
+    Orders = 4,
+    /// From an agent to the sequencer.
+    Input = 5,
+}
+
+/// What a poll achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Nothing to do.
+    Idle,
+    /// Something was done.
+    Done,
+    /// Something waits, but an outlet or a join has to move first.
+    Blocked,
+}
+
+/// One input of an actor.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// The message, in seq order.
+    pub message: &'a Message,
+    /// The votes for this message's seq, one for each present joined inlet, in the topology's order; empty but at
+    /// a mark of a seat that joins.
+    pub joined: &'a [Message],
+}
+
+/// A deterministic component of the line or a branch.
+pub trait Actor: Send {
+    /// Handles one input; the outputs staged in `out` are sent after it returns, all or none.
+    fn handle(&mut self, input: Input<'_>, out: &mut Outbox);
+
+    /// A digest of the state that outputs alone may not show, for checkpoints.
+    fn digest(&self) -> u64 {
+        0
+    }
+}
+
+/// A component that talks to the outside: a bounded piece of work each time it is asked.
+pub trait Agent: Send {
+    /// Does some work without waiting for anything.
+    fn duty_cycle(&mut self, ports: &mut Ports) -> Work;
+
+    /// Called once when the thread ends, after the last duty cycle.
+    fn stop(&mut self, _ports: &mut Ports) {}
+}
+
+/// Outputs of the handler that is running, sent when it has returned.
+pub struct Outbox {
+    staged: Vec<Message>,
+    ports: Vec<Port>,
+    limit: usize,
+    cause: Header,
+}
+
+impl Outbox {
+    /// An outbox for at most `limit` outputs an input.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            staged: Vec::with_capacity(limit),
+            ports: Vec::with_capacity(limit),
+            limit,
+            cause: Header::default(),
+        }
+    }
+
+    /// Prepares for the handler of `input`: nothing staged, outputs caused by it.
+    #[inline]
+    pub fn begin(&mut self, input: &Message) {
+        self.staged.clear();
+        self.ports.clear();
+        self.cause = input.header;
+    }
+
+    /// Stages `body` for `port`, with the seq, time, flags and ingress stamp of the input.
+    ///
+    /// # Panics
+    /// Where the handler sends more than the topology declares: only a bug can, and the seat takes it as one.
+    #[inline]
+    pub fn send<B: Body>(&mut self, port: Port, instrument: InstrumentId, body: B) {
+        let header = Header { instrument: instrument.0, count: 0, bids: 0, ..self.cause };
+        self.stage(port, Message::new(header, body));
+    }
+
+    /// As [`Outbox::send`] without the mark: for outputs that precede the evaluated one.
+    ///
+    /// # Panics
+    /// As [`Outbox::send`].
+    #[inline]
+    pub fn send_unmarked<B: Body>(&mut self, port: Port, instrument: InstrumentId, body: B) {
+        let flags = self.cause.flags & !Flags::MARK;
+        let header = Header { instrument: instrument.0, count: 0, bids: 0, flags, ..self.cause };
+        self.stage(port, Message::new(header, body));
+    }
+
+    /// Stages a message as it is: a pass-through to later stages.
+    ///
+    /// # Panics
+    /// As [`Outbox::send`].
+    #[inline]
+    pub fn forward(&mut self, port: Port, message: &Message) {
+        self.stage(port, *message);
+    }
+
+    #[inline]
+    fn stage(&mut self, port: Port, message: Message) {
+        assert!(self.staged.len() < self.limit, "more outputs than the topology declares for one input");
+        self.staged.push(message);
+        self.ports.push(port);
+    }
+
+    /// What is staged, in order.
+    pub fn staged(&self) -> impl Iterator<Item = (Port, &Message)> {
+        self.ports.iter().copied().zip(&self.staged)
+    }
+
+    /// True where nothing is staged.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.staged.is_empty()
+    }
+}

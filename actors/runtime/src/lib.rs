@@ -1,0 +1,35 @@
+//! What an actor is: its seat, its rings, its memory, its core, its clock.
+//!
+//! * [`actor`]: the two traits everything implements, deterministic actors and agents that touch the outside
+//! * [`ring`]: the one place that names the queue behind [`Inlet`] and [`Outlet`]
+//! * [`seat`]: runs an actor atomically: reserve, handle, commit; joins votes; publishes progress and hashes
+//! * [`credit`]: frontiers and the window that keeps every ring from filling
+//! * [`topology`]: who is wired to whom, as data; [`plan`]: who runs on which core, as data
+//! * [`executor`]: threaded and deterministic; each decides only which seat is polled next
+//! * [`memory`]: the locked arena and the counting allocator
+//! * [`counters`]: counters and histograms in a file that other processes read
+//! * [`clock`]: time-stamp counter and market clock; [`idle`]: what a core thread does with nothing to do
+//! * [`net`]: non-blocking sockets, HTTP and WebSocket clients for agents
+
+#![allow(unsafe_code)] // The one crate that may; each block states its reason.
+
+pub mod actor;
+pub mod clock;
+pub mod counters;
+pub mod credit;
+pub mod executor;
+pub mod idle;
+pub mod memory;
+pub mod net;
+pub mod plan;
+pub mod ring;
+pub mod seat;
+pub mod topology;
+
+pub use actor::{Actor, Agent, Input, Outbox, Port, Work};
+pub use clock::{MarketClock, Tsc};
+pub use counters::{Counter, Counters, Histogram};
+pub use credit::{CreditWindow, Frontier};
+pub use ring::{Inlet, Outlet};
+pub use seat::{AgentSeat, Cell, Ports, Seat};
+pub use topology::{Topology, Wiring};

@@ -1,0 +1,5 @@
+//! Non-blocking sockets for agents: connect, HTTP/1.1 exchange, WebSocket client. Polled, never waited for.
+
+pub mod http;
+pub mod tcp;
+pub mod websocket;

@@ -1,0 +1,120 @@
+//! A TCP connection that is polled: connecting, reading and writing never wait.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::clock::monotonic_ns;
+
+/// A connection being made.
+pub struct Dialer {
+    stream: TcpStream,
+    deadline: u64,
+}
+
+impl Dialer {
+    /// Starts to connect.
+    ///
+    /// # Errors
+    /// Where the system refuses at once.
+    pub fn start(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&address.into()) {
+            Ok(()) => {}
+            Err(e)
+                if e.raw_os_error() == Some(libc::EINPROGRESS) || e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e),
+        }
+        let deadline = monotonic_ns() + timeout.as_nanos() as u64;
+        Ok(Self { stream: socket.into(), deadline })
+    }
+
+    /// The stream once it is connected; itself again while it is not.
+    ///
+    /// # Errors
+    /// Where the connection failed or took too long.
+    pub fn poll(self) -> io::Result<Result<TcpStream, Self>> {
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error);
+        }
+        match self.stream.peer_addr() {
+            Ok(_) => Ok(Ok(self.stream)),
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => {
+                if monotonic_ns() > self.deadline {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "no answer to the connection attempt",
+                    ));
+                }
+                Ok(Err(self))
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// Reads once into `buffer`: bytes read, or `None` where nothing waits.
+///
+/// # Errors
+/// Where the connection failed; an orderly end is `UnexpectedEof`.
+pub fn read_some(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        match stream.read(buffer) {
+            Ok(0) if !buffer.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => return Ok(Some(n)),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Writes what the socket takes of `pending` from `*sent` on; true when all of it is gone.
+///
+/// # Errors
+/// Where the connection failed.
+pub fn write_some(stream: &mut impl Write, pending: &[u8], sent: &mut usize) -> io::Result<bool> {
+    while *sent < pending.len() {
+        match stream.write(&pending[*sent..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => *sent += n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(true)
+}
+
+/// Delay before the next attempt: doubles from `first` to `last`, back to `first` after a success.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    first: u64,
+    last: u64,
+    next: u64,
+}
+
+impl Backoff {
+    /// A back-off between two delays.
+    #[must_use]
+    pub fn new(first: Duration, last: Duration) -> Self {
+        let first = first.as_nanos() as u64;
+        Self { first, last: last.as_nanos() as u64, next: first }
+    }
+
+    /// The monotonic instant of the next attempt after a failure now.
+    pub fn fail(&mut self) -> u64 {
+        let at = monotonic_ns() + self.next;
+        self.next = (self.next * 2).min(self.last);
+        at
+    }
+
+    /// Forgets the failures.
+    pub fn succeed(&mut self) {
+        self.next = self.first;
+    }
+}

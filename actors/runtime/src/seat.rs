@@ -1,0 +1,308 @@
+//! A seat owns an actor's rings, order of work, progress and hash; the actor owns only its state.
+//!
+//! A handler is atomic: before it the seat makes sure every outlet has room for the declared maximum, after it one
+//! straight block sends the outputs and takes the input. A panic leaves nothing half sent, and the actor that
+//! panicked is never used again.
+
+use std::sync::Arc;
+
+use kimera_protocol::{Checkpoint, Header, Kind, Message, RollingHash, Seq};
+
+use crate::actor::{Actor, Agent, Input, Outbox, Port, Work};
+use crate::clock::Tsc;
+use crate::counters::{Counter, Histogram};
+use crate::credit::Frontier;
+use crate::ring::{Inlet, Outlet};
+
+/// Inputs between two checkpoints of a seat's output hash.
+pub const CHECKPOINT_INTERVAL: Seq = 4096;
+/// Messages a seat handles before the next seat has its turn.
+const BATCH: usize = 64;
+/// One handler call in this many is timed.
+const SAMPLE: u32 = 64;
+/// Votes one mark can join.
+pub const JOINS_MAX: usize = 16;
+
+/// Something a core thread or the deterministic executor polls.
+pub trait Cell: Send {
+    /// Does a bounded amount of work.
+    fn poll(&mut self) -> Work;
+
+    /// Called once when the executor stops.
+    fn stop(&mut self) {}
+
+    /// The seat's name in the topology.
+    fn name(&self) -> &str;
+
+    /// True for cells whose polls must not allocate.
+    fn is_sealed(&self) -> bool;
+}
+
+/// An outlet with what the topology says of it.
+pub struct PortOutlet {
+    /// Which of the actor's ports feeds it.
+    pub port: Port,
+    /// Most messages one input may send here.
+    pub per_input: usize,
+    /// The ring.
+    pub outlet: Outlet,
+}
+
+/// A seat's ends of its edges, lent to whoever sits there.
+pub struct Ports {
+    /// Name in the topology.
+    pub name: String,
+    /// Index in the topology.
+    pub seat: u16,
+    /// Inlets with the writer's frontier, in the topology's order.
+    pub inlets: Vec<PortInlet>,
+    /// Outlets, in the topology's order.
+    pub outlets: Vec<PortOutlet>,
+    /// Own progress.
+    pub frontier: Arc<Frontier>,
+}
+
+/// An inlet and who writes to it.
+pub struct PortInlet {
+    /// Name of the writing seat.
+    pub from: String,
+    /// The port of the writer that feeds it.
+    pub port: Port,
+    /// The ring.
+    pub inlet: Inlet,
+    /// Progress of the writer.
+    pub writer: Arc<Frontier>,
+}
+
+impl Ports {
+    /// True where every outlet can take the most one input may send.
+    #[inline]
+    #[must_use]
+    pub fn have_room(&self) -> bool {
+        self.outlets.iter().all(|o| o.outlet.has_room(o.per_input))
+    }
+
+    /// Sends one message to every outlet of `port`; false where a ring was full (an agent's matter, never a seat's).
+    #[inline]
+    pub fn send(&mut self, port: Port, message: Message) -> bool {
+        let mut all = true;
+        for out in self.outlets.iter_mut().filter(|o| o.port == port) {
+            all &= out.outlet.push(message);
+        }
+        all
+    }
+}
+
+/// What a seat measures about itself; every field may be a detached counter.
+#[derive(Clone, Default)]
+pub struct SeatMeters {
+    /// Inputs handled.
+    pub inputs: Counter,
+    /// Outputs sent.
+    pub outputs: Counter,
+    /// Polls that found an outlet without room. Behind the door this stays 0.
+    pub blocked: Counter,
+    /// Sampled handler time, ns.
+    pub residence: Histogram,
+    /// Age of a mark when its outputs are sent: ingress to here, ns.
+    pub mark_age: Histogram,
+}
+
+/// A seat with a deterministic actor.
+pub struct Seat<A> {
+    actor: Option<A>,
+    ports: Ports,
+    outbox: Outbox,
+    joined: Vec<Message>,
+    hash: RollingHash,
+    outputs: u64,
+    next_checkpoint: Seq,
+    meters: SeatMeters,
+    tsc: Tsc,
+    samples: u32,
+}
+
+impl<A: Actor> Seat<A> {
+    /// Seats `actor`. Inlet 0 is the primary stream; further inlets are joined at its marks.
+    #[must_use]
+    pub fn new(actor: A, ports: Ports, outputs_max: usize, meters: SeatMeters, tsc: Tsc) -> Self {
+        debug_assert!(!ports.inlets.is_empty() && ports.inlets.len() <= JOINS_MAX + 1);
+        let mut joined = Vec::new();
+        joined.reserve_exact(JOINS_MAX);
+        Self {
+            actor: Some(actor),
+            ports,
+            outbox: Outbox::new(outputs_max),
+            joined,
+            hash: RollingHash::default(),
+            outputs: 0,
+            next_checkpoint: CHECKPOINT_INTERVAL,
+            meters,
+            tsc,
+            samples: 0,
+        }
+    }
+
+    /// Collects the joined inlets' votes for `seq`; false while one is still to come.
+    fn join(&mut self, seq: Seq) -> bool {
+        self.joined.clear();
+        for side in &self.ports.inlets[1..] {
+            match side.inlet.peek() {
+                Some(vote) if vote.header.seq == seq => self.joined.push(*vote),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Sends what is staged. Room was made sure of, so nothing here can fail.
+    #[inline]
+    fn commit(&mut self) {
+        for (port, message) in self.outbox.staged() {
+            self.hash.update(message);
+            self.outputs += 1;
+            for out in &mut self.ports.outlets {
+                if out.port == port {
+                    let sent = out.outlet.push(*message);
+                    debug_assert!(sent, "room was reserved");
+                }
+            }
+        }
+    }
+
+    /// Publishes the output hash for everything caused by inputs below `boundary`.
+    #[cold]
+    fn checkpoint(&mut self, boundary: Seq, time: i64) {
+        let body = Checkpoint {
+            seat: u64::from(self.ports.seat),
+            boundary,
+            outputs_hash: self.hash.value(),
+            outputs: self.outputs,
+            state_digest: self.actor.as_ref().map_or(0, Actor::digest),
+            reserved: [0; 7],
+        };
+        let message = Message::new(Header { seq: boundary, time, ..Header::default() }, body);
+        self.ports.send(Port::Record, message);
+        self.next_checkpoint = boundary - boundary % CHECKPOINT_INTERVAL + CHECKPOINT_INTERVAL;
+    }
+
+    /// Handles the message at the head of the primary inlet, if everything it needs is there.
+    #[inline]
+    fn step(&mut self) -> Work {
+        let Some(&message) = self.ports.inlets[0].inlet.peek() else { return Work::Idle };
+        if !self.ports.have_room() {
+            self.meters.blocked.add(1);
+            return Work::Blocked;
+        }
+        let seq = message.header.seq;
+        let joins =
+            self.ports.inlets.len() > 1 && message.is_mark() && message.kind() == Some(Kind::Features);
+        if joins && !self.join(seq) {
+            return Work::Blocked;
+        }
+        if seq >= self.next_checkpoint {
+            self.checkpoint(seq - seq % CHECKPOINT_INTERVAL, message.header.time);
+            // The record outlet took one message: make sure of its room again before the handler runs.
+            return Work::Done;
+        }
+        self.samples = self.samples.wrapping_add(1);
+        let sampled = self.samples.is_multiple_of(SAMPLE);
+        let start = if sampled { Tsc::now() } else { 0 };
+        let Some(actor) = self.actor.as_mut() else { return Work::Idle };
+        self.outbox.begin(&message);
+        actor.handle(
+            Input { message: &message, joined: if joins { &self.joined } else { &[] } },
+            &mut self.outbox,
+        );
+        self.commit();
+        self.ports.inlets[0].inlet.advance();
+        if joins {
+            for side in &mut self.ports.inlets[1..] {
+                side.inlet.advance();
+            }
+        }
+        self.ports.frontier.advance(seq.saturating_sub(1));
+        if sampled {
+            self.meters.residence.record(self.tsc.to_ns(Tsc::now().saturating_sub(start)));
+        }
+        if message.is_mark() && message.header.ingress != 0 {
+            self.meters.mark_age.record(self.tsc.to_ns(Tsc::now().saturating_sub(message.header.ingress)));
+        }
+        if message.is_stop() {
+            self.checkpoint(seq + 1, message.header.time);
+        }
+        Work::Done
+    }
+}
+
+impl<A: Actor> Cell for Seat<A> {
+    fn poll(&mut self) -> Work {
+        let mut result = Work::Idle;
+        let mut handled = 0;
+        let outputs_before = self.outputs;
+        // Read before the inlet: whatever the writer did up to here is then visible in the ring.
+        let upstream = self.ports.inlets[0].writer.get();
+        for _ in 0..BATCH {
+            match self.step() {
+                Work::Done => {
+                    handled += 1;
+                    result = Work::Done;
+                }
+                Work::Idle => {
+                    self.ports.frontier.advance(upstream);
+                    break;
+                }
+                Work::Blocked => {
+                    result = if handled > 0 { Work::Done } else { Work::Blocked };
+                    break;
+                }
+            }
+        }
+        if handled > 0 {
+            self.meters.inputs.add(handled);
+            self.meters.outputs.add(self.outputs - outputs_before);
+        }
+        result
+    }
+
+    fn name(&self) -> &str {
+        &self.ports.name
+    }
+
+    fn is_sealed(&self) -> bool {
+        true
+    }
+}
+
+/// A seat with an agent.
+pub struct AgentSeat<A> {
+    agent: A,
+    ports: Ports,
+    sealed: bool,
+}
+
+impl<A: Agent> AgentSeat<A> {
+    /// Seats `agent`; `sealed` says that its duty cycle must not allocate after start.
+    #[must_use]
+    pub fn new(agent: A, ports: Ports, sealed: bool) -> Self {
+        Self { agent, ports, sealed }
+    }
+}
+
+impl<A: Agent> Cell for AgentSeat<A> {
+    fn poll(&mut self) -> Work {
+        self.agent.duty_cycle(&mut self.ports)
+    }
+
+    fn stop(&mut self) {
+        self.agent.stop(&mut self.ports);
+    }
+
+    fn name(&self) -> &str {
+        &self.ports.name
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+}
