@@ -1,1 +1,11 @@
-//! x
+//! Market data in: one agent a venue connection.
+//!
+//! * [`backlog`]: frames that wait for room at the door, bounded
+//! * [`book_feed`]: what becomes of a decoded frame: snapshot, chain, gaps (no input or output)
+//! * [`agent`]: the connection and the duty cycle
+
+pub mod agent;
+pub mod backlog;
+pub mod book_feed;
+
+pub use agent::{Feed, FeedConfig};

@@ -1,0 +1,289 @@
+//! The connection of one feed and its duty cycle: connect, subscribe, read, decode, pass on; reconnect when lost.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use kimera_protocol::{FeedState, FrameRef, GapReason};
+use kimera_runtime::clock::monotonic_ns;
+use kimera_runtime::net::http::Exchange;
+use kimera_runtime::net::tcp::{Backoff, Dialer};
+use kimera_runtime::net::websocket::WsClient;
+use kimera_runtime::{Agent, Counter, Counters, Ports, Tsc, Work};
+use kimera_venues::FrameBuffer;
+use kimera_venues::binance::MarketDecoder;
+
+use crate::backlog::Backlog;
+use crate::book_feed::{BookFeed, Outcome};
+
+/// Frames decoded in one duty cycle.
+const FRAMES_PER_CYCLE: usize = 32;
+/// Largest answer to a snapshot request.
+const SNAPSHOT_BYTES_MAX: usize = 4 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a feed connects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedConfig {
+    /// Name of its seat.
+    pub name: String,
+    /// Stream server.
+    pub stream: SocketAddr,
+    /// Snapshot server.
+    pub rest: SocketAddr,
+    /// Levels a side of a snapshot.
+    pub snapshot_levels: u32,
+}
+
+struct Meters {
+    frames: Counter,
+    slow_frames: Counter,
+    undecodable: Counter,
+    conflated: Counter,
+    gaps: Counter,
+    connections: Counter,
+    snapshots: Counter,
+    snapshot_failures: Counter,
+    held: Counter,
+}
+
+enum Link {
+    /// Not before this monotonic instant.
+    Down(u64),
+    Dialing(Dialer),
+    Up(Box<WsClient>),
+}
+
+/// The agent.
+pub struct Feed {
+    config: FeedConfig,
+    decoder: MarketDecoder,
+    book: BookFeed,
+    backlog: Backlog,
+    buffer: FrameBuffer,
+    snapshot_buffer: FrameBuffer,
+    link: Link,
+    backoff: Backoff,
+    snapshot: Option<Exchange>,
+    snapshot_not_before: u64,
+    snapshot_backoff: Backoff,
+    frame: FrameRef,
+    state_to_tell: Option<FeedState>,
+    meters: Meters,
+}
+
+impl Feed {
+    /// A feed that connects at its first duty cycle.
+    #[must_use]
+    pub fn new(config: FeedConfig, decoder: MarketDecoder, counters: &Counters) -> Self {
+        let counter = |what: &str| counters.counter(&format!("{}.{what}", config.name));
+        let meters = Meters {
+            frames: counter("frames"),
+            slow_frames: counter("slow_path_frames"),
+            undecodable: counter("undecodable_frames"),
+            conflated: counter("conflated_tickers"),
+            gaps: counter("gaps"),
+            connections: counter("connections"),
+            snapshots: counter("snapshots"),
+            snapshot_failures: counter("snapshot_failures"),
+            held: counter("held_deltas"),
+        };
+        let book = BookFeed::new(decoder.instrument().id, decoder.market().chain_rule());
+        Self {
+            config,
+            decoder,
+            book,
+            backlog: Backlog::new(),
+            buffer: FrameBuffer::new(),
+            snapshot_buffer: FrameBuffer::new(),
+            link: Link::Down(0),
+            backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(5)),
+            snapshot: None,
+            snapshot_not_before: 0,
+            snapshot_backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(5)),
+            frame: FrameRef::default(),
+            state_to_tell: None,
+            meters,
+        }
+    }
+
+    /// The connection is gone: tell the line, try again later.
+    #[cold]
+    fn disconnect(&mut self) {
+        if matches!(self.link, Link::Up(_)) {
+            self.state_to_tell = Some(FeedState::Disconnected);
+        }
+        self.snapshot = None;
+        self.book.lose(GapReason::Disconnected, self.frame, &mut self.backlog);
+        self.link = Link::Down(self.backoff.fail());
+    }
+
+    /// Makes progress with the connection; true where something moved.
+    fn connect(&mut self) -> bool {
+        match std::mem::replace(&mut self.link, Link::Down(0)) {
+            Link::Down(until) if monotonic_ns() < until => {
+                self.link = Link::Down(until);
+                false
+            }
+            Link::Down(_) => {
+                match Dialer::start(self.config.stream, CONNECT_TIMEOUT) {
+                    Ok(dialer) => self.link = Link::Dialing(dialer),
+                    Err(_) => self.disconnect(),
+                }
+                true
+            }
+            Link::Dialing(dialer) => match dialer.poll() {
+                Ok(Ok(stream)) => {
+                    let path = self.decoder.market().stream_path(&self.decoder.instrument().symbol);
+                    let host = self.config.stream.to_string();
+                    self.link = Link::Up(Box::new(WsClient::upgrade(stream, &host, &path)));
+                    true
+                }
+                Ok(Err(dialer)) => {
+                    self.link = Link::Dialing(dialer);
+                    false
+                }
+                Err(_) => {
+                    self.disconnect();
+                    true
+                }
+            },
+            up @ Link::Up(_) => {
+                self.link = up;
+                false
+            }
+        }
+    }
+
+    /// Reads and passes on a bounded number of frames.
+    fn read(&mut self) -> bool {
+        // With a backlog that could not take the largest frame nothing more is read: the venue has to wait.
+        if !self.backlog.has_room(1) {
+            return false;
+        }
+        let Link::Up(client) = &mut self.link else { return false };
+        let was_open = client.is_open();
+        let arrived = match client.pump() {
+            Ok(arrived) => arrived,
+            Err(_) => {
+                self.disconnect();
+                return true;
+            }
+        };
+        if !was_open && client.is_open() {
+            self.backoff.succeed();
+            self.meters.connections.add(1);
+            self.frame = FrameRef { epoch: self.frame.epoch + 1, number: 0 };
+            self.state_to_tell = Some(FeedState::Connected);
+        }
+        let ingress = Tsc::now();
+        let mut frames = 0;
+        while frames < FRAMES_PER_CYCLE && self.backlog.has_room(1) {
+            let Link::Up(client) = &mut self.link else { break };
+            match client.next_message() {
+                Ok(Some(message)) => {
+                    frames += 1;
+                    self.frame.number = self.frame.number.wrapping_add(1);
+                    self.buffer.begin(self.frame, ingress);
+                    let decoded = self.decoder.decode(message, &mut self.buffer);
+                    let failed = decoded.is_err();
+                    self.take(failed);
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    self.disconnect();
+                    break;
+                }
+            }
+        }
+        if frames > 0 {
+            self.meters.frames.add(frames as u64);
+            self.meters.slow_frames.set(self.decoder.slow_frames());
+        }
+        arrived || frames > 0
+    }
+
+    /// Passes on what the buffer holds.
+    fn take(&mut self, failed: bool) {
+        if failed {
+            // It may have been a depth frame: the chain can no longer be trusted to be whole.
+            self.meters.undecodable.add(1);
+            self.book.lose(GapReason::Undecodable, self.frame, &mut self.backlog);
+            return;
+        }
+        if self.buffer.messages().is_empty() {
+            return;
+        }
+        match self.book.frame(&mut self.buffer, &mut self.backlog) {
+            Outcome::Sent => {}
+            Outcome::Conflated => self.meters.conflated.add(1),
+            Outcome::Held => self.meters.held.add(1),
+            Outcome::Gap(_) => self.meters.gaps.add(1),
+        }
+    }
+
+    /// Asks for a snapshot where one is wanted, and takes the answer.
+    fn synchronise(&mut self) -> bool {
+        if let Some(exchange) = &mut self.snapshot {
+            match exchange.poll() {
+                Ok(None) => return false,
+                Ok(Some(response)) => {
+                    self.snapshot = None;
+                    let good = response.status == 200
+                        && self
+                            .decoder
+                            .decode_snapshot(&response.body, self.frame, &mut self.snapshot_buffer)
+                            .is_ok()
+                        && self.book.snapshot(&self.snapshot_buffer, &mut self.backlog);
+                    self.settle_snapshot(good);
+                }
+                Err(_) => {
+                    self.snapshot = None;
+                    self.settle_snapshot(false);
+                }
+            }
+            return true;
+        }
+        if !self.book.wants_snapshot() || monotonic_ns() < self.snapshot_not_before {
+            return false;
+        }
+        let symbol = &self.decoder.instrument().symbol;
+        let path = self.decoder.market().snapshot_path(symbol, self.config.snapshot_levels);
+        match Exchange::start(self.config.rest, "GET", &path, &[], b"", SNAPSHOT_BYTES_MAX, SNAPSHOT_TIMEOUT)
+        {
+            Ok(exchange) => self.snapshot = Some(exchange),
+            Err(_) => self.settle_snapshot(false),
+        }
+        true
+    }
+
+    fn settle_snapshot(&mut self, good: bool) {
+        if good {
+            self.meters.snapshots.add(1);
+            self.snapshot_backoff.succeed();
+            self.snapshot_not_before = 0;
+        } else {
+            self.meters.snapshot_failures.add(1);
+            self.snapshot_not_before = self.snapshot_backoff.fail();
+        }
+    }
+}
+
+impl Agent for Feed {
+    fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
+        let mut worked = self.connect();
+        worked |= self.read();
+        worked |= self.synchronise();
+        if let Some(state) = self.state_to_tell
+            && self.book.tell_state(state, self.frame, &mut self.backlog)
+        {
+            self.state_to_tell = None;
+        }
+        if !self.backlog.is_empty()
+            && let Some(out) = ports.outlets.first_mut()
+        {
+            self.backlog.flush(&mut out.outlet);
+        }
+        if worked { Work::Done } else { Work::Idle }
+    }
+}

@@ -1,0 +1,71 @@
+//! Admission: seq, time, credit. It exists once; a live run and a replay differ only in where inputs come from.
+
+use std::sync::Arc;
+
+use kimera_protocol::{Flags, Message, Nanos, Seq};
+use kimera_runtime::credit::{CreditWindow, Frontier, InputClass};
+use kimera_runtime::{Port, Ports};
+
+/// The state of the door.
+pub struct Door {
+    seq: Seq,
+    time: Nanos,
+    window: CreditWindow,
+    stopped: bool,
+}
+
+impl Door {
+    /// A door before the first input, with credit against `sinks`.
+    #[must_use]
+    pub fn new(sinks: Vec<Arc<Frontier>>) -> Self {
+        Self { seq: 0, time: 0, window: CreditWindow::new(sinks), stopped: false }
+    }
+
+    /// The last seq given.
+    #[must_use]
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// True after the input that ends the run.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// True where a frame of `messages` of this class may enter now.
+    #[inline]
+    pub fn admits(&mut self, class: InputClass, messages: usize) -> bool {
+        !self.stopped && self.window.admits(class, self.seq, messages)
+    }
+
+    /// Gives a new input its place and its time, `max(previous + 1, clock)`, and sends it.
+    #[inline]
+    pub fn admit(&mut self, mut message: Message, clock: Nanos, ports: &mut Ports) {
+        message.header.seq = self.seq + 1;
+        message.header.time = clock.max(self.time + 1);
+        self.send(message, ports);
+    }
+
+    /// Sends an input that has its place and time already: a replay.
+    #[inline]
+    pub fn readmit(&mut self, message: Message, ports: &mut Ports) {
+        self.send(message, ports);
+    }
+
+    #[inline]
+    fn send(&mut self, message: Message, ports: &mut Ports) {
+        self.seq = message.header.seq;
+        self.time = message.header.time;
+        self.stopped = message.header.flags & Flags::STOP != 0;
+        let sent = ports.send(Port::Line, message) & ports.send(Port::Record, message);
+        debug_assert!(sent, "credit makes sure of room");
+        ports.frontier.advance(self.seq);
+    }
+
+    /// True where every sink is done with everything admitted.
+    #[must_use]
+    pub fn drained(&self) -> bool {
+        self.window.drained(self.seq)
+    }
+}

@@ -1,0 +1,274 @@
+//! The live sequencer.
+//!
+//! Inlets are served by class, executions first and market data last, market inlets in turn frame by frame. A frame
+//! is admitted whole. The mark is set on the last message of a frame when the inlet it came from is empty behind it,
+//! or when the instrument has had [`FRAMES_WITHOUT_MARK_MAX`] frames without one: under load marks become rarer and
+//! the books still take everything.
+
+use kimera_protocol::{DepthBegin, Flags, Kind, Message, Nanos, Source};
+use kimera_runtime::credit::InputClass;
+use kimera_runtime::{Agent, Counter, Counters, Inlet, MarketClock, Ports, Work};
+
+use crate::door::Door;
+
+/// K of the mark rule.
+pub const FRAMES_WITHOUT_MARK_MAX: u32 = 64;
+/// Frames of one inlet in one duty cycle.
+const FRAMES_PER_CYCLE: usize = 64;
+
+struct Meters {
+    inputs: Counter,
+    marks: Counter,
+    seq: Counter,
+    market_time: Counter,
+    waits: Counter,
+}
+
+/// The agent.
+pub struct Sequencer {
+    door: Door,
+    clock: MarketClock,
+    classes: Vec<InputClass>,
+    order: Vec<usize>,
+    turn: usize,
+    frames_without_mark: Vec<u32>,
+    started: bool,
+    marks: u64,
+    meters: Meters,
+}
+
+impl Sequencer {
+    /// A sequencer whose inlet `i` is of class `classes[i]`.
+    #[must_use]
+    pub fn new(
+        door: Door,
+        clock: MarketClock,
+        classes: Vec<InputClass>,
+        instruments: usize,
+        counters: &Counters,
+    ) -> Self {
+        let mut order: Vec<usize> = (0..classes.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(classes[i]));
+        let counter = |what: &str| counters.counter(&format!("sequencer.{what}"));
+        let meters = Meters {
+            inputs: counter("inputs"),
+            marks: counter("marks"),
+            seq: counter("seq"),
+            market_time: counter("market_time_ns"),
+            waits: counter("credit_waits"),
+        };
+        Self {
+            door,
+            clock,
+            classes,
+            order,
+            turn: 0,
+            frames_without_mark: vec![0; instruments],
+            started: false,
+            marks: 0,
+            meters,
+        }
+    }
+
+    /// Admits the frame at the head of inlet `index`: true where one was.
+    #[inline]
+    fn admit_frame(&mut self, index: usize, now: Nanos, ports: &mut Ports) -> bool {
+        let class = self.classes[index];
+        let inlet = &mut ports.inlets[index].inlet;
+        let Some(first) = inlet.peek() else { return false };
+        let length = first.body::<DepthBegin>().map_or(1, |begin| (begin.messages as usize).max(1));
+        if !self.started && first.header.kind != Kind::Started as u8 {
+            return false; // the first record of a run says whose run it is
+        }
+        if !self.door.admits(class, length) {
+            self.meters.waits.add(1);
+            return false;
+        }
+        debug_assert!(inlet.waiting() >= length, "a feed sends frames whole");
+        for _ in 0..length {
+            let Some(mut message) = take(&mut ports.inlets[index].inlet, index) else { return true };
+            if message.header.flags & Flags::FRAME_END != 0 && class == InputClass::Market {
+                self.mark(&mut message, &ports.inlets[index].inlet);
+            }
+            self.started |= message.header.kind == Kind::Started as u8;
+            self.door.admit(message, now, ports);
+        }
+        true
+    }
+
+    #[inline]
+    fn mark(&mut self, message: &mut Message, behind: &Inlet) {
+        let Some(frames) = self.frames_without_mark.get_mut(usize::from(message.header.instrument)) else {
+            return;
+        };
+        *frames += 1;
+        if *frames >= FRAMES_WITHOUT_MARK_MAX || behind.peek().is_none() {
+            *frames = 0;
+            message.header.flags |= Flags::MARK;
+            self.marks += 1;
+        }
+    }
+}
+
+#[inline]
+fn take(inlet: &mut Inlet, index: usize) -> Option<Message> {
+    let mut message = inlet.pop()?;
+    message.header.source = Source(index as u8).0;
+    Some(message)
+}
+
+impl Agent for Sequencer {
+    fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
+        if self.door.stopped() || ports.inlets.iter().all(|i| i.inlet.peek().is_none()) {
+            return Work::Idle;
+        }
+        let now = self.clock.now();
+        let before = self.door.seq();
+        // Everything above market data first; then market inlets in turn, so that none starves another.
+        for at in 0..self.order.len() {
+            let index = self.order[at];
+            if self.classes[index] > InputClass::Market {
+                while self.admit_frame(index, now, ports) {}
+            }
+        }
+        let inlets = self.classes.len();
+        self.turn = (self.turn + 1) % inlets.max(1);
+        for _ in 0..FRAMES_PER_CYCLE {
+            let mut any = false;
+            for offset in 0..inlets {
+                let index = (self.turn + offset) % inlets;
+                if self.classes[index] == InputClass::Market {
+                    any |= self.admit_frame(index, now, ports);
+                }
+            }
+            if !any {
+                break;
+            }
+        }
+        let admitted = self.door.seq() - before;
+        if admitted == 0 {
+            return Work::Blocked;
+        }
+        self.meters.inputs.add(admitted);
+        self.meters.marks.set(self.marks);
+        self.meters.seq.set(self.door.seq());
+        self.meters.market_time.set(now.unsigned_abs());
+        Work::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kimera_protocol::{Command, CommandCode, FrameRef, Header, InstrumentId, Started, Ticker};
+    use kimera_runtime::Frontier;
+    use kimera_runtime::ring::ring;
+    use kimera_runtime::seat::{PortInlet, PortOutlet};
+    use kimera_runtime::{Outlet, Port};
+    use std::sync::Arc;
+
+    struct Rig {
+        sequencer: Sequencer,
+        ports: Ports,
+        inputs: Vec<Outlet>,
+        line: Inlet,
+        sink: Arc<Frontier>,
+    }
+
+    /// Inlet 0: commands; 1 and 2: market.
+    fn rig() -> Rig {
+        let classes = vec![InputClass::Command, InputClass::Market, InputClass::Market];
+        let sink = Frontier::new();
+        let (mut inputs, mut inlets) = (Vec::new(), Vec::new());
+        for _ in &classes {
+            let (outlet, inlet) = ring(2_048);
+            inputs.push(outlet);
+            inlets.push(PortInlet { from: String::new(), port: Port::Input, inlet, writer: Frontier::new() });
+        }
+        let (outlet, line) = ring(2_048);
+        let ports = Ports {
+            name: "sequencer".into(),
+            seat: 0,
+            inlets,
+            outlets: vec![PortOutlet { port: Port::Line, per_input: 1, outlet }],
+            frontier: Frontier::new(),
+        };
+        let clock = MarketClock { origin: 1_000, start: u64::MAX, speed: 1 };
+        let sequencer =
+            Sequencer::new(Door::new(vec![sink.clone()]), clock, classes, 2, &Counters::detached());
+        Rig { sequencer, ports, inputs, line, sink }
+    }
+
+    fn ticker(number: u32) -> Message {
+        let mut header = Header::unsequenced(Kind::Ticker, InstrumentId(0));
+        header.flags = Flags::FRAME_END;
+        Message::new(header, Ticker { frame: FrameRef { epoch: 1, number }, ..Ticker::default() })
+    }
+
+    fn started() -> Message {
+        Message::new(Header::default(), Started::default())
+    }
+
+    impl Rig {
+        fn run(&mut self) -> Vec<Message> {
+            while self.sequencer.duty_cycle(&mut self.ports) == Work::Done {}
+            std::iter::from_fn(|| self.line.pop()).collect()
+        }
+    }
+
+    #[test]
+    fn nothing_precedes_the_record_of_who_runs() {
+        let mut rig = rig();
+        assert!(rig.inputs[1].push(ticker(1)));
+        assert!(rig.run().is_empty());
+        assert!(rig.inputs[0].push(started()));
+        let seen = rig.run();
+        assert_eq!(
+            seen.iter().map(|m| (m.header.seq, m.header.time)).collect::<Vec<_>>(),
+            [(1, 1_000), (2, 1_001)]
+        );
+        assert_eq!(seen[0].kind(), Some(Kind::Started));
+    }
+
+    #[test]
+    fn marks_come_when_the_inlet_is_drained_or_after_sixty_four_frames() {
+        let mut rig = rig();
+        assert!(rig.inputs[0].push(started()));
+        for n in 0..100 {
+            assert!(rig.inputs[1].push(ticker(n)));
+        }
+        let marks: Vec<_> = rig.run().iter().skip(1).map(Message::is_mark).collect();
+        let at: Vec<_> = (0..100).filter(|&i| marks[i]).collect();
+        assert_eq!(at, [63, 99]);
+    }
+
+    #[test]
+    fn market_waits_for_credit_and_commands_do_not() {
+        let mut rig = rig();
+        assert!(rig.inputs[0].push(started()));
+        for n in 0..1_000 {
+            assert!(rig.inputs[1].push(ticker(n)) && rig.inputs[2].push(ticker(n)));
+        }
+        assert_eq!(rig.run().len(), 768);
+        let command = Command { code: CommandCode::Stop as u64, ..Command::default() };
+        let mut stop = Message::new(Header::default(), command);
+        stop.header.flags = Flags::STOP;
+        assert!(rig.inputs[0].push(stop));
+        let seen = rig.run();
+        assert_eq!(seen.iter().map(Message::kind).collect::<Vec<_>>(), [Some(Kind::Command)]);
+        rig.sink.advance(769);
+        assert!(rig.run().is_empty(), "nothing follows the end");
+        assert!(rig.sequencer.door.stopped() && rig.sequencer.door.drained());
+    }
+
+    #[test]
+    fn inlets_take_turns() {
+        let mut rig = rig();
+        assert!(rig.inputs[0].push(started()));
+        for n in 0..10 {
+            assert!(rig.inputs[1].push(ticker(n)) && rig.inputs[2].push(ticker(n)));
+        }
+        let sources: Vec<_> = rig.run().iter().skip(1).map(|m| m.header.source).collect();
+        assert!(sources.windows(2).all(|w| w[0] != w[1]), "{sources:?}");
+    }
+}
