@@ -9,6 +9,7 @@
 //! * [`memory`]: the locked arena and the counting allocator
 //! * [`counters`]: counters and histograms in a file that other processes read
 //! * [`clock`]: time-stamp counter and market clock; [`idle`]: what a core thread does with nothing to do
+//! * [`storage`]: durable writes that are submitted and polled
 //! * [`net`]: non-blocking sockets, HTTP and WebSocket clients for agents
 
 #![allow(unsafe_code)] // The one crate that may; each block states its reason.
@@ -24,6 +25,7 @@ pub mod net;
 pub mod plan;
 pub mod ring;
 pub mod seat;
+pub mod storage;
 pub mod topology;
 
 pub use actor::{Actor, Agent, Input, Outbox, Port, Work};

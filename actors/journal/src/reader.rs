@@ -1,0 +1,329 @@
+//! Reads a journal back, checking everything: header and chain of each block, checksum of each record, order of seqs.
+//!
+//! A tail that was being written when the process died is cut off and reported. Damage anywhere else is a fault with
+//! segment, offset and seq.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kimera_protocol::{Kind, Message, Seq};
+
+use crate::format::{
+    BLOCK_END, BLOCK_HEADER_BYTES, BLOCK_SEALED, BlockHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
+    read_record, segment_name,
+};
+
+/// A record and where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The message; its ingress stamp is 0.
+    pub message: Message,
+    /// Segment.
+    pub segment: u64,
+    /// Byte in the segment.
+    pub offset: u64,
+}
+
+/// How a journal ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Tail {
+    /// Not read to its end.
+    #[default]
+    Unknown,
+    /// Closed in order.
+    Closed,
+    /// The process ended without closing it; nothing is lost but what was never written.
+    Open,
+    /// The last block was cut off while being written.
+    Torn {
+        /// Segment.
+        segment: u64,
+        /// Where the good part ends.
+        offset: u64,
+        /// Bytes after it that are no record.
+        bytes: u64,
+    },
+}
+
+/// Damage, or a journal that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// A damaged place.
+    #[error("journal segment {segment:06}: at offset {offset} (seq {seq}): {reason}")]
+    Damaged {
+        /// Segment.
+        segment: u64,
+        /// Byte in the segment.
+        offset: u64,
+        /// The input that is damaged or would have come next.
+        seq: Seq,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A segment is not there.
+    #[error("journal segment {segment:06} is missing from {folder} (seq {seq} on)")]
+    MissingSegment {
+        /// Segment.
+        segment: u64,
+        /// Folder.
+        folder: PathBuf,
+        /// First input that is missing.
+        seq: Seq,
+    },
+    /// The folder holds no journal.
+    #[error("{0} holds no journal (no segment 000001.kj)")]
+    NoJournal(PathBuf),
+    /// The system refuses.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Iterates over the records of a journal, inputs and outputs in the order they were written.
+pub struct JournalReader {
+    folder: PathBuf,
+    last_segment: u64,
+    segment: u64,
+    bytes: Vec<u8>,
+    at: usize,
+    block_end: usize,
+    chain: [u8; 32],
+    block_number: u64,
+    seq: Seq,
+    time: i64,
+    tail: Tail,
+    done: bool,
+}
+
+impl JournalReader {
+    /// Opens the journal in a folder of segments.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn open(folder: &Path) -> Result<Self, Fault> {
+        let mut last = 0;
+        while folder.join(segment_name(last + 1)).exists() {
+            last += 1;
+        }
+        let mut reader = Self {
+            folder: folder.to_owned(),
+            last_segment: highest_segment(folder)?.max(last),
+            segment: 0,
+            bytes: Vec::new(),
+            at: 0,
+            block_end: 0,
+            chain: [0; 32],
+            block_number: 0,
+            seq: 0,
+            time: i64::MIN,
+            tail: Tail::Unknown,
+            done: false,
+        };
+        if reader.last_segment == 0 {
+            return Err(Fault::NoJournal(folder.to_owned()));
+        }
+        reader.load(1)?;
+        Ok(reader)
+    }
+
+    /// How the journal ends; known once the iterator has ended without a fault.
+    #[must_use]
+    pub fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// Segments there are.
+    #[must_use]
+    pub fn segments(&self) -> u64 {
+        self.last_segment
+    }
+
+    /// Chain hash of the last block read.
+    #[must_use]
+    pub fn chain(&self) -> [u8; 32] {
+        self.chain
+    }
+
+    fn load(&mut self, segment: u64) -> Result<(), Fault> {
+        let path = self.folder.join(segment_name(segment));
+        self.bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Fault::MissingSegment {
+                    segment,
+                    folder: self.folder.clone(),
+                    seq: self.seq + 1,
+                });
+            }
+            Err(source) => return Err(Fault::Io { path, source }),
+        };
+        self.segment = segment;
+        self.at = 0;
+        let header = SegmentHeader::read(&self.bytes).map_err(|reason| self.damaged(0, reason))?;
+        if header.number != segment || header.chain != self.chain {
+            return Err(self.damaged(0, "the segment does not follow the one before it"));
+        }
+        self.at = SEGMENT_HEADER_BYTES;
+        self.block_end = self.at;
+        Ok(())
+    }
+
+    fn damaged(&self, offset: usize, reason: &'static str) -> Fault {
+        Fault::Damaged { segment: self.segment, offset: offset as u64, seq: self.seq + 1, reason }
+    }
+
+    /// Goes to the next block; false at the end of the journal.
+    fn next_block(&mut self) -> Result<bool, Fault> {
+        loop {
+            let rest = &self.bytes[self.at..];
+            let Some(header) = BlockHeader::read(rest) else { return self.end_or_fault() };
+            let end = BLOCK_HEADER_BYTES + header.bytes as usize;
+            let Some(records) = rest.get(BLOCK_HEADER_BYTES..end) else { return self.end_or_fault() };
+            if header.chain_of(&self.chain, records) != header.chain || header.number != self.block_number + 1
+            {
+                return self.bad_block(header);
+            }
+            self.chain = header.chain;
+            self.block_number = header.number;
+            let start = self.at + BLOCK_HEADER_BYTES;
+            self.block_end = self.at + end;
+            self.at = start;
+            if header.flags & BLOCK_END != 0 {
+                if self.block_end != self.bytes.len() || self.segment != self.last_segment {
+                    return Err(self.damaged(self.block_end, "something follows the end of the journal"));
+                }
+                self.tail = Tail::Closed;
+                return Ok(false);
+            }
+            if header.flags & BLOCK_SEALED != 0 {
+                if self.block_end != self.bytes.len() {
+                    return Err(self.damaged(self.block_end, "something follows the end of the segment"));
+                }
+                self.load(self.segment + 1)?;
+                continue;
+            }
+            if header.bytes > 0 {
+                return Ok(true);
+            }
+            self.at = self.block_end;
+        }
+    }
+
+    /// A block whose header is good and whose content is not: names the first bad record.
+    fn bad_block(&mut self, header: BlockHeader) -> Result<bool, Fault> {
+        if self.is_torn_tail(self.at + BLOCK_HEADER_BYTES + header.bytes as usize) {
+            return self.torn();
+        }
+        let mut at = self.at + BLOCK_HEADER_BYTES;
+        let end = at + header.bytes as usize;
+        while at < end {
+            match read_record(&self.bytes[at..end]) {
+                Ok((message, length)) => {
+                    self.note_seq(&message);
+                    at += length;
+                }
+                Err(reason) => return Err(self.damaged(at, reason)),
+            }
+        }
+        Err(self.damaged(self.at, "the block does not belong to the chain"))
+    }
+
+    /// Neither header nor zeros: the tail was torn, or the middle is damaged.
+    fn end_or_fault(&mut self) -> Result<bool, Fault> {
+        let rest = &self.bytes[self.at..];
+        if self.segment == self.last_segment && rest.iter().all(|&b| b == 0) {
+            self.tail = Tail::Open;
+            return Ok(false);
+        }
+        if self.segment + 1 == self.last_segment && rest.iter().all(|&b| b == 0) {
+            // The next segment is prepared ahead; it counts only once it has a header.
+            let next = std::fs::read(self.folder.join(segment_name(self.last_segment))).unwrap_or_default();
+            if next.iter().take(SEGMENT_HEADER_BYTES).all(|&b| b == 0) {
+                self.tail = Tail::Open;
+                return Ok(false);
+            }
+        }
+        if self.is_torn_tail(self.at + 1) {
+            return self.torn();
+        }
+        Err(self.damaged(self.at, "the block's header fails its checksum"))
+    }
+
+    fn torn(&mut self) -> Result<bool, Fault> {
+        let bytes = self.bytes[self.at..].iter().rposition(|&b| b != 0).map_or(0, |last| last as u64 + 1);
+        self.tail = Tail::Torn { segment: self.segment, offset: self.at as u64, bytes };
+        Ok(false)
+    }
+
+    /// True where nothing good comes after `from`: then the damage is the block that was being written.
+    fn is_torn_tail(&self, from: usize) -> bool {
+        if self.segment != self.last_segment {
+            return false;
+        }
+        let mut at = from.next_multiple_of(8);
+        while at + BLOCK_HEADER_BYTES <= self.bytes.len() {
+            if BlockHeader::read(&self.bytes[at..]).is_some() {
+                return false;
+            }
+            at += 8;
+        }
+        true
+    }
+
+    fn note_seq(&mut self, message: &Message) {
+        if message.kind().is_some_and(Kind::is_input) {
+            self.seq = message.header.seq;
+        }
+    }
+
+    fn step(&mut self) -> Result<Option<Record>, Fault> {
+        if self.at == self.block_end && !self.next_block()? {
+            return Ok(None);
+        }
+        let offset = self.at;
+        let (message, length) = read_record(&self.bytes[offset..self.block_end])
+            .map_err(|reason| self.damaged(offset, reason))?;
+        let Some(kind) = message.kind() else {
+            return Err(self.damaged(offset, "a record of a kind this build does not know"));
+        };
+        if kind.is_input() {
+            if message.header.seq != self.seq + 1 || message.header.time <= self.time {
+                return Err(self.damaged(offset, "the input is out of order"));
+            }
+            self.seq = message.header.seq;
+            self.time = message.header.time;
+        }
+        self.at += length;
+        Ok(Some(Record { message, segment: self.segment, offset: offset as u64 }))
+    }
+}
+
+fn highest_segment(folder: &Path) -> Result<u64, Fault> {
+    let entries =
+        std::fs::read_dir(folder).map_err(|source| Fault::Io { path: folder.to_owned(), source })?;
+    let numbers = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name();
+        name.to_str()?.strip_suffix(".kj")?.parse::<u64>().ok()
+    });
+    Ok(numbers.max().unwrap_or(0))
+}
+
+impl Iterator for JournalReader {
+    type Item = Result<Record, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let step = self.step().transpose();
+        self.done = !matches!(step, Some(Ok(_)));
+        step
+    }
+}
+
+#[cfg(test)]
+mod tests;

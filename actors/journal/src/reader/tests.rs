@@ -1,0 +1,179 @@
+//! Whole journals: written by the agent, read back, damaged on purpose.
+
+use std::sync::Arc;
+
+use kimera_protocol::{Checkpoint, Header, Levels, Ticker};
+use kimera_runtime::ring::ring;
+use kimera_runtime::seat::PortInlet;
+use kimera_runtime::{Agent, Counters, Frontier, Outlet, Port, Ports};
+use proptest::prelude::*;
+
+use super::*;
+use crate::writer::{Journal, JournalConfig};
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("kimera-journal-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    fn segment(&self, number: u64) -> PathBuf {
+        self.0.join(segment_name(number))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn input(seq: u64) -> Message {
+    let header = Header { seq, time: seq as i64 * 10, ..Header::default() };
+    if seq.is_multiple_of(3) {
+        Message::new(header, Levels::default())
+    } else {
+        Message::new(header, Ticker { update_id: seq, ..Ticker::default() })
+    }
+}
+
+/// A journal of `inputs` inputs and a checkpoint every hundred; `close` says whether it is ended in order.
+fn write(folder: &Folder, inputs: u64, segment_bytes: u64, close: bool) -> Arc<Frontier> {
+    let config =
+        JournalConfig { folder: folder.0.clone(), segment_bytes, commit_interval: 0, incarnation: 1 };
+    let (mut journal, _) = Journal::create(config, &Counters::detached(), Arc::default()).unwrap();
+    let edge = || {
+        let (outlet, inlet) = ring(64);
+        (outlet, PortInlet { from: String::new(), port: Port::Record, inlet, writer: Frontier::new() })
+    };
+    let ((mut door, first), (mut seat, second)): ((Outlet, _), (Outlet, _)) = (edge(), edge());
+    let frontier = Frontier::new();
+    let mut ports = Ports {
+        name: "journal".into(),
+        seat: 0,
+        inlets: vec![first, second],
+        outlets: vec![],
+        frontier: frontier.clone(),
+    };
+    let mut seq = 0;
+    while seq < inputs {
+        while seq < inputs && door.push(input(seq + 1)) {
+            seq += 1;
+            if seq % 100 == 0 {
+                let header = Header { seq, ..Header::default() };
+                let _ =
+                    seat.push(Message::new(header, Checkpoint { boundary: seq, ..Checkpoint::default() }));
+            }
+        }
+        journal.duty_cycle(&mut ports);
+    }
+    for _ in 0..200 {
+        journal.duty_cycle(&mut ports);
+        std::thread::yield_now();
+    }
+    if close {
+        journal.stop(&mut ports);
+    }
+    frontier
+}
+
+fn read(folder: &Folder) -> (Vec<Message>, Result<Tail, Fault>) {
+    let mut reader = match JournalReader::open(&folder.0) {
+        Ok(reader) => reader,
+        Err(fault) => return (Vec::new(), Err(fault)),
+    };
+    let mut messages = Vec::new();
+    while let Some(record) = reader.next() {
+        match record {
+            Ok(record) => messages.push(record.message),
+            Err(fault) => return (messages, Err(fault)),
+        }
+    }
+    (messages, Ok(reader.tail().clone()))
+}
+
+#[test]
+fn what_is_written_is_read_over_several_segments() {
+    let folder = Folder::new("segments");
+    let frontier = write(&folder, 5_000, 64 << 10, true);
+    assert_eq!(frontier.get(), 5_000);
+    let (messages, tail) = read(&folder);
+    assert_eq!(tail.unwrap(), Tail::Closed);
+    let inputs: Vec<_> = messages.iter().filter(|m| m.kind().unwrap().is_input()).collect();
+    assert_eq!(inputs.len(), 5_000);
+    assert!(inputs.iter().zip(1..).all(|(m, seq)| **m == input(seq)));
+    assert_eq!(messages.len(), 5_050);
+    assert!(JournalReader::open(&folder.0).unwrap().segments() > 3);
+}
+
+#[test]
+fn a_journal_that_was_not_closed_is_open_or_torn() {
+    let folder = Folder::new("open");
+    write(&folder, 500, 1 << 20, false);
+    let (messages, tail) = read(&folder);
+    assert_eq!((messages.len(), tail.unwrap()), (505, Tail::Open));
+    // Cut the last block off in the middle, as a crash would.
+    let path = folder.segment(1);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let end = bytes.iter().rposition(|&b| b != 0).unwrap();
+    bytes[end - 20..].fill(0);
+    std::fs::write(&path, &bytes).unwrap();
+    let (messages, tail) = read(&folder);
+    assert!(messages.len() < 505);
+    assert!(matches!(tail.unwrap(), Tail::Torn { segment: 1, .. }));
+}
+
+#[test]
+fn a_missing_segment_is_named() {
+    let folder = Folder::new("missing");
+    write(&folder, 5_000, 64 << 10, true);
+    std::fs::remove_file(folder.segment(2)).unwrap();
+    let (_, tail) = read(&folder);
+    assert!(matches!(tail, Err(Fault::MissingSegment { segment: 2, .. })));
+    std::fs::remove_file(folder.segment(1)).unwrap();
+    assert!(matches!(read(&folder).1, Err(Fault::MissingSegment { segment: 1, .. })));
+    assert!(matches!(JournalReader::open(Path::new("/nowhere")), Err(Fault::Io { .. })));
+}
+
+#[test]
+fn the_first_bad_record_is_named() {
+    let folder = Folder::new("named");
+    write(&folder, 500, 1 << 20, true);
+    let mut reader = JournalReader::open(&folder.0).unwrap();
+    let victim = reader.find(|r| r.as_ref().is_ok_and(|r| r.message.header.seq == 322)).unwrap().unwrap();
+    let path = folder.segment(victim.segment);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[victim.offset as usize + 40] ^= 4;
+    std::fs::write(&path, &bytes).unwrap();
+    match read(&folder).1 {
+        Err(Fault::Damaged { segment, offset, seq, .. }) => {
+            assert_eq!((segment, offset, seq), (victim.segment, victim.offset, 322));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn every_flipped_bit_of_a_closed_journal_is_detected(place in any::<prop::sample::Index>(), bit in 0u8..8) {
+        static BYTES: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        let clean = BYTES.get_or_init(|| {
+            let folder = Folder::new("flip-source");
+            write(&folder, 300, 1 << 20, true);
+            std::fs::read(folder.segment(1)).unwrap()
+        });
+        let folder = Folder::new("flip");
+        std::fs::create_dir_all(&folder.0).unwrap();
+        let mut bytes = clean.clone();
+        let at = place.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        std::fs::write(folder.segment(1), &bytes).unwrap();
+        let (_, tail) = read(&folder);
+        prop_assert!(!matches!(tail, Ok(Tail::Closed)), "byte {at}");
+    }
+}

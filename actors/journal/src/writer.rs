@@ -1,0 +1,334 @@
+//! The agent on the journal's own thread: takes inputs and outputs from its rings, writes them in blocks.
+//!
+//! Blocks are group commits: whatever has gathered while the disk was busy, at latest after the commit interval. One
+//! block is in flight at a time, so that a later one is never durable before an earlier one. An error of the disk
+//! stops the draining: credit runs out, nothing new is admitted, and the engine reads the reason.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kimera_protocol::{Kind, Seq};
+use kimera_runtime::clock::monotonic_ns;
+use kimera_runtime::storage::{BlockWriter, reserve};
+use kimera_runtime::{Agent, Counter, Counters, Histogram, Ports, Work};
+
+use crate::format::{
+    BLOCK_END, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BLOCK_SEALED, BlockHeader, RECORD_BYTES_MAX,
+    SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, write_record,
+};
+
+/// Most bytes of one block.
+const BLOCK_BYTES_MAX: usize = 1 << 20;
+/// Least bytes of a segment.
+pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
+/// A block of this size does not wait for the commit interval.
+const BLOCK_BYTES_EAGER: usize = 64 << 10;
+
+/// How the journal is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// Folder of the segments.
+    pub folder: PathBuf,
+    /// Bytes of a segment, reserved when it is made.
+    pub segment_bytes: u64,
+    /// Longest time a record waits for its block, ns.
+    pub commit_interval: u64,
+    /// Engine start that writes.
+    pub incarnation: u64,
+}
+
+/// Where the journal's thread leaves the reason it stopped.
+pub type JournalFailure = Arc<Mutex<Option<String>>>;
+
+struct Meters {
+    records: Counter,
+    bytes: Counter,
+    blocks: Counter,
+    durable_seq: Counter,
+    stalls: Counter,
+    commit: Histogram,
+}
+
+struct Segment {
+    file: Arc<File>,
+    number: u64,
+    at: u64,
+}
+
+/// The agent.
+pub struct Journal {
+    config: JournalConfig,
+    writer: BlockWriter,
+    segment: Segment,
+    next: Option<Segment>,
+    /// The block that gathers, with room for its header.
+    gathering: Vec<u8>,
+    spares: Vec<Vec<u8>>,
+    records: u32,
+    /// A block grows no larger: half a segment always holds it.
+    block_bytes_max: usize,
+    gathering_since: u64,
+    block_number: u64,
+    chain: [u8; 32],
+    last_seq: Seq,
+    in_flight_seq: Seq,
+    submitted_at: u64,
+    failed: bool,
+    failure: JournalFailure,
+    meters: Meters,
+}
+
+fn fresh_block() -> Vec<u8> {
+    let mut block = Vec::with_capacity(BLOCK_HEADER_BYTES + BLOCK_BYTES_MAX + RECORD_BYTES_MAX);
+    block.resize(BLOCK_HEADER_BYTES, 0);
+    block
+}
+
+impl Journal {
+    /// Makes the first segment. The second value says what could not be had.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written or the disk is full.
+    pub fn create(
+        config: JournalConfig,
+        counters: &Counters,
+        failure: JournalFailure,
+    ) -> io::Result<(Self, Option<String>)> {
+        if config.segment_bytes < SEGMENT_BYTES_MIN {
+            let text = format!("a journal segment needs at least {SEGMENT_BYTES_MIN} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let half = (config.segment_bytes as usize - SEGMENT_HEADER_BYTES) / 2;
+        let block_bytes_max = BLOCK_BYTES_MAX.min(half - BLOCK_HEADER_BYTES - RECORD_BYTES_MAX);
+        std::fs::create_dir_all(&config.folder)?;
+        let segment = make_segment(&config, 1)?;
+        let (writer, degraded) = BlockWriter::new();
+        let counter = |what: &str| counters.counter(&format!("journal.{what}"));
+        let meters = Meters {
+            records: counter("records"),
+            bytes: counter("bytes"),
+            blocks: counter("blocks"),
+            durable_seq: counter("durable_seq"),
+            stalls: counter("stalls"),
+            commit: counters.histogram("journal.commit_ns"),
+        };
+        let mut journal = Self {
+            config,
+            writer,
+            segment,
+            next: None,
+            gathering: fresh_block(),
+            spares: vec![fresh_block(), fresh_block()],
+            records: 0,
+            block_bytes_max,
+            gathering_since: 0,
+            block_number: 0,
+            chain: [0; 32],
+            last_seq: 0,
+            in_flight_seq: 0,
+            submitted_at: 0,
+            failed: false,
+            failure,
+            meters,
+        };
+        journal.write_segment_header()?;
+        Ok((journal, degraded))
+    }
+
+    fn write_segment_header(&mut self) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        let header =
+            SegmentHeader::new(self.segment.number, self.config.incarnation, self.last_seq + 1, self.chain);
+        self.segment.file.write_all_at(bytemuck::bytes_of(&header), 0)?;
+        self.segment.file.sync_data()?;
+        File::open(&self.config.folder)?.sync_all()
+    }
+
+    /// Takes what waits in the rings, as far as the block has room.
+    fn gather(&mut self, ports: &mut Ports) -> bool {
+        let before = self.records;
+        for port in &mut ports.inlets {
+            while self.gathering.len() < self.block_bytes_max {
+                let Some(message) = port.inlet.peek() else { break };
+                write_record(message, &mut self.gathering);
+                if message.kind().is_some_and(Kind::is_input) {
+                    self.last_seq = message.header.seq;
+                }
+                port.inlet.advance();
+                self.records += 1;
+            }
+        }
+        if self.records == before {
+            return false;
+        }
+        if before == 0 {
+            self.gathering_since = monotonic_ns();
+        }
+        self.meters.records.add(u64::from(self.records - before));
+        ports.frontier.advance(self.last_seq);
+        true
+    }
+
+    fn take_spare(&mut self) -> Vec<u8> {
+        self.spares.pop().unwrap_or_else(fresh_block)
+    }
+
+    /// Hands the gathered block to the disk.
+    fn commit(&mut self, flags: u32) -> io::Result<()> {
+        let bytes = self.gathering.len() as u64;
+        let sealed = BLOCK_HEADER_BYTES as u64;
+        // Room is always left for the empty block that seals a segment.
+        if flags == 0 && self.segment.at + bytes + sealed > self.config.segment_bytes {
+            return self.rotate();
+        }
+        self.block_number += 1;
+        let (head, records) = self.gathering.split_at_mut(BLOCK_HEADER_BYTES);
+        let mut header = BlockHeader {
+            magic: BLOCK_MAGIC,
+            flags,
+            bytes: records.len() as u32,
+            records: self.records,
+            number: self.block_number,
+            last_seq: self.last_seq,
+            ..BlockHeader::default()
+        };
+        header.seal(&self.chain, records);
+        head.copy_from_slice(bytemuck::bytes_of(&header));
+        self.chain = header.chain;
+        let spare = self.take_spare();
+        let full = std::mem::replace(&mut self.gathering, spare);
+        self.submitted_at = monotonic_ns();
+        self.in_flight_seq = self.last_seq;
+        self.writer.submit(full, self.segment.file.clone(), self.segment.at)?;
+        self.segment.at += bytes;
+        self.records = 0;
+        self.meters.bytes.add(bytes);
+        self.meters.blocks.add(1);
+        Ok(())
+    }
+
+    /// Seals the segment with an empty block and goes on in the next; what was gathered stays gathered.
+    #[cold]
+    fn rotate(&mut self) -> io::Result<()> {
+        let spare = self.take_spare();
+        let waiting = std::mem::replace(&mut self.gathering, spare);
+        let records = std::mem::take(&mut self.records);
+        self.commit(BLOCK_SEALED)?;
+        self.wait()?;
+        self.segment.file.set_len(self.segment.at)?;
+        let spare = std::mem::replace(&mut self.gathering, waiting);
+        self.spares.push(spare);
+        self.records = records;
+        self.segment = match self.next.take() {
+            Some(next) => next,
+            None => make_segment(&self.config, self.segment.number + 1)?,
+        };
+        self.write_segment_header()
+    }
+
+    /// Takes back a block that has become durable.
+    fn settle(&mut self) -> io::Result<bool> {
+        let Some(mut buffer) = self.writer.poll()? else { return Ok(false) };
+        buffer.truncate(BLOCK_HEADER_BYTES);
+        self.spares.push(buffer);
+        self.meters.commit.record(monotonic_ns().saturating_sub(self.submitted_at));
+        self.meters.durable_seq.set(self.in_flight_seq);
+        Ok(true)
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        while !self.writer.is_idle() {
+            if !self.settle()? {
+                std::thread::yield_now();
+            }
+        }
+        Ok(())
+    }
+
+    fn cycle(&mut self, ports: &mut Ports) -> io::Result<bool> {
+        let mut worked = !self.writer.is_idle() && self.settle()?;
+        worked |= self.gather(ports);
+        if self.records == 0 {
+            return Ok(worked);
+        }
+        if !self.writer.is_idle() {
+            if self.gathering.len() >= self.block_bytes_max {
+                self.meters.stalls.add(1);
+            }
+            return Ok(worked);
+        }
+        let due = self.gathering.len() >= BLOCK_BYTES_EAGER
+            || monotonic_ns().saturating_sub(self.gathering_since) >= self.config.commit_interval;
+        if due {
+            self.commit(0)?;
+            worked = true;
+        } else if self.next.is_none() && self.segment.at > self.config.segment_bytes / 2 {
+            self.next = Some(make_segment(&self.config, self.segment.number + 1)?);
+        }
+        Ok(worked)
+    }
+
+    fn finish(&mut self, ports: &mut Ports) -> io::Result<()> {
+        self.wait()?;
+        self.gather(ports);
+        while self.records > 0 {
+            self.commit(0)?;
+            self.wait()?;
+            self.gather(ports);
+        }
+        self.commit(BLOCK_END)?;
+        self.wait()?;
+        self.segment.file.set_len(self.segment.at)?;
+        self.segment.file.sync_all()?;
+        if let Some(next) = self.next.take() {
+            std::fs::remove_file(self.config.folder.join(segment_name(next.number)))?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn fail(&mut self, error: &io::Error) {
+        self.failed = true;
+        let path = self.config.folder.join(segment_name(self.segment.number));
+        let text = format!(
+            "journal {} at offset {}: {error}; nothing is admitted any more (free space or another disk, then restart)",
+            path.display(),
+            self.segment.at
+        );
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+}
+
+fn make_segment(config: &JournalConfig, number: u64) -> io::Result<Segment> {
+    let path = config.folder.join(segment_name(number));
+    let file = File::options().create_new(true).read(true).write(true).open(path)?;
+    reserve(&file, config.segment_bytes)?;
+    Ok(Segment { file: Arc::new(file), number, at: SEGMENT_HEADER_BYTES as u64 })
+}
+
+impl Agent for Journal {
+    fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
+        if self.failed {
+            return Work::Blocked;
+        }
+        match self.cycle(ports) {
+            Ok(true) => Work::Done,
+            Ok(false) => Work::Idle,
+            Err(e) => {
+                self.fail(&e);
+                Work::Blocked
+            }
+        }
+    }
+
+    fn stop(&mut self, ports: &mut Ports) {
+        if self.failed {
+            return;
+        }
+        if let Err(e) = self.finish(ports) {
+            self.fail(&e);
+        }
+    }
+}
