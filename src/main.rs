@@ -1,1 +1,20 @@
-fn main() {}
+//! The `kimera` program.
+
+use std::io::Write;
+
+use clap::Parser;
+use kimera_runtime::memory::KimeraAllocator;
+
+#[global_allocator]
+static ALLOCATOR: KimeraAllocator = KimeraAllocator;
+
+fn main() -> std::process::ExitCode {
+    let cli = kimera::cli::Cli::parse();
+    match cli.run() {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "kimera: {failure}");
+            failure.code.into()
+        }
+    }
+}

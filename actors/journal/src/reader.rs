@@ -144,7 +144,7 @@ impl JournalReader {
 
     /// Chain hash of the last block read.
     #[must_use]
-    pub fn chain(&self) -> [u8; 32] {
+    pub fn chain_hash(&self) -> [u8; 32] {
         self.chain
     }
 

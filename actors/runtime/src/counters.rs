@@ -106,6 +106,17 @@ impl Counters {
         Self { memory: Arc::new(memory), next: Arc::new(Mutex::new((0, VALUES_AT))) }
     }
 
+    /// The counter another part of this process registered; a detached one where there is none.
+    #[must_use]
+    pub fn counter_of(&self, label: &str) -> Counter {
+        let word = |i: usize| self.memory.word(i).load(Ordering::Acquire);
+        let found = (0..(word(head::ENTRIES) as usize).min(ENTRIES_MAX)).find_map(|entry| {
+            let at = HEADER_WORDS + entry * ENTRY_WORDS;
+            (word(at) == KIND_COUNTER && label_at(at, &word) == label).then(|| word(at + 1) as usize)
+        });
+        Counter(found.map(|at| (self.memory.clone(), at)))
+    }
+
     fn register(&self, label: &str, kind: u64, words: usize) -> Option<usize> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let (entry, value) = *next;
@@ -311,12 +322,7 @@ impl Snapshot {
         };
         for entry in 0..(word(head::ENTRIES) as usize).min(ENTRIES_MAX) {
             let at = HEADER_WORDS + entry * ENTRY_WORDS;
-            let mut text = [0u8; LABEL_BYTES];
-            for (i, chunk) in text.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-                *chunk = word(at + 2 + i).to_le_bytes();
-            }
-            let end = text.iter().position(|&b| b == 0).unwrap_or(LABEL_BYTES);
-            let label = String::from_utf8_lossy(&text[..end]).into_owned();
+            let label = label_at(at, &word);
             let value = usize::try_from(word(at + 1)).ok()?;
             match word(at) {
                 KIND_COUNTER if value < words => snapshot.counters.push((label, word(value))),
@@ -328,6 +334,16 @@ impl Snapshot {
         }
         Some(snapshot)
     }
+}
+
+/// The label of the directory entry at `at`.
+fn label_at(at: usize, word: &impl Fn(usize) -> u64) -> String {
+    let mut text = [0u8; LABEL_BYTES];
+    for (i, chunk) in text.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        *chunk = word(at + 2 + i).to_le_bytes();
+    }
+    let end = text.iter().position(|&b| b == 0).unwrap_or(LABEL_BYTES);
+    String::from_utf8_lossy(&text[..end]).into_owned()
 }
 
 fn quantiles(word: impl Fn(usize) -> u64) -> Quantiles {

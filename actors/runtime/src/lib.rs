@@ -7,6 +7,7 @@
 //! * [`topology`]: who is wired to whom, as data; [`plan`]: who runs on which core, as data
 //! * [`executor`]: threaded and deterministic; each decides only which seat is polled next
 //! * [`memory`]: the locked arena and the counting allocator
+//! * [`process`]: signals to child processes
 //! * [`counters`]: counters and histograms in a file that other processes read
 //! * [`clock`]: time-stamp counter and market clock; [`idle`]: what a core thread does with nothing to do
 //! * [`storage`]: durable writes that are submitted and polled
@@ -23,6 +24,7 @@ pub mod idle;
 pub mod memory;
 pub mod net;
 pub mod plan;
+pub mod process;
 pub mod ring;
 pub mod seat;
 pub mod storage;

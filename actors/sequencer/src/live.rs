@@ -22,6 +22,7 @@ struct Meters {
     seq: Counter,
     market_time: Counter,
     waits: Counter,
+    stopped: Counter,
 }
 
 /// The agent.
@@ -56,6 +57,7 @@ impl Sequencer {
             seq: counter("seq"),
             market_time: counter("market_time_ns"),
             waits: counter("credit_waits"),
+            stopped: counter("stopped"),
         };
         Self {
             door,
@@ -153,6 +155,7 @@ impl Agent for Sequencer {
         self.meters.marks.set(self.marks);
         self.meters.seq.set(self.door.seq());
         self.meters.market_time.set(now.unsigned_abs());
+        self.meters.stopped.set(u64::from(self.door.stopped()));
         Work::Done
     }
 }

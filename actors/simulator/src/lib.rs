@@ -1,1 +1,18 @@
-//! x
+//! The simulated venue: a process of its own that plays recorded market data over the venue's wire protocol.
+//!
+//! Nothing here uses the engine's codecs: what the engine reads is checked by code that did not write it.
+//!
+//! * [`tape`]: recorded frames, checked against their hashes
+//! * [`book`]: the venue's own book, for snapshots after the recorded one
+//! * [`market`]: one market: its tape, its book, what its streams and requests answer
+//! * [`connection`]: one client: HTTP/1.1, then perhaps WebSocket
+//! * [`server`]: the loop that plays, reads and answers
+
+pub mod book;
+pub mod connection;
+pub mod market;
+pub mod server;
+pub mod tape;
+
+pub use server::{Endpoints, Server, ServerConfig};
+pub use tape::{Tape, TapeError};

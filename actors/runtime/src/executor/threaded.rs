@@ -92,6 +92,7 @@ impl ThreadedExecutor {
                 report,
                 allocations: counters.counter(&format!("thread.{}.sealed_allocations", spec.name)),
                 cycle: counters.histogram(&format!("thread.{}.cycle_ns", spec.name)),
+                gap: counters.histogram(&format!("thread.{}.gap_ns", spec.name)),
                 tsc: Tsc::calibrate(),
             };
             let barrier = barrier.clone();
@@ -128,6 +129,9 @@ impl ThreadedExecutor {
     }
 }
 
+/// An idle pass longer than this is a gap of the machine (or of the idle strategy).
+const GAP_NS: u64 = 1_000;
+
 struct CoreThread {
     cells: Vec<Box<dyn Cell>>,
     idler: Idler,
@@ -135,6 +139,8 @@ struct CoreThread {
     report: Arc<ThreadReport>,
     allocations: Counter,
     cycle: Histogram,
+    /// Times above a microsecond in which the thread, with nothing to do, did not run.
+    gap: Histogram,
     tsc: Tsc,
 }
 
@@ -157,6 +163,10 @@ impl CoreThread {
                 self.idler.reset();
             } else {
                 self.idler.wait();
+                let away = self.tsc.to_ns(Tsc::now().saturating_sub(start));
+                if away > GAP_NS {
+                    self.gap.record(away);
+                }
             }
         }
         for cell in &mut self.cells {

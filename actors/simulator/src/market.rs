@@ -1,0 +1,170 @@
+//! One market of the venue: plays its recording and answers requests about it.
+
+use tungstenite::Utf8Bytes;
+
+use crate::book::{Delta, VenueBook};
+use crate::tape::Recording;
+
+/// An HTTP answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// JSON.
+    pub body: String,
+}
+
+impl Answer {
+    /// 200 with a body.
+    #[must_use]
+    pub fn ok(body: impl Into<String>) -> Self {
+        Self { status: 200, body: body.into() }
+    }
+
+    /// An error in the venue's form.
+    #[must_use]
+    pub fn error(status: u16, code: i32, message: &str) -> Self {
+        Self { status, body: serde_json::json!({"code": code, "msg": message}).to_string() }
+    }
+}
+
+/// What a request came to.
+pub enum Outcome {
+    /// An answer now.
+    Now(Answer),
+    /// An answer once the recorded snapshot has been played.
+    WhenSnapshot,
+}
+
+/// The market.
+pub struct Market {
+    recording: Recording,
+    next: usize,
+    book: VenueBook,
+    waiting: Vec<Delta>,
+    snapshot: Option<Utf8Bytes>,
+}
+
+impl Market {
+    /// A market at the start of its recording.
+    #[must_use]
+    pub fn new(recording: Recording) -> Self {
+        Self { recording, next: 0, book: VenueBook::default(), waiting: Vec::new(), snapshot: None }
+    }
+
+    /// `spot` or `usdm`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.recording.profile.market
+    }
+
+    /// Market time of the next frame.
+    #[must_use]
+    pub fn next_time(&self) -> Option<i64> {
+        self.recording.frames.get(self.next).map(|f| f.time)
+    }
+
+    /// Frames played.
+    #[must_use]
+    pub fn played(&self) -> usize {
+        self.next
+    }
+
+    /// Index of a stream by its name.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> Option<usize> {
+        self.recording.streams.iter().position(|s| s == name)
+    }
+
+    /// Name of a stream.
+    #[must_use]
+    pub fn stream_name(&self, index: usize) -> &str {
+        self.recording.streams.get(index).map_or("", String::as_str)
+    }
+
+    /// Plays the next frame due by `now`: the venue's book takes it, `deliver` sends it.
+    pub fn play(&mut self, now: i64, mut deliver: impl FnMut(usize, &Utf8Bytes, &Utf8Bytes)) -> bool {
+        let Some(frame) = self.recording.frames.get(self.next).filter(|f| f.time <= now) else {
+            return false;
+        };
+        self.next += 1;
+        match frame.stream {
+            Some(stream) => {
+                if self.recording.streams[stream].contains("@depth")
+                    && let Ok(delta) = serde_json::from_str::<Delta>(frame.event.as_str())
+                {
+                    if self.book.known() { self.book.delta(&delta) } else { self.waiting.push(delta) }
+                }
+                deliver(stream, &frame.text, &frame.event);
+            }
+            None => {
+                self.book.snapshot(frame.text.as_str(), &mut self.waiting);
+                self.snapshot = Some(frame.text.clone());
+            }
+        }
+        true
+    }
+
+    /// The recorded snapshot, once it has been played.
+    #[must_use]
+    pub fn recorded_snapshot(&self) -> Option<&Utf8Bytes> {
+        self.snapshot.as_ref()
+    }
+
+    /// Answers a public request at market time `now`.
+    #[must_use]
+    pub fn request(&self, method: &str, path: &str, query: &str, now: i64) -> Outcome {
+        let rest = if self.name() == "spot" {
+            path.strip_prefix("/api/v3/")
+        } else {
+            path.strip_prefix("/fapi/v1/")
+        };
+        let Some(rest) = rest else { return Outcome::Now(Answer::error(404, -1, "no such path")) };
+        if method != "GET" {
+            return Outcome::Now(Answer::error(405, -1, "only GET is served here"));
+        }
+        match rest {
+            "ping" => Outcome::Now(Answer::ok("{}")),
+            "time" => Outcome::Now(Answer::ok(format!("{{\"serverTime\":{}}}", now / 1_000_000))),
+            "depth" => self.depth(query, now),
+            _ => Outcome::Now(Answer::error(404, -1, "no such path")),
+        }
+    }
+
+    fn depth(&self, query: &str, now: i64) -> Outcome {
+        let parameter = |name: &str| {
+            query.split('&').filter_map(|pair| pair.split_once('=')).find(|(k, _)| *k == name).map(|(_, v)| v)
+        };
+        if parameter("symbol") != Some(self.recording.profile.symbol.as_str()) {
+            return Outcome::Now(Answer::error(400, -1121, "Invalid symbol."));
+        }
+        let limit = match parameter("limit").map(str::parse::<usize>) {
+            None => 500,
+            Some(Ok(limit @ 1..=5_000)) => limit,
+            Some(_) => {
+                return Outcome::Now(Answer::error(
+                    400,
+                    -1100,
+                    "Illegal characters found in parameter 'limit'.",
+                ));
+            }
+        };
+        if !self.book.known() {
+            return Outcome::WhenSnapshot;
+        }
+        let profile = &self.recording.profile;
+        let event_ms = (self.name() == "usdm").then_some(now / 1_000_000);
+        Outcome::Now(Answer::ok(self.book.to_json(
+            limit,
+            profile.price_decimals,
+            profile.size_decimals,
+            event_ms,
+        )))
+    }
+
+    /// The venue's own book.
+    #[must_use]
+    pub fn book(&self) -> &VenueBook {
+        &self.book
+    }
+}

@@ -1,0 +1,282 @@
+//! The venue's loop: plays what is due, reads what has come, answers, flushes. One thread, so that everything it does
+//! has one order.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use kimera_runtime::MarketClock;
+use kimera_runtime::clock::monotonic_ns;
+use serde::{Deserialize, Serialize};
+use tungstenite::Utf8Bytes;
+
+use crate::connection::{Connection, Request};
+use crate::market::{Answer, Market, Outcome};
+use crate::tape::Tape;
+
+/// Clients at a time.
+const CONNECTIONS_MAX: usize = 256;
+/// Frames played before sockets are looked at again.
+const FRAMES_PER_TURN: usize = 256;
+
+/// How the venue runs.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Address of each market's port, in the tape's order; port 0 lets the system choose.
+    pub bind: Vec<SocketAddr>,
+    /// Market nanoseconds per nanosecond, 1 to 100.
+    pub speed: u32,
+}
+
+/// Where the venue listens.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Market name and address.
+    pub markets: Vec<(String, SocketAddr)>,
+}
+
+/// What `/kimera/v1/clock` says: the handshake by which venue and engine share one clock.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct ClockState {
+    /// The clock; its start is `u64::MAX` before it is started.
+    pub clock: MarketClock,
+    /// True once started.
+    pub running: bool,
+    /// Market time at which the tape ends.
+    pub end: i64,
+    /// True once every frame is played.
+    pub ended: bool,
+}
+
+/// The venue.
+pub struct Server {
+    listeners: Vec<TcpListener>,
+    markets: Vec<Market>,
+    connections: Vec<Connection>,
+    clock: MarketClock,
+    end: i64,
+}
+
+impl Server {
+    /// Binds every market's port.
+    ///
+    /// # Errors
+    /// Where a port cannot be had; the text names it.
+    pub fn bind(tape: Tape, config: &ServerConfig) -> io::Result<Self> {
+        let mut listeners = Vec::new();
+        for address in config.bind.iter().take(tape.recordings.len()) {
+            let listener = TcpListener::bind(address)
+                .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))?;
+            listener.set_nonblocking(true)?;
+            listeners.push(listener);
+        }
+        let clock = MarketClock { origin: tape.start, start: u64::MAX, speed: config.speed.clamp(1, 100) };
+        let end = tape.end;
+        let markets = tape.recordings.into_iter().map(Market::new).collect();
+        Ok(Self { listeners, markets, connections: Vec::new(), clock, end })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    pub fn endpoints(&self) -> io::Result<Endpoints> {
+        let markets = self.markets.iter().zip(&self.listeners);
+        let markets =
+            markets.map(|(m, l)| Ok((m.name().to_owned(), l.local_addr()?))).collect::<io::Result<_>>()?;
+        Ok(Endpoints { markets })
+    }
+
+    /// Runs until `stop`.
+    pub fn run(&mut self, stop: &AtomicBool) {
+        let mut idle = 0u32;
+        while !stop.load(Ordering::Acquire) {
+            if self.turn() {
+                idle = 0;
+                continue;
+            }
+            idle = idle.saturating_add(1);
+            if idle < 64 {
+                std::thread::yield_now();
+            } else {
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        }
+    }
+
+    /// One turn of the loop; true where something was done.
+    pub fn turn(&mut self) -> bool {
+        let mut worked = self.accept();
+        worked |= self.play();
+        for index in 0..self.connections.len() {
+            worked |= self.serve(index);
+        }
+        for connection in &mut self.connections {
+            connection.flush();
+        }
+        self.connections.retain(|c| !c.is_gone());
+        worked
+    }
+
+    fn accept(&mut self) -> bool {
+        let mut worked = false;
+        for (market, listener) in self.listeners.iter().enumerate() {
+            while let Ok((stream, _)) = listener.accept() {
+                worked = true;
+                if self.connections.len() < CONNECTIONS_MAX
+                    && let Ok(connection) = Connection::new(stream, market)
+                {
+                    self.connections.push(connection);
+                }
+            }
+        }
+        worked
+    }
+
+    /// Plays the frames that are due, the markets merged by time.
+    fn play(&mut self) -> bool {
+        if self.clock.start == u64::MAX {
+            return false;
+        }
+        let now = self.clock.now();
+        for played in 0..FRAMES_PER_TURN {
+            let due =
+                self.markets.iter().enumerate().filter_map(|(i, m)| m.next_time().map(|t| (t, i))).min();
+            let Some((_, market)) = due.filter(|(time, _)| *time <= now) else { return played > 0 };
+            let connections = &mut self.connections;
+            self.markets[market].play(now, |stream, text, event| {
+                for connection in connections.iter_mut() {
+                    if connection.market == market && connection.streams.contains(&stream) {
+                        connection.send(if connection.raw { event.clone() } else { text.clone() });
+                    }
+                }
+            });
+        }
+        true
+    }
+
+    fn serve(&mut self, index: usize) -> bool {
+        let market = self.connections[index].market;
+        if self.connections[index].waits_for_snapshot {
+            let Some(snapshot) = self.markets[market].recorded_snapshot() else { return false };
+            let answer = Answer::ok(snapshot.as_str());
+            let connection = &mut self.connections[index];
+            connection.waits_for_snapshot = false;
+            connection.answer(&answer, true);
+            return true;
+        }
+        if self.connections[index].is_websocket() {
+            let mut worked = false;
+            while let Some(text) = self.connections[index].next_text() {
+                let answer = subscribe(&mut self.connections[index], &self.markets[market], text.as_str());
+                self.connections[index].send(Utf8Bytes::from(answer));
+                worked = true;
+            }
+            return worked;
+        }
+        let Some(request) = self.connections[index].next_request() else { return false };
+        self.request(index, &request);
+        true
+    }
+
+    fn request(&mut self, index: usize, request: &Request) {
+        let market = self.connections[index].market;
+        if let Some(key) = &request.upgrade_key {
+            match streams_of(&self.markets[market], &request.path, &request.query) {
+                Ok((streams, raw)) => {
+                    let connection = &mut self.connections[index];
+                    (connection.streams, connection.raw) = (streams, raw);
+                    connection.upgrade(key);
+                }
+                Err(answer) => self.connections[index].answer(&answer, true),
+            }
+            return;
+        }
+        let outcome = if request.path.starts_with("/kimera/v1/clock") {
+            Outcome::Now(self.clock_request(request))
+        } else {
+            self.markets[market].request(&request.method, &request.path, &request.query, self.clock.now())
+        };
+        match outcome {
+            Outcome::Now(answer) => self.connections[index].answer(&answer, request.close),
+            Outcome::WhenSnapshot => self.connections[index].waits_for_snapshot = true,
+        }
+    }
+
+    /// `GET /kimera/v1/clock`; `POST /kimera/v1/clock/start?delay_ms=N` starts it once and says what holds.
+    fn clock_request(&mut self, request: &Request) -> Answer {
+        match (request.method.as_str(), request.path.as_str()) {
+            ("GET", "/kimera/v1/clock") => {}
+            ("POST", "/kimera/v1/clock/start") => {
+                let delay = request.query.strip_prefix("delay_ms=").and_then(|v| v.parse::<u64>().ok());
+                let Some(delay) = delay.filter(|ms| *ms <= 60_000) else {
+                    return Answer::error(400, -1102, "delay_ms must be 0 to 60000");
+                };
+                if self.clock.start == u64::MAX {
+                    self.clock.start = monotonic_ns() + delay * 1_000_000;
+                }
+            }
+            _ => return Answer::error(404, -1, "no such path"),
+        }
+        let state = ClockState {
+            clock: self.clock,
+            running: self.clock.start != u64::MAX,
+            end: self.end,
+            ended: self.markets.iter().all(|m| m.next_time().is_none()),
+        };
+        serde_json::to_string(&state).map_or_else(|_| Answer::error(500, -1, "cannot encode"), Answer::ok)
+    }
+}
+
+/// Streams a path asks for, and whether bare events are wanted.
+fn streams_of(market: &Market, path: &str, query: &str) -> Result<(Vec<usize>, bool), Answer> {
+    let unknown = |name: &str| Answer::error(400, -1, &format!("unknown stream \"{name}\""));
+    let find = |names: &str| {
+        names
+            .split('/')
+            .map(|n| market.stream(n).ok_or_else(|| unknown(n)))
+            .collect::<Result<Vec<_>, Answer>>()
+    };
+    // USD-M routes by category in front of the path; older clients use the bare one.
+    let path = ["/public", "/market"].iter().find_map(|p| path.strip_prefix(p)).unwrap_or(path);
+    match path {
+        "/stream" => match query.strip_prefix("streams=") {
+            Some(names) => Ok((find(names)?, false)),
+            None => Ok((Vec::new(), false)),
+        },
+        "/ws" => Ok((Vec::new(), true)),
+        _ => match path.strip_prefix("/ws/") {
+            Some(names) => Ok((find(names)?, true)),
+            None => Err(Answer::error(404, -1, "no such path")),
+        },
+    }
+}
+
+/// `SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`.
+fn subscribe(connection: &mut Connection, market: &Market, text: &str) -> String {
+    let error =
+        |code: i32, message: &str| serde_json::json!({"error": {"code": code, "msg": message}}).to_string();
+    let Ok(request) = serde_json::from_str::<serde_json::Value>(text) else {
+        return error(3, "Invalid JSON");
+    };
+    let names: Vec<&str> =
+        request["params"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str).collect();
+    let known: Option<Vec<usize>> = names.iter().map(|n| market.stream(n)).collect();
+    let Some(known) = known else { return error(2, "Invalid request: unknown stream") };
+    let result = match request["method"].as_str() {
+        Some("SUBSCRIBE") => {
+            connection
+                .streams
+                .extend(known.into_iter().filter(|s| !connection.streams.contains(s)).collect::<Vec<_>>());
+            serde_json::Value::Null
+        }
+        Some("UNSUBSCRIBE") => {
+            connection.streams.retain(|s| !known.contains(s));
+            serde_json::Value::Null
+        }
+        Some("LIST_SUBSCRIPTIONS") => connection.streams.iter().map(|&s| market.stream_name(s)).collect(),
+        _ => return error(2, "Invalid request: unknown method"),
+    };
+    serde_json::json!({"result": result, "id": request["id"]}).to_string()
+}

@@ -1,0 +1,418 @@
+//! Verbs and their arguments.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use kimera_simulator::{Server, ServerConfig, Tape, TapeError};
+
+use crate::config::Config;
+use crate::engine::{EngineOptions, interrupt_flag};
+use crate::exit::{Exit, Failure};
+use crate::replay::{ExecutorChoice, ReplayOptions};
+use crate::report::SCHEMA_VERSION;
+use crate::supervise::LaunchOptions;
+use crate::{engine, line, replay, state, supervise, verbs};
+
+const PROFILE: &str = "config/profiles/paper.toml";
+
+/// An autonomous crypto trading system. This build reads the market; it sends no orders.
+#[derive(Debug, Parser)]
+#[command(name = "kimera", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Starts venue and engine and shows how they run. Example: kimera supervise --for 60s --speed 20
+    Supervise(SuperviseArgs),
+    /// The engine alone, against a venue that runs. Example: kimera engine --state state/a --endpoints state/a/endpoints.json
+    Engine(EngineArgs),
+    /// The simulated venue alone: plays recorded frames. Example: kimera venue --endpoints /tmp/venue.json --speed 10
+    Venue(VenueArgs),
+    /// Runs a journal through the line again and compares. Example: kimera replay state/a --json
+    Replay(ReplayArgs),
+    /// Looks into a journal. Example: kimera journal verify state/a
+    Journal(JournalArgs),
+    /// Counters and histograms of an engine, running or not. Example: kimera stat state/a --json
+    Stat(StatArgs),
+    /// Who is wired to whom. Example: kimera topology --dot | dot -Tsvg > topology.svg
+    Topology(TopologyArgs),
+}
+
+#[derive(Debug, Args)]
+struct SuperviseArgs {
+    /// Configuration file.
+    #[arg(long, default_value = PROFILE)]
+    config: PathBuf,
+    /// State directory of this run [default: a fresh one under state/].
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// Market time to run for: 90s, 5m, 1h [default: the whole recording].
+    #[arg(long = "for", value_parser = duration)]
+    market_ns: Option<i64>,
+    /// Market seconds a second.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    speed: u32,
+    /// Core plan instead of the configuration's.
+    #[arg(long)]
+    plan: Option<String>,
+    /// First port of the venue; 0 lets the system choose.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    json: bool,
+    /// Say what would be written and started, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+struct EngineArgs {
+    /// Configuration file.
+    #[arg(long, default_value = PROFILE)]
+    config: PathBuf,
+    /// State directory.
+    #[arg(long)]
+    state: PathBuf,
+    /// File with the venue's addresses.
+    #[arg(long)]
+    endpoints: PathBuf,
+    /// Market time to run for.
+    #[arg(long = "for", value_parser = duration)]
+    market_ns: Option<i64>,
+    /// Core plan instead of the configuration's.
+    #[arg(long)]
+    plan: Option<String>,
+    /// End when the parent process ends.
+    #[arg(long)]
+    exit_with_parent: bool,
+}
+
+#[derive(Debug, Args)]
+struct VenueArgs {
+    /// Folder of the tape.
+    #[arg(long, default_value = "data/binance-20240808")]
+    data: PathBuf,
+    /// Market seconds a second.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    speed: u32,
+    /// Port of the first market, the next ones follow; 0 lets the system choose.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// File to write the addresses to.
+    #[arg(long)]
+    endpoints: PathBuf,
+    /// End when the parent process ends.
+    #[arg(long)]
+    exit_with_parent: bool,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// State directory of the run.
+    state: PathBuf,
+    /// `deterministic` or `threaded`.
+    #[arg(long, default_value = "deterministic")]
+    executor: String,
+    /// Seed that permutes the order in which the deterministic executor polls; 0 keeps the topology's.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Core plan of the threaded executor (its threads are not pinned).
+    #[arg(long, default_value = "cores-2")]
+    plan: String,
+    /// Partial configuration put over the run's own: what would have been different.
+    #[arg(long)]
+    patch: Option<PathBuf>,
+    /// Last input to replay.
+    #[arg(long, default_value_t = u64::MAX)]
+    until: u64,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct JournalArgs {
+    #[command(subcommand)]
+    action: JournalAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum JournalAction {
+    /// Checks every byte: chain, checksums, order.
+    Verify(StatArgs),
+    /// Prints records, one JSON object a line.
+    Cat(CatArgs),
+    /// Counts records by kind.
+    Stat(StatArgs),
+}
+
+#[derive(Debug, Args)]
+struct StatArgs {
+    /// State directory.
+    state: PathBuf,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct CatArgs {
+    /// State directory.
+    state: PathBuf,
+    /// First input.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Last input.
+    #[arg(long, default_value_t = u64::MAX)]
+    to: u64,
+}
+
+#[derive(Debug, Args)]
+struct TopologyArgs {
+    /// Configuration file.
+    #[arg(long, default_value = PROFILE)]
+    config: PathBuf,
+    /// For Graphviz.
+    #[arg(long, conflicts_with = "json")]
+    dot: bool,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `90s`, `5m`, `1h`, `1500ms` as nanoseconds.
+fn duration(text: &str) -> Result<i64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let unit_ns: i64 = match unit {
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        _ => return Err(format!("\"{text}\" is no time: write 90s, 5m, 1h or 1500ms")),
+    };
+    let ns = number.parse::<i64>().ok().and_then(|n| n.checked_mul(unit_ns)).filter(|ns| *ns > 0);
+    ns.ok_or_else(|| format!("\"{text}\" is no time: write 90s, 5m, 1h or 1500ms"))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", text.trim_end()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|e| Failure::run(format!("cannot write to stdout: {e}"))),
+    }
+}
+
+fn to_json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(Failure::run)
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// A [`Failure`] with its exit code.
+    pub fn run(self) -> Result<Exit, Failure> {
+        match self.verb {
+            Verb::Supervise(a) => supervise::run(&LaunchOptions {
+                config: a.config,
+                state: a.state,
+                market_ns: a.market_ns,
+                speed: a.speed,
+                plan: a.plan,
+                port: a.port,
+                json: a.json,
+                dry_run: a.dry_run,
+            }),
+            Verb::Engine(a) => run_engine(a),
+            Verb::Venue(a) => run_venue(&a),
+            Verb::Replay(a) => run_replay(a),
+            Verb::Journal(a) => run_journal(a.action),
+            Verb::Stat(a) => {
+                let (snapshot, value) = verbs::stat(&a.state)?;
+                print(&if a.json { value.to_string() } else { verbs::stat_table(&snapshot) })?;
+                Ok(Exit::Ok)
+            }
+            Verb::Topology(a) => run_topology(&a),
+        }
+    }
+}
+
+fn run_engine(a: EngineArgs) -> Result<Exit, Failure> {
+    let interrupted = interrupt_flag()?;
+    let options = EngineOptions {
+        config: a.config,
+        state: a.state,
+        endpoints: a.endpoints,
+        market_ns: a.market_ns,
+        plan: a.plan,
+        exit_with_parent: a.exit_with_parent,
+    };
+    let summary = engine::run(&options, &interrupted)?;
+    let text = to_json(&summary)?;
+    let path = state::Layout::of(&options.state).summary();
+    state::replace(&path, text.as_bytes())
+        .map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())))?;
+    print(&text)?;
+    Ok(Exit::Ok)
+}
+
+fn run_venue(a: &VenueArgs) -> Result<Exit, Failure> {
+    let stop = interrupt_flag()?;
+    let tape = Tape::load(&a.data).map_err(|e| match e {
+        TapeError::Io { ref source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Failure::missing(e)
+        }
+        _ => Failure::run(e),
+    })?;
+    let ports =
+        (0..tape.recordings.len()).map(|i| if a.port == 0 { Some(0) } else { a.port.checked_add(i as u16) });
+    let ports: Option<Vec<u16>> = ports.collect();
+    let ports = ports
+        .ok_or_else(|| Failure::usage(format!("--port {} leaves no port for the next market", a.port)))?;
+    let bind = ports.into_iter().map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
+    let mut server = Server::bind(tape, &ServerConfig { bind, speed: a.speed }).map_err(Failure::run)?;
+    let endpoints = server.endpoints().map_err(Failure::run)?;
+    state::replace(&a.endpoints, to_json(&endpoints)?.as_bytes())
+        .map_err(|e| Failure::run(format!("cannot write {}: {e}", a.endpoints.display())))?;
+    if a.exit_with_parent {
+        watch_parent(stop.clone())?;
+    }
+    server.run(&stop);
+    Ok(Exit::Ok)
+}
+
+/// Sets `stop` once the parent process is another one.
+fn watch_parent(stop: Arc<AtomicBool>) -> Result<(), Failure> {
+    let parent = std::os::unix::process::parent_id();
+    let watch = move || {
+        while std::os::unix::process::parent_id() == parent {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        stop.store(true, Ordering::Release);
+    };
+    let spawned = std::thread::Builder::new().name("parent".into()).spawn(watch);
+    spawned.map(|_| ()).map_err(|e| Failure::run(format!("cannot start a thread: {e}")))
+}
+
+fn run_replay(a: ReplayArgs) -> Result<Exit, Failure> {
+    let executor = match a.executor.as_str() {
+        "deterministic" => ExecutorChoice::Deterministic(a.seed),
+        "threaded" => ExecutorChoice::Threaded(a.plan),
+        other => {
+            return Err(Failure::usage(format!("--executor {other}: there are deterministic and threaded")));
+        }
+    };
+    let report = replay::run(&ReplayOptions { state: a.state, executor, patch: a.patch, until: a.until })?;
+    if a.json {
+        print(&to_json(&report)?)?;
+    } else if let Some(d) = &report.first_difference {
+        print(&format!(
+            "different: seat {} between seq {} and seq {}\n  journal: {}\n  replay:  {}",
+            d.seat, d.seq, d.cause_seq, d.expected, d.actual
+        ))?;
+    } else {
+        print(&format!(
+            "identical: {} inputs, {} marks, {} decisions, {} orders, hash {} ({} checkpoints)",
+            report.inputs, report.marks, report.decisions, report.orders, report.hash, report.checkpoints
+        ))?;
+    }
+    Ok(if report.identical { Exit::Ok } else { Exit::Failed })
+}
+
+fn run_journal(action: JournalAction) -> Result<Exit, Failure> {
+    let (args, verifies) = match action {
+        JournalAction::Cat(a) => {
+            let mut out = std::io::stdout().lock();
+            let mut seq = 0;
+            verbs::read_journal(&a.state, |record| {
+                if record.message.kind().is_some_and(kimera_protocol::Kind::is_input) {
+                    seq = record.message.header.seq;
+                }
+                if (a.from..=a.to).contains(&seq) {
+                    let _ = writeln!(out, "{}", verbs::record_json(record));
+                }
+            })?;
+            return Ok(Exit::Ok);
+        }
+        JournalAction::Verify(a) => (a, true),
+        JournalAction::Stat(a) => (a, false),
+    };
+    let stat = verbs::read_journal(&args.state, |_| {})?;
+    let records: u64 = stat.kinds.values().sum();
+    if args.json {
+        print(&to_json(&serde_json::json!({
+            "schema_version": SCHEMA_VERSION,
+            "records": records,
+            "kinds": stat.kinds,
+            "last_seq": stat.last_seq,
+            "segments": stat.segments,
+            "tail": stat.tail,
+            "chain": stat.chain,
+        }))?)?;
+    } else if verifies {
+        print(&format!(
+            "good: {records} records, {} inputs, {} segments, tail {}, chain {}",
+            stat.last_seq,
+            stat.segments,
+            stat.tail,
+            &stat.chain[..16]
+        ))?;
+    } else {
+        let rows: Vec<_> = stat.kinds.iter().map(|(kind, n)| format!("{kind:<12} {n:>10}")).collect();
+        let seconds = stat.times.map_or(0.0, |(first, last)| (last - first) as f64 / 1e9);
+        print(&format!(
+            "{}\n{:.1} s of market time, {} segments, tail {}",
+            rows.join("\n"),
+            seconds,
+            stat.segments,
+            stat.tail
+        ))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn run_topology(a: &TopologyArgs) -> Result<Exit, Failure> {
+    let topology = line::topology(&Config::load(&a.config)?);
+    topology.check().map_err(Failure::configuration)?;
+    let text = if a.dot {
+        verbs::topology_dot(&topology)
+    } else if a.json {
+        to_json(&serde_json::json!({
+            "schema_version": SCHEMA_VERSION, "seats": topology.seats, "edges": topology.edges,
+        }))?
+    } else {
+        verbs::topology_table(&topology)
+    };
+    print(&text)?;
+    Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(duration("90s"), Ok(90_000_000_000));
+        assert_eq!(duration("1500ms"), Ok(1_500_000_000));
+        for bad in ["", "s", "0s", "-1s", "5", "1d", "99999999999h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

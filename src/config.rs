@@ -1,0 +1,349 @@
+//! The configuration: one typed tree with range checks; an unknown key is an error with line and column.
+
+use std::path::{Path, PathBuf};
+
+use kimera_market::MarketConfig;
+use kimera_market::features::FeatureConfig;
+use kimera_protocol::fixed::{UNIT_DECIMALS, parse_decimal};
+use kimera_protocol::{Instrument, InstrumentId, VenueId};
+use kimera_runtime::plan::Plan;
+use kimera_venues::binance::Market as BinanceMarket;
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Failure;
+
+/// What kind of run this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Paper trading on a recorded tape that the simulated venue plays.
+    PaperRecorded,
+}
+
+/// Which venue market an instrument is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MarketName {
+    /// Binance spot.
+    Spot,
+    /// Binance USD-M futures.
+    UsdM,
+}
+
+impl MarketName {
+    /// The dialect.
+    #[must_use]
+    pub fn dialect(self) -> BinanceMarket {
+        match self {
+            Self::Spot => BinanceMarket::Spot,
+            Self::UsdM => BinanceMarket::UsdM,
+        }
+    }
+
+    /// Its name in the configuration and the venue's endpoints.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Spot => "spot",
+            Self::UsdM => "usdm",
+        }
+    }
+}
+
+/// An instrument and the feed that brings it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstrumentSection {
+    /// Seat of its feed.
+    pub feed: String,
+    /// Market.
+    pub market: MarketName,
+    /// Symbol.
+    pub symbol: String,
+    /// Smallest price step, a decimal.
+    pub tick: String,
+    /// Smallest size step of our orders, a decimal.
+    pub lot: String,
+    /// Levels a side of a snapshot, 5 to 2,000.
+    pub snapshot_levels: u32,
+}
+
+/// Parameters of the estimators.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // The names say it; units last; defaults and sources are with `FeatureConfig`.
+pub struct MarketSection {
+    pub imbalance_decay: f64,
+    pub order_flow_bucket_ms: u32,
+    pub order_flow_half_life_buckets: f64,
+    pub liquidity_ticks: u32,
+    pub liquidity_bucket_ms: u32,
+    pub kyle_bucket_ms: u32,
+    pub kyle_half_life_buckets: f64,
+    pub kyle_t_min: f64,
+    pub variance_bar_ms: u32,
+    pub variance_window_bars: u32,
+    pub variance_scale_bars: u32,
+    pub stale_after_ms: u32,
+}
+
+/// How the journal is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalSection {
+    /// Size of a segment, 1 to 1,024 MiB.
+    pub segment_mib: u32,
+    /// Longest wait of a record for its block, 0 to 100,000 µs.
+    pub commit_interval_us: u32,
+}
+
+/// Locked memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemorySection {
+    /// Budget of the arena, 8 to 65,536 MiB.
+    pub arena_mib: u32,
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name for reports.
+    pub name: String,
+    /// Kind of run.
+    pub mode: Mode,
+    /// Core plan: a name, or `auto`.
+    pub plan: String,
+    /// Folder of the tape.
+    pub data: PathBuf,
+    /// Instruments, in the order of their identifiers.
+    #[serde(rename = "instrument")]
+    pub instruments: Vec<InstrumentSection>,
+    /// Estimators.
+    pub market: MarketSection,
+    /// Journal.
+    pub journal: JournalSection,
+    /// Locked memory.
+    pub memory: MemorySection,
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// A [`Failure`] that names file, line and column.
+    pub fn load(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Failure::configuration(format!("cannot read configuration {}: {e}", path.display()))
+        })?;
+        Self::parse(&text).map_err(|e| Failure::configuration(format!("{}: {e}", path.display())))
+    }
+
+    /// Reads a configuration text and checks every range.
+    ///
+    /// # Errors
+    /// What is wrong, with line and column where the text itself is.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The configuration with the keys of `patch` (a partial TOML text) put over it.
+    ///
+    /// # Errors
+    /// What is wrong with the patch or with the result.
+    pub fn patched(&self, patch: &str) -> Result<Self, String> {
+        let mut base = toml::Table::try_from(self).map_err(|e| e.to_string())?;
+        let over: toml::Table = toml::from_str(patch).map_err(|e| e.to_string())?;
+        merge(&mut base, over);
+        Self::parse(&base.to_string())
+    }
+
+    /// The text that is kept as the run's blob.
+    ///
+    /// # Errors
+    /// Where the tree has no TOML form.
+    pub fn to_text(&self) -> Result<String, String> {
+        toml::to_string(self).map_err(|e| e.to_string())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let within = |name: &str, value: f64, low: f64, high: f64| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(format!("{name} = {value} is outside {low} to {high}"))
+            }
+        };
+        if self.instruments.is_empty() || self.instruments.len() > 64 {
+            return Err("there must be 1 to 64 [[instrument]] sections".into());
+        }
+        for (i, section) in self.instruments.iter().enumerate() {
+            let name = &section.feed;
+            within(
+                &format!("instrument {name}: snapshot_levels"),
+                section.snapshot_levels.into(),
+                5.0,
+                2_000.0,
+            )?;
+            if self.instruments[..i].iter().any(|other| other.feed == *name) {
+                return Err(format!("two instruments have the feed \"{name}\""));
+            }
+        }
+        self.instruments()?;
+        let m = &self.market;
+        within("market.imbalance_decay", m.imbalance_decay, 0.0, 20.0)?;
+        within("market.liquidity_ticks", m.liquidity_ticks.into(), 1.0, 1_000.0)?;
+        within("market.kyle_t_min", m.kyle_t_min, 0.0, 100.0)?;
+        for (name, value) in [
+            ("order_flow_half_life_buckets", m.order_flow_half_life_buckets),
+            ("kyle_half_life_buckets", m.kyle_half_life_buckets),
+        ] {
+            within(&format!("market.{name}"), value, 0.01, 1e9)?;
+        }
+        for (name, value) in [
+            ("order_flow_bucket_ms", m.order_flow_bucket_ms),
+            ("liquidity_bucket_ms", m.liquidity_bucket_ms),
+            ("kyle_bucket_ms", m.kyle_bucket_ms),
+            ("variance_bar_ms", m.variance_bar_ms),
+            ("stale_after_ms", m.stale_after_ms),
+        ] {
+            within(&format!("market.{name}"), value.into(), 1.0, 86_400_000.0)?;
+        }
+        within("market.variance_scale_bars", m.variance_scale_bars.into(), 1.0, 10_000.0)?;
+        within(
+            "market.variance_window_bars",
+            m.variance_window_bars.into(),
+            f64::from(m.variance_scale_bars) + 3.0,
+            1e6,
+        )?;
+        within("journal.segment_mib", self.journal.segment_mib.into(), 1.0, 1_024.0)?;
+        within("journal.commit_interval_us", self.journal.commit_interval_us.into(), 0.0, 100_000.0)?;
+        within("memory.arena_mib", self.memory.arena_mib.into(), 8.0, 65_536.0)
+    }
+
+    /// The instruments, in order.
+    ///
+    /// # Errors
+    /// A tick or lot that is no positive decimal.
+    pub fn instruments(&self) -> Result<Vec<Instrument>, String> {
+        let build = |(i, s): (usize, &InstrumentSection)| {
+            let units = |what: &str, text: &str| {
+                parse_decimal(text.as_bytes(), UNIT_DECIMALS)
+                    .map_err(|e| format!("instrument {}: {what} = \"{text}\": {e}", s.feed))
+            };
+            let id = InstrumentId(u16::try_from(i).map_err(|_| "too many instruments".to_string())?);
+            Instrument::new(id, VenueId(i as u8), &s.symbol, units("tick", &s.tick)?, units("lot", &s.lot)?)
+                .map_err(|_| format!("instrument {}: tick and lot must be positive", s.feed))
+        };
+        self.instruments.iter().enumerate().map(build).collect()
+    }
+
+    /// What the market stage needs.
+    #[must_use]
+    pub fn market_config(&self) -> MarketConfig {
+        let m = &self.market;
+        let ms = |value: u32| i64::from(value) * 1_000_000;
+        MarketConfig {
+            instruments: self.instruments.len(),
+            features: FeatureConfig {
+                imbalance_decay: m.imbalance_decay,
+                order_flow_bucket: ms(m.order_flow_bucket_ms),
+                order_flow_half_life: m.order_flow_half_life_buckets,
+                liquidity_ticks: i64::from(m.liquidity_ticks),
+                liquidity_bucket: ms(m.liquidity_bucket_ms),
+                kyle_bucket: ms(m.kyle_bucket_ms),
+                kyle_half_life: m.kyle_half_life_buckets,
+                kyle_t_min: m.kyle_t_min,
+                variance_bar: ms(m.variance_bar_ms),
+                variance_window: m.variance_window_bars as usize,
+                variance_scale: m.variance_scale_bars as usize,
+                stale_after: ms(m.stale_after_ms),
+            },
+        }
+    }
+}
+
+/// The core plans that come with the program, smallest first.
+const PLANS: [(&str, usize, &str); 2] = [
+    ("cores-2", 2, include_str!("../config/plans/cores-2.toml")),
+    ("cores-4", 4, include_str!("../config/plans/cores-4.toml")),
+];
+
+/// The plan of a name, or the largest one the machine has the cores for (`auto`).
+///
+/// # Errors
+/// An unknown name, with the known ones.
+pub fn plan(name: &str, cores: usize) -> Result<Plan, Failure> {
+    let found = match name {
+        "auto" => PLANS.iter().rev().find(|(_, needs, _)| *needs <= cores).or(PLANS.first()),
+        _ => PLANS.iter().find(|(n, _, _)| *n == name),
+    };
+    let Some((_, _, text)) = found else {
+        let known: Vec<_> = PLANS.iter().map(|(n, _, _)| *n).collect();
+        return Err(Failure::configuration(format!(
+            "there is no core plan \"{name}\"; known: auto, {}",
+            known.join(", ")
+        )));
+    };
+    toml::from_str(text).map_err(|e| Failure::configuration(format!("core plan {name}: {e}")))
+}
+
+fn merge(base: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) => merge(inner, value),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAPER: &str = include_str!("../config/profiles/paper.toml");
+
+    #[test]
+    fn the_shipped_profile_is_good_and_survives_its_own_text() {
+        let config = Config::parse(PAPER).unwrap();
+        assert_eq!(Config::parse(&config.to_text().unwrap()).unwrap(), config);
+        let ticks: Vec<_> = config.instruments().unwrap().iter().map(|i| i.tick_units).collect();
+        assert_eq!(ticks, [1_000_000, 10_000_000]);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let wrong = |from: &str, to: &str| Config::parse(&PAPER.replace(from, to)).unwrap_err();
+        let unknown = wrong("liquidity_ticks = 10", "liquidity_tick = 10");
+        assert!(unknown.contains("liquidity_tick") && unknown.contains("line"), "{unknown}");
+        assert!(
+            wrong("liquidity_ticks = 10", "liquidity_ticks = 0")
+                .contains("market.liquidity_ticks = 0 is outside")
+        );
+        assert!(wrong("tick = \"0.01\"", "tick = \"0\"").contains("must be positive"));
+        assert!(wrong("tick = \"0.01\"", "tick = \"x\"").contains("not a decimal"));
+        assert!(wrong("feed = \"feed.usdm\"", "feed = \"feed.spot\"").contains("two instruments"));
+        assert!(plan("cores-3", 2).unwrap_err().message.contains("known: auto, cores-2, cores-4"));
+    }
+
+    #[test]
+    fn a_patch_changes_what_it_names_and_nothing_else() {
+        let config = Config::parse(PAPER).unwrap();
+        let patched = config.patched("[market]\nliquidity_ticks = 20\n").unwrap();
+        assert_eq!(patched.market.liquidity_ticks, 20);
+        assert_eq!(patched.patched("[market]\nliquidity_ticks = 10\n").unwrap(), config);
+        assert!(config.patched("[market]\nnothing = 1\n").is_err());
+    }
+
+    #[test]
+    fn auto_takes_what_the_machine_has() {
+        assert_eq!(plan("auto", 1).unwrap().name, "cores-2");
+        assert_eq!(plan("auto", 3).unwrap().name, "cores-2");
+        assert_eq!(plan("auto", 64).unwrap().name, "cores-4");
+    }
+}

@@ -1,0 +1,21 @@
+//! The program: command line, topology, engine, replay, supervisor.
+//!
+//! * [`cli`]: verbs and their arguments; [`exit`]: what a failure says and with which code it ends
+//! * [`config`]: one typed tree; [`state`]: the state directory
+//! * [`line`]: who is wired to whom, and who sits there
+//! * [`engine`]: a live run; [`handshake`]: the clock shared with the venue
+//! * [`replay`]: a journal through the same line, compared
+//! * [`supervise`]: venue and engine as children, the live line; [`report`]: what a run says at its end
+//! * [`verbs`]: the small verbs
+
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod exit;
+pub mod handshake;
+pub mod line;
+pub mod replay;
+pub mod report;
+pub mod state;
+pub mod supervise;
+pub mod verbs;

@@ -1,0 +1,324 @@
+//! A journal through the same line: identical, or the first place where it is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kimera_journal::format::CODE_EPOCH;
+use kimera_journal::{Blobs, Fault, JournalReader, Tail};
+use kimera_protocol::{Checkpoint, Kind, Message, Seq, Started};
+use kimera_runtime::executor::{DeterministicExecutor, ThreadedExecutor};
+use kimera_runtime::seat::{AgentSeat, Cell};
+use kimera_runtime::topology::{SEQUENCER, Wiring};
+use kimera_runtime::{Agent, Counters, Ports, Tsc, Work};
+use kimera_sequencer::{Door, Replayer};
+use serde::Serialize;
+
+use crate::config::{Config, plan};
+use crate::exit::Failure;
+use crate::line;
+use crate::report::SCHEMA_VERSION;
+use crate::state::Layout;
+
+/// Which executor replays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecutorChoice {
+    /// One thread; the seed permutes the order in which seats are polled.
+    Deterministic(u64),
+    /// Threads of a plan, not pinned.
+    Threaded(String),
+}
+
+/// Arguments of a replay.
+#[derive(Clone, Debug)]
+pub struct ReplayOptions {
+    /// State directory of the run.
+    pub state: PathBuf,
+    /// Executor.
+    pub executor: ExecutorChoice,
+    /// Partial configuration put over the run's own.
+    pub patch: Option<PathBuf>,
+    /// Last input that is replayed.
+    pub until: Seq,
+}
+
+/// The first difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// First input after the last point where both runs agreed.
+    pub seq: Seq,
+    /// Seat.
+    pub seat: String,
+    /// What differs.
+    pub kind: String,
+    /// In the journal.
+    pub expected: String,
+    /// In the replay.
+    pub actual: String,
+    /// The input by which it had happened.
+    pub cause_seq: Seq,
+}
+
+/// What a replay says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplayReport {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// True where every output agrees.
+    pub identical: bool,
+    /// Inputs replayed.
+    pub inputs: u64,
+    /// Evaluations.
+    pub marks: u64,
+    /// Decisions: none in a line that ends with the market stage.
+    pub decisions: u64,
+    /// Orders: none, likewise.
+    pub orders: u64,
+    /// Hash over every seat's last checkpoint.
+    pub hash: String,
+    /// Checkpoints compared.
+    pub checkpoints: u64,
+    /// How the journal ends.
+    pub tail: String,
+    /// The first difference.
+    pub first_difference: Option<Difference>,
+}
+
+/// A journal in memory.
+pub struct Recorded {
+    /// Configuration of the run.
+    pub config: Config,
+    /// Inputs in order.
+    pub inputs: Vec<Message>,
+    /// Checkpoints by seat index and boundary.
+    pub checkpoints: BTreeMap<(u64, Seq), Checkpoint>,
+    /// How the journal ends.
+    pub tail: Tail,
+}
+
+/// Reads the journal of a state directory, with its configuration.
+///
+/// # Errors
+/// Damage (1), a missing blob (7), a journal of another code epoch.
+pub fn load(state: &Path) -> Result<Recorded, Failure> {
+    let mut reader = JournalReader::open(&Layout::of(state).journal()).map_err(as_failure)?;
+    let (mut inputs, mut checkpoints) = (Vec::new(), BTreeMap::new());
+    for record in reader.by_ref() {
+        let message = record.map_err(as_failure)?.message;
+        if let Some(checkpoint) = message.body::<Checkpoint>() {
+            checkpoints.insert((checkpoint.seat, checkpoint.boundary), *checkpoint);
+        } else if message.kind().is_some_and(Kind::is_input) {
+            inputs.push(message);
+        }
+    }
+    let started = inputs.first().and_then(|m| m.body::<Started>());
+    let started =
+        started.ok_or_else(|| Failure::run("the journal does not begin with the record of a start"))?;
+    if started.code_epoch != CODE_EPOCH {
+        return Err(Failure::run(format!(
+            "the journal was written by code epoch {}, this program is of epoch {CODE_EPOCH}: replay it with the program that wrote it",
+            started.code_epoch
+        )));
+    }
+    let blob = Blobs::of(state).get(&started.configuration).map_err(Failure::missing)?;
+    let config = Config::parse(&String::from_utf8_lossy(&blob)).map_err(Failure::configuration)?;
+    Ok(Recorded { config, inputs, checkpoints, tail: reader.tail().clone() })
+}
+
+fn as_failure(fault: Fault) -> Failure {
+    match fault {
+        Fault::MissingSegment { .. } | Fault::NoJournal(_) => Failure::missing(fault),
+        _ => Failure::run(fault),
+    }
+}
+
+/// Replays a state directory's journal and compares.
+///
+/// # Errors
+/// As [`load`], and a patch that makes no configuration.
+pub fn run(options: &ReplayOptions) -> Result<ReplayReport, Failure> {
+    let recorded = load(&options.state)?;
+    let config = match &options.patch {
+        None => recorded.config.clone(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| Failure::configuration(format!("cannot read patch {}: {e}", path.display())))?;
+            let patched = recorded.config.patched(&text);
+            patched.map_err(|e| Failure::configuration(format!("{}: {e}", path.display())))?
+        }
+    };
+    let outcome = recompute(&config, &recorded.inputs, &options.executor, options.until)?;
+    compare(&config, &recorded, &outcome, options.until)
+}
+
+/// What a replay computed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Recomputed {
+    /// Inputs that went through.
+    pub inputs: u64,
+    /// Evaluations among them.
+    pub marks: u64,
+    /// Checkpoints by seat index and boundary.
+    pub checkpoints: BTreeMap<(u64, Seq), Checkpoint>,
+}
+
+/// Sits in the journal's seat and collects what would have been written.
+struct Collector(Arc<Mutex<Recomputed>>);
+
+impl Agent for Collector {
+    fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut result = Work::Idle;
+        for port in &mut ports.inlets {
+            while let Some(message) = port.inlet.pop() {
+                result = Work::Done;
+                if let Some(checkpoint) = message.body::<Checkpoint>() {
+                    seen.checkpoints.insert((checkpoint.seat, checkpoint.boundary), *checkpoint);
+                } else {
+                    seen.inputs += 1;
+                    seen.marks += u64::from(message.is_mark());
+                    ports.frontier.advance(message.header.seq);
+                }
+            }
+        }
+        result
+    }
+}
+
+/// Runs inputs through the line of a configuration.
+///
+/// # Errors
+/// Where the line cannot be built or a seat panics.
+pub fn recompute(
+    config: &Config,
+    inputs: &[Message],
+    executor: &ExecutorChoice,
+    until: Seq,
+) -> Result<Recomputed, Failure> {
+    let topology = line::topology(config);
+    let mut wiring = Wiring::build(&topology).map_err(Failure::configuration)?;
+    let counters = Counters::detached();
+    let mut cells = line::cells(config, &topology, &mut wiring, &counters, Tsc::calibrate())?;
+    let missing = || Failure::run("the topology lacks sequencer or journal");
+    let (door_ports, journal_ports) =
+        (wiring.take(SEQUENCER).ok_or_else(missing)?, wiring.take(line::JOURNAL).ok_or_else(missing)?);
+    let door = Door::new(wiring.sinks());
+    let last = inputs.last().map_or(0, |m| m.header.seq).min(until);
+    let seen: Arc<Mutex<Recomputed>> = Arc::default();
+    let progress = journal_ports.frontier.clone();
+    let sinks = wiring.sinks();
+    let replayer = Replayer::new(door, inputs.to_vec().into_iter(), until);
+    cells.insert(0, Box::new(AgentSeat::new(replayer, door_ports, false)));
+    cells.push(Box::new(AgentSeat::new(Collector(seen.clone()), journal_ports, false)));
+    match executor {
+        ExecutorChoice::Deterministic(seed) => {
+            let mut executor = DeterministicExecutor::new(cells, *seed);
+            executor.run_until_idle();
+            drop(executor.finish());
+        }
+        ExecutorChoice::Threaded(name) => {
+            threaded(&plan(name, usize::MAX)?, cells, &counters, || {
+                progress.get() >= last && sinks.iter().all(|s| s.get() >= last)
+            })?;
+        }
+    }
+    let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(seen)
+}
+
+fn threaded(
+    plan: &kimera_runtime::plan::Plan,
+    cells: Vec<Box<dyn Cell>>,
+    counters: &Counters,
+    done: impl Fn() -> bool,
+) -> Result<(), Failure> {
+    let executor = ThreadedExecutor::start(plan, cells, counters, false)
+        .map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
+    while !done() {
+        if let Some(seat) = executor.failures().into_iter().next() {
+            drop(executor.finish());
+            return Err(Failure::run(format!("seat {} panicked: {}", seat.seat, seat.message)));
+        }
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    // Checkpoints of the last inputs may still be in a ring: one more pass over everything.
+    let cells = executor.finish();
+    let mut rest = DeterministicExecutor::new(cells, 0);
+    rest.run_until_idle();
+    drop(rest.finish());
+    Ok(())
+}
+
+fn compare(
+    config: &Config,
+    recorded: &Recorded,
+    replayed: &Recomputed,
+    until: Seq,
+) -> Result<ReplayReport, Failure> {
+    let topology = line::topology(config);
+    let last = recorded.inputs.last().map_or(0, |m| m.header.seq).min(until);
+    let compared = line::compared_seats(&topology);
+    let indices: BTreeMap<u64, &String> =
+        compared.iter().filter_map(|name| Some((u64::from(topology.index_of(name)?), name))).collect();
+    for (index, name) in &indices {
+        let long_enough = last >= kimera_runtime::seat::CHECKPOINT_INTERVAL || recorded.tail == Tail::Closed;
+        if long_enough && until == Seq::MAX && !recorded.checkpoints.keys().any(|(seat, _)| seat == index) {
+            return Err(Failure::run(format!("seat {name} has no output hash in the journal")));
+        }
+    }
+    let expected = recorded.checkpoints.iter().filter(|((_, boundary), _)| *boundary <= last + 1);
+    let mut boundaries: BTreeSet<(Seq, u64)> =
+        expected.map(|((seat, boundary), _)| (*boundary, *seat)).collect();
+    if until == Seq::MAX && recorded.tail == Tail::Closed {
+        boundaries.extend(replayed.checkpoints.keys().map(|(seat, boundary)| (*boundary, *seat)));
+    }
+    let mut first_difference = None;
+    let mut agreed: BTreeMap<u64, Seq> = BTreeMap::new();
+    for (boundary, seat) in &boundaries {
+        let (old, new) =
+            (recorded.checkpoints.get(&(*seat, *boundary)), replayed.checkpoints.get(&(*seat, *boundary)));
+        if old == new {
+            agreed.insert(*seat, *boundary);
+        } else if first_difference.is_none() {
+            first_difference = Some(Difference {
+                seq: agreed.get(seat).copied().unwrap_or(1),
+                seat: indices.get(seat).map_or_else(|| format!("seat {seat}"), |name| (*name).clone()),
+                kind: "checkpoint".into(),
+                expected: describe(old),
+                actual: describe(new),
+                cause_seq: boundary.saturating_sub(1),
+            });
+        }
+    }
+    Ok(ReplayReport {
+        schema_version: SCHEMA_VERSION,
+        identical: first_difference.is_none(),
+        inputs: replayed.inputs,
+        marks: replayed.marks,
+        decisions: 0,
+        orders: 0,
+        hash: format!("{:016x}", total_hash(&replayed.checkpoints)),
+        checkpoints: boundaries.len() as u64,
+        tail: format!("{:?}", recorded.tail).to_lowercase(),
+        first_difference,
+    })
+}
+
+fn describe(checkpoint: Option<&Checkpoint>) -> String {
+    checkpoint.map_or_else(
+        || "nothing".into(),
+        |c| format!("{} outputs, hash {:016x}, state {:016x}", c.outputs, c.outputs_hash, c.state_digest),
+    )
+}
+
+/// One number for a whole replay: every checkpoint of every seat, in order.
+#[must_use]
+pub fn total_hash(checkpoints: &BTreeMap<(u64, Seq), Checkpoint>) -> u64 {
+    let mut hash = kimera_protocol::RollingHash::default();
+    for ((seat, boundary), checkpoint) in checkpoints {
+        for word in [*seat, *boundary, checkpoint.outputs_hash, checkpoint.outputs, checkpoint.state_digest] {
+            hash.update_word(word);
+        }
+    }
+    hash.value()
+}

@@ -1,0 +1,146 @@
+//! The state directory: lock, incarnation, and where everything lies. One engine a directory.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use kimera_runtime::storage::lock_exclusively;
+
+use crate::exit::Failure;
+
+/// A state directory that this process holds.
+pub struct State {
+    root: PathBuf,
+    incarnation: u64,
+    _lock: File,
+}
+
+/// Where things lie in a state directory.
+#[derive(Clone, Debug)]
+pub struct Layout(PathBuf);
+
+impl Layout {
+    /// The layout under `root`.
+    #[must_use]
+    pub fn of(root: &Path) -> Self {
+        Self(root.to_owned())
+    }
+
+    /// Segments of the journal.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.0.join("journal")
+    }
+
+    /// Counters and histograms.
+    #[must_use]
+    pub fn counters(&self) -> PathBuf {
+        self.0.join("counters")
+    }
+
+    /// What the engine says at its end.
+    #[must_use]
+    pub fn summary(&self) -> PathBuf {
+        self.0.join("summary.json")
+    }
+
+    /// Where the venue listens.
+    #[must_use]
+    pub fn endpoints(&self) -> PathBuf {
+        self.0.join("endpoints.json")
+    }
+
+    /// Log of a child process.
+    #[must_use]
+    pub fn log(&self, process: &str) -> PathBuf {
+        self.0.join(format!("{process}.log"))
+    }
+}
+
+impl State {
+    /// Takes the directory: makes it, locks it, counts the start.
+    ///
+    /// # Errors
+    /// Where it cannot be written or another engine holds it.
+    pub fn take(root: &Path) -> Result<Self, Failure> {
+        let fail = |what: &str, e: std::io::Error| {
+            Failure::run(format!(
+                "cannot {what} in the state directory {}: {e}; choose a writable one with --state",
+                root.display()
+            ))
+        };
+        std::fs::create_dir_all(root).map_err(|e| fail("make anything", e))?;
+        let lock = File::options().create(true).truncate(false).write(true).open(root.join("lock"));
+        let lock = lock.map_err(|e| fail("open the lock", e))?;
+        if !lock_exclusively(&lock).map_err(|e| fail("lock", e))? {
+            return Err(Failure::run(format!(
+                "another engine runs in the state directory {}; stop it or choose another with --state",
+                root.display()
+            )));
+        }
+        let path = root.join("incarnation");
+        let before = match std::fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse::<u64>().map_err(|_| {
+                Failure::run(format!("{} does not hold a number; restore it from a copy", path.display()))
+            })?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(e) => return Err(fail("read the incarnation", e)),
+        };
+        let incarnation = before + 1;
+        replace(&path, incarnation.to_string().as_bytes()).map_err(|e| fail("write the incarnation", e))?;
+        Ok(Self { root: root.to_owned(), incarnation, _lock: lock })
+    }
+
+    /// Where things lie.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout::of(&self.root)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Starts of an engine in this directory, this one included.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+}
+
+/// Replaces a file durably: never half written, old or new after a crash.
+///
+/// # Errors
+/// Where the directory cannot be written.
+pub fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut file = File::create(&partial)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&partial, path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_engine_a_directory_and_each_start_counts() {
+        let root = std::env::temp_dir().join(format!("kimera-state-{}", std::process::id()));
+        let first = State::take(&root).unwrap();
+        assert_eq!(first.incarnation(), 1);
+        let second = State::take(&root).err().unwrap();
+        assert!(second.message.contains("another engine runs"), "{second}");
+        drop(first);
+        assert_eq!(State::take(&root).unwrap().incarnation(), 2);
+        std::fs::write(root.join("incarnation"), "x").unwrap();
+        assert!(State::take(&root).err().unwrap().message.contains("does not hold a number"));
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+}
