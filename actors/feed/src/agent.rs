@@ -8,12 +8,12 @@ use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::net::http::Exchange;
 use kimera_runtime::net::tcp::{Backoff, Dialer};
 use kimera_runtime::net::websocket::WsClient;
-use kimera_runtime::{Agent, Counter, Counters, Ports, Tsc, Work};
+use kimera_runtime::{Agent, Counter, Counters, Outlet, Ports, Tsc, Work};
 use kimera_venues::FrameBuffer;
 use kimera_venues::binance::MarketDecoder;
 
 use crate::backlog::Backlog;
-use crate::book_feed::{BookFeed, Outcome};
+use crate::book_feed::{BookFeed, Exit, Outcome};
 
 /// Frames decoded in one duty cycle.
 const FRAMES_PER_CYCLE: usize = 32;
@@ -109,17 +109,18 @@ impl Feed {
 
     /// The connection is gone: tell the line, try again later.
     #[cold]
-    fn disconnect(&mut self) {
+    fn disconnect(&mut self, outlet: &mut Outlet) {
         if matches!(self.link, Link::Up(_)) {
             self.state_to_tell = Some(FeedState::Disconnected);
         }
         self.snapshot = None;
-        self.book.lose(GapReason::Disconnected, self.frame, &mut self.backlog);
+        let mut exit = Exit { backlog: &mut self.backlog, outlet };
+        self.book.lose(GapReason::Disconnected, self.frame, &mut exit);
         self.link = Link::Down(self.backoff.fail());
     }
 
     /// Makes progress with the connection; true where something moved.
-    fn connect(&mut self) -> bool {
+    fn connect(&mut self, outlet: &mut Outlet) -> bool {
         match std::mem::replace(&mut self.link, Link::Down(0)) {
             Link::Down(until) if monotonic_ns() < until => {
                 self.link = Link::Down(until);
@@ -128,7 +129,7 @@ impl Feed {
             Link::Down(_) => {
                 match Dialer::start(self.config.stream, CONNECT_TIMEOUT) {
                     Ok(dialer) => self.link = Link::Dialing(dialer),
-                    Err(_) => self.disconnect(),
+                    Err(_) => self.disconnect(outlet),
                 }
                 true
             }
@@ -144,7 +145,7 @@ impl Feed {
                     false
                 }
                 Err(_) => {
-                    self.disconnect();
+                    self.disconnect(outlet);
                     true
                 }
             },
@@ -156,7 +157,7 @@ impl Feed {
     }
 
     /// Reads and passes on a bounded number of frames.
-    fn read(&mut self) -> bool {
+    fn read(&mut self, outlet: &mut Outlet) -> bool {
         // With a backlog that could not take the largest frame nothing more is read: the venue has to wait.
         if !self.backlog.has_room(1) {
             return false;
@@ -166,7 +167,7 @@ impl Feed {
         let arrived = match client.pump() {
             Ok(arrived) => arrived,
             Err(_) => {
-                self.disconnect();
+                self.disconnect(outlet);
                 return true;
             }
         };
@@ -187,11 +188,11 @@ impl Feed {
                     self.buffer.begin(self.frame, ingress);
                     let decoded = self.decoder.decode(message, &mut self.buffer);
                     let failed = decoded.is_err();
-                    self.take(failed);
+                    self.take(failed, outlet);
                 }
                 Ok(None) => break,
                 Err(_) => {
-                    self.disconnect();
+                    self.disconnect(outlet);
                     break;
                 }
             }
@@ -204,17 +205,18 @@ impl Feed {
     }
 
     /// Passes on what the buffer holds.
-    fn take(&mut self, failed: bool) {
+    fn take(&mut self, failed: bool, outlet: &mut Outlet) {
+        let mut exit = Exit { backlog: &mut self.backlog, outlet };
         if failed {
             // It may have been a depth frame: the chain can no longer be trusted to be whole.
             self.meters.undecodable.add(1);
-            self.book.lose(GapReason::Undecodable, self.frame, &mut self.backlog);
+            self.book.lose(GapReason::Undecodable, self.frame, &mut exit);
             return;
         }
         if self.buffer.messages().is_empty() {
             return;
         }
-        match self.book.frame(&mut self.buffer, &mut self.backlog) {
+        match self.book.frame(&mut self.buffer, &mut exit) {
             Outcome::Sent => {}
             Outcome::Conflated => self.meters.conflated.add(1),
             Outcome::Held => self.meters.held.add(1),
@@ -223,18 +225,19 @@ impl Feed {
     }
 
     /// Asks for a snapshot where one is wanted, and takes the answer.
-    fn synchronise(&mut self) -> bool {
+    fn synchronise(&mut self, outlet: &mut Outlet) -> bool {
         if let Some(exchange) = &mut self.snapshot {
             match exchange.poll() {
                 Ok(None) => return false,
                 Ok(Some(response)) => {
                     self.snapshot = None;
+                    let mut exit = Exit { backlog: &mut self.backlog, outlet };
                     let good = response.status == 200
                         && self
                             .decoder
                             .decode_snapshot(&response.body, self.frame, &mut self.snapshot_buffer)
                             .is_ok()
-                        && self.book.snapshot(&self.snapshot_buffer, &mut self.backlog);
+                        && self.book.snapshot(&self.snapshot_buffer, &mut exit);
                     self.settle_snapshot(good);
                 }
                 Err(_) => {
@@ -271,18 +274,19 @@ impl Feed {
 
 impl Agent for Feed {
     fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
-        let mut worked = self.connect();
-        worked |= self.read();
-        worked |= self.synchronise();
-        if let Some(state) = self.state_to_tell
-            && self.book.tell_state(state, self.frame, &mut self.backlog)
-        {
-            self.state_to_tell = None;
+        let Some(out) = ports.outlets.first_mut() else { return Work::Idle };
+        let outlet = &mut out.outlet;
+        if !self.backlog.is_empty() {
+            self.backlog.flush(outlet);
         }
-        if !self.backlog.is_empty()
-            && let Some(out) = ports.outlets.first_mut()
-        {
-            self.backlog.flush(&mut out.outlet);
+        let mut worked = self.connect(outlet);
+        worked |= self.read(outlet);
+        worked |= self.synchronise(outlet);
+        if let Some(state) = self.state_to_tell {
+            let mut exit = Exit { backlog: &mut self.backlog, outlet };
+            if self.book.tell_state(state, self.frame, &mut exit) {
+                self.state_to_tell = None;
+            }
         }
         if worked { Work::Done } else { Work::Idle }
     }

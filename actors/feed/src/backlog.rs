@@ -12,6 +12,17 @@ pub const CAPACITY: usize = 8_192;
 /// Room kept free for single messages when a depth frame asks for room.
 const RESERVE: usize = 1_024;
 
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// Sent, or waiting.
+    Taken,
+    /// It took the place of a best price that waited.
+    Conflated,
+    /// There is no room: nothing was changed.
+    Refused,
+}
+
 /// A bounded queue of whole frames.
 pub struct Backlog {
     messages: VecDeque<Message>,
@@ -54,7 +65,7 @@ impl Backlog {
     }
 
     /// Adds a frame that [`Backlog::has_room`] was asked for; true where a waiting ticker was replaced instead.
-    pub fn push(&mut self, frame: &[Message]) -> bool {
+    fn push(&mut self, frame: &[Message]) -> bool {
         if let [ticker] = frame
             && ticker.header.kind == Kind::Ticker as u8
         {
@@ -69,6 +80,18 @@ impl Backlog {
         debug_assert!(self.messages.len() + frame.len() <= CAPACITY);
         self.messages.extend(frame);
         false
+    }
+
+    /// Sends a frame at once where nothing waits and the ring has room; otherwise it waits here, if it may.
+    #[inline]
+    pub fn offer(&mut self, frame: &[Message], outlet: &mut Outlet) -> Offer {
+        if self.messages.is_empty() && outlet.push_all(frame) {
+            return Offer::Taken;
+        }
+        if !self.has_room(frame.len()) {
+            return Offer::Refused;
+        }
+        if self.push(frame) { Offer::Conflated } else { Offer::Taken }
     }
 
     /// Sends as many whole frames as the ring takes.

@@ -8,7 +8,9 @@ use kimera_protocol::{
 };
 use kimera_venues::{ChainRule, DepthSync, FrameBuffer, SnapshotVerdict, Verdict};
 
-use crate::backlog::{Backlog, frame_length};
+use kimera_runtime::Outlet;
+
+use crate::backlog::{Backlog, Offer, frame_length};
 
 /// Messages of deltas that may wait for a snapshot: seconds of the busiest recorded stream.
 pub const DELTAS_MAX: usize = 16_384;
@@ -24,6 +26,20 @@ pub enum Outcome {
     Held,
     /// The chain is broken; a snapshot is needed.
     Gap(GapReason),
+}
+
+/// The way to the door: the ring, and what waits for room in it.
+pub struct Exit<'a> {
+    /// What waits.
+    pub backlog: &'a mut Backlog,
+    /// The ring.
+    pub outlet: &'a mut Outlet,
+}
+
+impl Exit<'_> {
+    fn offer(&mut self, frame: &[Message]) -> Offer {
+        self.backlog.offer(frame, self.outlet)
+    }
 }
 
 /// One instrument's stream on its way to the door.
@@ -53,12 +69,19 @@ impl BookFeed {
     }
 
     /// A decoded frame.
-    pub fn frame(&mut self, buffer: &mut FrameBuffer, backlog: &mut Backlog) -> Outcome {
+    pub fn frame(&mut self, buffer: &mut FrameBuffer, exit: &mut Exit<'_>) -> Outcome {
         let is_depth = buffer.messages().first().is_some_and(|m| m.header.kind == Kind::DepthBegin as u8);
-        if is_depth { self.delta(buffer, backlog) } else { pass(buffer.messages(), backlog) }
+        if is_depth {
+            return self.delta(buffer, exit);
+        }
+        match exit.offer(buffer.messages()) {
+            Offer::Conflated => Outcome::Conflated,
+            // The agent reads nothing more without room for a single message.
+            Offer::Taken | Offer::Refused => Outcome::Sent,
+        }
     }
 
-    fn delta(&mut self, buffer: &mut FrameBuffer, backlog: &mut Backlog) -> Outcome {
+    fn delta(&mut self, buffer: &mut FrameBuffer, exit: &mut Exit<'_>) -> Outcome {
         let frame = buffer.frame();
         let verdict = match buffer.messages_mut().first_mut().and_then(|m| m.body_mut::<DepthBegin>()) {
             Some(begin) => self.sync.delta(begin),
@@ -68,14 +91,14 @@ impl BookFeed {
             Verdict::Drop => Outcome::Held,
             Verdict::Buffer => self.hold(buffer.messages()),
             Verdict::Gap { expected, got } => {
-                self.tell_gap(GapReason::Chain, frame, expected, got, backlog);
+                self.tell_gap(GapReason::Chain, frame, expected, got, exit);
                 self.hold(buffer.messages());
                 Outcome::Gap(GapReason::Chain)
             }
-            Verdict::Emit if backlog.has_room(buffer.messages().len()) => pass(buffer.messages(), backlog),
+            Verdict::Emit if exit.offer(buffer.messages()) != Offer::Refused => Outcome::Sent,
             Verdict::Emit => {
                 // The line is slower than the venue: this stream starts anew rather than run ever later.
-                self.lose(GapReason::Overflow, frame, backlog);
+                self.lose(GapReason::Overflow, frame, exit);
                 Outcome::Gap(GapReason::Overflow)
             }
         }
@@ -93,7 +116,7 @@ impl BookFeed {
     }
 
     /// A decoded snapshot: passed on with the deltas that follow it, or refused as too old (false).
-    pub fn snapshot(&mut self, buffer: &FrameBuffer, backlog: &mut Backlog) -> bool {
+    pub fn snapshot(&mut self, buffer: &FrameBuffer, exit: &mut Exit<'_>) -> bool {
         let Some(begin) = buffer.messages().first().and_then(|m| m.body::<DepthBegin>()) else {
             return false;
         };
@@ -101,11 +124,11 @@ impl BookFeed {
         if self.sync.snapshot(begin.last_id, first) == SnapshotVerdict::TooOld {
             return false;
         }
-        if !backlog.has_room(buffer.messages().len() + self.deltas.len()) {
+        if !exit.backlog.has_room(buffer.messages().len() + self.deltas.len()) {
             self.sync.reset();
             return false; // the agent asks again when the backlog has drained
         }
-        pass(buffer.messages(), backlog);
+        exit.offer(buffer.messages());
         self.gap_told = false;
         let mut at = 0;
         while at < self.deltas.len() {
@@ -116,13 +139,13 @@ impl BookFeed {
             };
             match verdict {
                 Verdict::Emit => {
-                    pass(&self.deltas[at..at + length], backlog);
+                    exit.offer(&self.deltas[at..at + length]);
                 }
                 Verdict::Drop => {}
                 Verdict::Buffer | Verdict::Gap { .. } => {
                     // The deltas themselves have a hole: keep what is after it for the next snapshot.
                     self.deltas.drain(..at);
-                    self.tell_gap(GapReason::Chain, buffer.frame(), 0, 0, backlog);
+                    self.tell_gap(GapReason::Chain, buffer.frame(), 0, 0, exit);
                     return true;
                 }
             }
@@ -133,19 +156,12 @@ impl BookFeed {
     }
 
     /// The stream was interrupted: what waits is void, and the line is told once.
-    pub fn lose(&mut self, reason: GapReason, frame: FrameRef, backlog: &mut Backlog) {
+    pub fn lose(&mut self, reason: GapReason, frame: FrameRef, exit: &mut Exit<'_>) {
         self.deltas.clear();
-        self.tell_gap(reason, frame, 0, 0, backlog);
+        self.tell_gap(reason, frame, 0, 0, exit);
     }
 
-    fn tell_gap(
-        &mut self,
-        reason: GapReason,
-        frame: FrameRef,
-        expected: u64,
-        got: u64,
-        backlog: &mut Backlog,
-    ) {
+    fn tell_gap(&mut self, reason: GapReason, frame: FrameRef, expected: u64, got: u64, exit: &mut Exit<'_>) {
         self.sync.reset();
         if self.gap_told {
             return;
@@ -153,29 +169,23 @@ impl BookFeed {
         let body = Gapped { frame, reason: reason as u64, expected, got, reserved: [0; 8] };
         let mut header = Header::unsequenced(Kind::Gapped, self.instrument);
         header.flags = Flags::FRAME_END;
-        self.gap_told = backlog.has_room(1);
-        if self.gap_told {
-            backlog.push(&[Message::new(header, body)]);
-        }
+        self.gap_told = exit.offer(&[Message::new(header, body)]) != Offer::Refused;
     }
 
     /// Tells the line that the connection came or went; false where there is no room yet.
-    pub fn tell_state(&self, state: FeedState, frame: FrameRef, backlog: &mut Backlog) -> bool {
+    pub fn tell_state(&self, state: FeedState, frame: FrameRef, exit: &mut Exit<'_>) -> bool {
         let mut header = Header::unsequenced(Kind::FeedStatus, self.instrument);
         header.flags = Flags::FRAME_END;
         let body = FeedStatus { frame, state: state as u64, reserved: [0; 10] };
-        backlog.has_room(1) && !backlog.push(&[Message::new(header, body)])
+        exit.offer(&[Message::new(header, body)]) != Offer::Refused
     }
-}
-
-fn pass(frame: &[Message], backlog: &mut Backlog) -> Outcome {
-    if backlog.push(frame) { Outcome::Conflated } else { Outcome::Sent }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use kimera_protocol::{Level, Price, Quantity};
+    use kimera_runtime::Inlet;
     use kimera_runtime::ring::ring;
 
     fn depth(first_id: u64, last_id: u64, snapshot: u32) -> FrameBuffer {
@@ -189,46 +199,103 @@ mod tests {
         buffer
     }
 
-    fn sent(backlog: &mut Backlog) -> Vec<(Kind, u64)> {
-        let (mut out, mut inlet) = ring(8_192);
-        backlog.flush(&mut out);
-        std::iter::from_fn(|| inlet.pop())
-            .filter(|m| m.kind() != Some(Kind::Levels))
-            .map(|m| (m.kind().unwrap(), m.body::<DepthBegin>().map_or(0, |d| d.last_id)))
-            .collect()
+    /// A feed and its way out.
+    struct Rig {
+        feed: BookFeed,
+        backlog: Backlog,
+        outlet: Outlet,
+        inlet: Inlet,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let (outlet, inlet) = ring(8_192);
+            let feed = BookFeed::new(InstrumentId(0), ChainRule::Contiguous);
+            Self { feed, backlog: Backlog::new(), outlet, inlet }
+        }
+
+        fn exit(&mut self) -> (&mut BookFeed, Exit<'_>) {
+            (&mut self.feed, Exit { backlog: &mut self.backlog, outlet: &mut self.outlet })
+        }
+
+        fn frame(&mut self, first: u64, last: u64) -> Outcome {
+            let (feed, mut exit) = self.exit();
+            feed.frame(&mut depth(first, last, 0), &mut exit)
+        }
+
+        fn snapshot(&mut self, last: u64) -> bool {
+            let (feed, mut exit) = self.exit();
+            feed.snapshot(&depth(last, last, 1), &mut exit)
+        }
+
+        fn lose(&mut self) {
+            let (feed, mut exit) = self.exit();
+            feed.lose(GapReason::Disconnected, FrameRef::default(), &mut exit);
+        }
+
+        fn sent(&mut self) -> Vec<(Kind, u64)> {
+            self.backlog.flush(&mut self.outlet);
+            std::iter::from_fn(|| self.inlet.pop())
+                .filter(|m| m.kind() != Some(Kind::Levels))
+                .map(|m| (m.kind().unwrap(), m.body::<DepthBegin>().map_or(0, |d| d.last_id)))
+                .collect()
+        }
     }
 
     #[test]
     fn a_snapshot_older_than_the_deltas_bridges_them() {
-        let (mut feed, mut backlog) = (BookFeed::new(InstrumentId(0), ChainRule::Contiguous), Backlog::new());
-        assert!(!feed.wants_snapshot());
+        let mut rig = Rig::new();
+        assert!(!rig.feed.wants_snapshot());
         for (a, b) in [(5, 9), (10, 12), (13, 20)] {
-            assert_eq!(feed.frame(&mut depth(a, b, 0), &mut backlog), Outcome::Held);
+            assert_eq!(rig.frame(a, b), Outcome::Held);
         }
-        assert!(feed.wants_snapshot() && backlog.is_empty());
-        assert!(!feed.snapshot(&depth(3, 3, 1), &mut backlog), "older than everything that waits");
-        assert!(feed.snapshot(&depth(11, 11, 1), &mut backlog));
-        assert_eq!(
-            sent(&mut backlog),
-            [(Kind::DepthBegin, 11), (Kind::DepthBegin, 12), (Kind::DepthBegin, 20)]
-        );
-        assert_eq!(feed.frame(&mut depth(21, 22, 0), &mut backlog), Outcome::Sent);
+        assert!(rig.feed.wants_snapshot() && rig.sent().is_empty());
+        assert!(!rig.snapshot(3), "older than everything that waits");
+        assert!(rig.snapshot(11));
+        assert_eq!(rig.sent(), [(Kind::DepthBegin, 11), (Kind::DepthBegin, 12), (Kind::DepthBegin, 20)]);
+        assert_eq!(rig.frame(21, 22), Outcome::Sent);
     }
 
     #[test]
     fn a_gap_is_told_once_and_mended_by_a_snapshot() {
-        let (mut feed, mut backlog) = (BookFeed::new(InstrumentId(0), ChainRule::Contiguous), Backlog::new());
-        feed.lose(GapReason::Disconnected, FrameRef::default(), &mut backlog);
-        assert!(backlog.is_empty(), "nothing was synchronised, nothing is lost");
-        feed.frame(&mut depth(5, 9, 0), &mut backlog);
-        assert!(feed.snapshot(&depth(9, 9, 1), &mut backlog));
-        sent(&mut backlog);
-        assert_eq!(feed.frame(&mut depth(12, 13, 0), &mut backlog), Outcome::Gap(GapReason::Chain));
-        assert_eq!(feed.frame(&mut depth(14, 15, 0), &mut backlog), Outcome::Held);
-        feed.lose(GapReason::Disconnected, FrameRef::default(), &mut backlog);
-        assert_eq!(sent(&mut backlog), [(Kind::Gapped, 0)]);
-        feed.frame(&mut depth(20, 21, 0), &mut backlog);
-        assert!(feed.snapshot(&depth(20, 20, 1), &mut backlog));
-        assert_eq!(sent(&mut backlog), [(Kind::DepthBegin, 20), (Kind::DepthBegin, 21)]);
+        let mut rig = Rig::new();
+        rig.lose();
+        assert!(rig.sent().is_empty(), "nothing was synchronised, nothing is lost");
+        rig.frame(5, 9);
+        assert!(rig.snapshot(9));
+        rig.sent();
+        assert_eq!(rig.frame(12, 13), Outcome::Gap(GapReason::Chain));
+        assert_eq!(rig.frame(14, 15), Outcome::Held);
+        rig.lose();
+        assert_eq!(rig.sent(), [(Kind::Gapped, 0)]);
+        rig.frame(20, 21);
+        assert!(rig.snapshot(20));
+        assert_eq!(rig.sent(), [(Kind::DepthBegin, 20), (Kind::DepthBegin, 21)]);
+    }
+
+    #[test]
+    fn a_stream_that_outruns_the_line_starts_anew() {
+        let mut rig = Rig::new();
+        rig.frame(1, 1);
+        assert!(rig.snapshot(1));
+        let mut id = 1;
+        let outcome = loop {
+            id += 1;
+            let outcome = rig.frame(id, id);
+            if outcome != Outcome::Sent {
+                break outcome;
+            }
+        };
+        assert_eq!(outcome, Outcome::Gap(GapReason::Overflow));
+        assert_eq!(rig.frame(id + 1, id + 1), Outcome::Held, "it waits for a snapshot");
+        let mut told = 0;
+        loop {
+            let sent = rig.sent();
+            if sent.is_empty() {
+                break;
+            }
+            told += sent.iter().filter(|(kind, _)| *kind == Kind::Gapped).count();
+        }
+        assert_eq!(told, 1);
     }
 }
