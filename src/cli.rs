@@ -72,6 +72,9 @@ struct SuperviseArgs {
     /// Say what would be written and started, and do nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Allocate once where nothing may, to show that it is noticed.
+    #[arg(long, hide = true)]
+    canary: bool,
 }
 
 #[derive(Debug, Args)]
@@ -94,6 +97,9 @@ struct EngineArgs {
     /// End when the parent process ends.
     #[arg(long)]
     exit_with_parent: bool,
+    /// Allocate once where nothing may, to show that it is noticed.
+    #[arg(long, hide = true)]
+    canary: bool,
 }
 
 #[derive(Debug, Args)]
@@ -232,6 +238,7 @@ impl Cli {
                 port: a.port,
                 json: a.json,
                 dry_run: a.dry_run,
+                canary: a.canary,
             }),
             Verb::Engine(a) => run_engine(a),
             Verb::Venue(a) => run_venue(&a),
@@ -256,6 +263,7 @@ fn run_engine(a: EngineArgs) -> Result<Exit, Failure> {
         market_ns: a.market_ns,
         plan: a.plan,
         exit_with_parent: a.exit_with_parent,
+        canary: a.canary,
     };
     let summary = engine::run(&options, &interrupted)?;
     let text = to_json(&summary)?;

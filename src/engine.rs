@@ -1,5 +1,6 @@
 //! A live run: builds the line, agrees on the clock, runs until its end, closes everything in order.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use kimera_runtime::memory::{ArenaReport, in_arena, init_arena, lock_arena};
 use kimera_runtime::plan::{Plan, available_cores};
 use kimera_runtime::seat::{AgentSeat, Cell, Ports};
 use kimera_runtime::topology::{SEQUENCER, Topology, Wiring};
-use kimera_runtime::{Counters, Frontier, MarketClock, Port, Tsc};
+use kimera_runtime::{Counters, Frontier, MarketClock, Port, Tsc, Work};
 use kimera_sequencer::{Door, Sequencer};
 use kimera_simulator_endpoints::Endpoints;
 use kimera_venues::binance::MarketDecoder;
@@ -62,6 +63,8 @@ pub struct EngineOptions {
     pub plan: Option<String>,
     /// Ends when the parent process does.
     pub exit_with_parent: bool,
+    /// Allocates once inside a sealed seat, to show that the count would notice.
+    pub canary: bool,
 }
 
 struct Built {
@@ -106,6 +109,9 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
     if !pin {
         built.degraded.push("fewer than two cores: threads run unpinned".into());
     }
+    if options.canary {
+        built.cells = built.cells.into_iter().map(Canary::wrap).collect();
+    }
     let arena = lock_arena();
     built.degraded.extend(arena.degraded.iter().cloned());
     let started = Started {
@@ -120,7 +126,7 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
         return Err(Failure::run("the sequencer's control ring is full before the start"));
     }
     check(first, time_path(config.instruments[0].market), &venue.clock)?;
-    live(options, &plan, built, &venue, &state, arena, pin, interrupted)
+    live(options, &plan, built, &venue, &state, &arena, pin, interrupted)
 }
 
 fn in_arena_of<T>(config: &Config, build: impl FnOnce() -> T) -> Result<T, Failure> {
@@ -169,7 +175,7 @@ fn build(
         .map_err(|e| Failure::run(format!("cannot make {}: {e}", layout.counters().display())))?;
     let tsc = Tsc::calibrate();
     let mut wiring = Wiring::build(topology).map_err(Failure::configuration)?;
-    let mut cells = line::cells(config, topology, &mut wiring, &counters, tsc)?;
+    let mut cells = line::cells(config, topology, &mut wiring, &counters, tsc, &BTreeMap::new())?;
     let mut take = |name: &str| {
         wiring.take(name).ok_or_else(|| Failure::run(format!("the topology has no seat \"{name}\"")))
     };
@@ -218,7 +224,7 @@ fn live(
     mut built: Built,
     venue: &VenueClock,
     state: &State,
-    arena: ArenaReport,
+    arena: &ArenaReport,
     pin: bool,
     interrupted: &AtomicBool,
 ) -> Result<EngineSummary, Failure> {
@@ -257,6 +263,40 @@ fn live(
     }
     let snapshot = built.counters.snapshot();
     Ok(EngineSummary::new(&snapshot, plan, &clock, market_end, reason, state, arena, built.degraded))
+}
+
+/// A seat that allocates at its first poll under the seal.
+struct Canary {
+    inner: Box<dyn Cell>,
+    polls: u64,
+}
+
+impl Canary {
+    fn wrap(inner: Box<dyn Cell>) -> Box<dyn Cell> {
+        if inner.name() == line::MARKET { Box::new(Self { inner, polls: 0 }) } else { inner }
+    }
+}
+
+impl Cell for Canary {
+    fn poll(&mut self) -> Work {
+        self.polls += 1;
+        if self.polls == 100_000 {
+            kimera_runtime::memory::canary();
+        }
+        self.inner.poll()
+    }
+
+    fn stop(&mut self) {
+        self.inner.stop();
+    }
+
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn is_sealed(&self) -> bool {
+        true
+    }
 }
 
 /// What has broken, if anything: a seat, the disk, a thread that does not come back from its cycle.

@@ -1,9 +1,11 @@
 //! Who is wired to whom, and who sits there: the same for a live run and a replay.
 
+use std::collections::BTreeMap;
+
 use kimera_market::{Market, actor as market_stage};
 use kimera_runtime::counters::Counters;
 use kimera_runtime::credit::{FRAME_MESSAGES_MAX, InputClass, WINDOW_MAX};
-use kimera_runtime::seat::{Cell, Seat, SeatMeters};
+use kimera_runtime::seat::{Cell, Seat, SeatMeters, Tap};
 use kimera_runtime::topology::{EdgeSpec, Plane, SEQUENCER, SeatSpec, Topology, Wiring};
 use kimera_runtime::{Port, Tsc};
 
@@ -77,7 +79,7 @@ pub fn meters(counters: &Counters, name: &str) -> SeatMeters {
     }
 }
 
-/// The deterministic seats behind the door.
+/// The deterministic seats behind the door; `taps` names those whose outputs are noted input by input.
 ///
 /// # Errors
 /// Where the topology lacks one of them.
@@ -87,11 +89,13 @@ pub fn cells(
     wiring: &mut Wiring,
     counters: &Counters,
     tsc: Tsc,
+    taps: &BTreeMap<String, Tap>,
 ) -> Result<Vec<Box<dyn Cell>>, Failure> {
     let ports = wiring.take(MARKET).ok_or_else(|| Failure::run("the topology has no market seat"))?;
     let outputs = topology.seat(MARKET).map_or(0, |s| s.outputs_max);
     let market =
-        Seat::new(Market::new(&config.market_config()), ports, outputs, meters(counters, MARKET), tsc);
+        Seat::new(Market::new(&config.market_config()), ports, outputs, meters(counters, MARKET), tsc)
+            .with_tap(taps.get(MARKET).cloned());
     Ok(vec![Box::new(market)])
 }
 

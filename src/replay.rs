@@ -8,7 +8,7 @@ use kimera_journal::format::CODE_EPOCH;
 use kimera_journal::{Blobs, Fault, JournalReader, Tail};
 use kimera_protocol::{Checkpoint, Kind, Message, Seq, Started};
 use kimera_runtime::executor::{DeterministicExecutor, ThreadedExecutor};
-use kimera_runtime::seat::{AgentSeat, Cell};
+use kimera_runtime::seat::{AgentSeat, Cell, Tap};
 use kimera_runtime::topology::{SEQUENCER, Wiring};
 use kimera_runtime::{Agent, Counters, Ports, Tsc, Work};
 use kimera_sequencer::{Door, Replayer};
@@ -89,7 +89,7 @@ pub struct Recorded {
     /// Configuration of the run.
     pub config: Config,
     /// Inputs in order.
-    pub inputs: Vec<Message>,
+    pub inputs: Arc<[Message]>,
     /// Checkpoints by seat index and boundary.
     pub checkpoints: BTreeMap<(u64, Seq), Checkpoint>,
     /// How the journal ends.
@@ -122,7 +122,7 @@ pub fn load(state: &Path) -> Result<Recorded, Failure> {
     }
     let blob = Blobs::of(state).get(&started.configuration).map_err(Failure::missing)?;
     let config = Config::parse(&String::from_utf8_lossy(&blob)).map_err(Failure::configuration)?;
-    Ok(Recorded { config, inputs, checkpoints, tail: reader.tail().clone() })
+    Ok(Recorded { config, inputs: inputs.into(), checkpoints, tail: reader.tail().clone() })
 }
 
 fn as_failure(fault: Fault) -> Failure {
@@ -147,8 +147,47 @@ pub fn run(options: &ReplayOptions) -> Result<ReplayReport, Failure> {
             patched.map_err(|e| Failure::configuration(format!("{}: {e}", path.display())))?
         }
     };
-    let outcome = recompute(&config, &recorded.inputs, &options.executor, options.until)?;
-    compare(&config, &recorded, &outcome, options.until)
+    let outcome = recompute(&config, &recorded.inputs, &options.executor, options.until, &BTreeMap::new())?;
+    let mut report = compare(&config, &recorded, &outcome, options.until)?;
+    if options.patch.is_some() && report.first_difference.is_some() {
+        let precise = first_changed_input(&recorded, &config, options)?;
+        report.first_difference = precise.or(report.first_difference);
+    }
+    Ok(report)
+}
+
+/// The very input at which a patched line first says something else: both lines are run and their outputs compared
+/// input by input.
+fn first_changed_input(
+    recorded: &Recorded,
+    patched: &Config,
+    options: &ReplayOptions,
+) -> Result<Option<Difference>, Failure> {
+    let seats = line::compared_seats(&line::topology(patched));
+    let tapped = |config: &Config| -> Result<BTreeMap<String, Tap>, Failure> {
+        let taps: BTreeMap<String, Tap> = seats.iter().map(|s| (s.clone(), Tap::default())).collect();
+        recompute(config, &recorded.inputs, &ExecutorChoice::Deterministic(0), options.until, &taps)?;
+        Ok(taps)
+    };
+    let (before, after) = (tapped(&recorded.config)?, tapped(patched)?);
+    let differences = seats.iter().filter_map(|seat| {
+        let old = before.get(seat)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = after.get(seat)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = (0..old.len().max(new.len())).find(|&i| old.get(i) != new.get(i))?;
+        let show = |entry: Option<&(Seq, u64)>| {
+            entry.map_or("nothing".into(), |(s, h)| format!("seq {s}, hash {h:016x}"))
+        };
+        let seq = old.get(at).into_iter().chain(new.get(at)).map(|(s, _)| *s).min()?;
+        Some(Difference {
+            seq,
+            seat: seat.clone(),
+            kind: "outputs".into(),
+            expected: show(old.get(at)),
+            actual: show(new.get(at)),
+            cause_seq: seq,
+        })
+    });
+    Ok(differences.min_by_key(|d| d.seq))
 }
 
 /// What a replay computed.
@@ -185,20 +224,37 @@ impl Agent for Collector {
     }
 }
 
+/// The inputs of a journal, shared by however many replays.
+struct Inputs {
+    of: Arc<[Message]>,
+    next: usize,
+}
+
+impl Iterator for Inputs {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        let message = self.of.get(self.next).copied();
+        self.next += 1;
+        message
+    }
+}
+
 /// Runs inputs through the line of a configuration.
 ///
 /// # Errors
 /// Where the line cannot be built or a seat panics.
 pub fn recompute(
     config: &Config,
-    inputs: &[Message],
+    inputs: &Arc<[Message]>,
     executor: &ExecutorChoice,
     until: Seq,
+    taps: &BTreeMap<String, Tap>,
 ) -> Result<Recomputed, Failure> {
     let topology = line::topology(config);
     let mut wiring = Wiring::build(&topology).map_err(Failure::configuration)?;
     let counters = Counters::detached();
-    let mut cells = line::cells(config, &topology, &mut wiring, &counters, Tsc::calibrate())?;
+    let mut cells = line::cells(config, &topology, &mut wiring, &counters, Tsc::calibrate(), taps)?;
     let missing = || Failure::run("the topology lacks sequencer or journal");
     let (door_ports, journal_ports) =
         (wiring.take(SEQUENCER).ok_or_else(missing)?, wiring.take(line::JOURNAL).ok_or_else(missing)?);
@@ -207,7 +263,7 @@ pub fn recompute(
     let seen: Arc<Mutex<Recomputed>> = Arc::default();
     let progress = journal_ports.frontier.clone();
     let sinks = wiring.sinks();
-    let replayer = Replayer::new(door, inputs.to_vec().into_iter(), until);
+    let replayer = Replayer::new(door, Inputs { of: inputs.clone(), next: 0 }, until);
     cells.insert(0, Box::new(AgentSeat::new(replayer, door_ports, false)));
     cells.push(Box::new(AgentSeat::new(Collector(seen.clone()), journal_ports, false)));
     match executor {

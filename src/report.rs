@@ -118,7 +118,7 @@ impl EngineSummary {
         market_end: i64,
         ended: EndReason,
         state: &State,
-        arena: ArenaReport,
+        arena: &ArenaReport,
         degraded: Vec<String>,
     ) -> Self {
         Self {

@@ -36,6 +36,8 @@ pub struct LaunchOptions {
     pub json: bool,
     /// Say what would be done and do nothing.
     pub dry_run: bool,
+    /// As the engine's.
+    pub canary: bool,
 }
 
 /// Longest wait for the venue to say where it listens: it reads its tape first.
@@ -190,6 +192,9 @@ fn engine_arguments(options: &LaunchOptions, state: &Path, layout: &Layout) -> V
             .to_vec();
     if let Some(ns) = options.market_ns {
         arguments.extend(["--for".to_owned(), format!("{}ms", ns / 1_000_000)]);
+    }
+    if options.canary {
+        arguments.push("--canary".to_owned());
     }
     if let Some(plan) = &options.plan {
         arguments.extend(["--plan".to_owned(), plan.clone()]);

@@ -91,10 +91,8 @@ impl InstrumentState {
     fn apply(&mut self, kind: Kind, message: &Message) {
         let time = message.header.time;
         match kind {
-            Kind::Ticker => {
-                if message.body::<Ticker>().is_some_and(|t| self.book.ticker(t)) {
-                    self.features.book_moved(&self.book, time);
-                }
+            Kind::Ticker if message.body::<Ticker>().is_some_and(|t| self.book.ticker(t)) => {
+                self.features.book_moved(&self.book, time);
             }
             Kind::Trade => {
                 if let Some(trade) = message.body::<Trade>() {

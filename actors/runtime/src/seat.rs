@@ -4,7 +4,7 @@
 //! straight block sends the outputs and takes the input. A panic leaves nothing half sent, and the actor that
 //! panicked is never used again.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kimera_protocol::{Checkpoint, Header, Kind, Message, RollingHash, Seq};
 
@@ -120,7 +120,11 @@ pub struct Seat<A> {
     meters: SeatMeters,
     tsc: Tsc,
     samples: u32,
+    tap: Option<Tap>,
 }
+
+/// For comparing two runs input by input: each input that caused outputs, and the hash after them.
+pub type Tap = Arc<Mutex<Vec<(Seq, u64)>>>;
 
 impl<A: Actor> Seat<A> {
     /// Seats `actor`. Inlet 0 is the primary stream; further inlets are joined at its marks.
@@ -140,7 +144,15 @@ impl<A: Actor> Seat<A> {
             meters,
             tsc,
             samples: 0,
+            tap: None,
         }
+    }
+
+    /// Notes the output hash after every input: for replays, not for live runs.
+    #[must_use]
+    pub fn with_tap(mut self, tap: Option<Tap>) -> Self {
+        self.tap = tap;
+        self
     }
 
     /// Collects the joined inlets' votes for `seq`; false while one is still to come.
@@ -215,6 +227,11 @@ impl<A: Actor> Seat<A> {
             &mut self.outbox,
         );
         self.commit();
+        if let Some(tap) = &self.tap
+            && !self.outbox.is_empty()
+        {
+            tap.lock().unwrap_or_else(PoisonError::into_inner).push((seq, self.hash.value()));
+        }
         self.ports.inlets[0].inlet.advance();
         if joins {
             for side in &mut self.ports.inlets[1..] {

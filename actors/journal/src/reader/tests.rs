@@ -86,7 +86,7 @@ fn read(folder: &Folder) -> (Vec<Message>, Result<Tail, Fault>) {
         Err(fault) => return (Vec::new(), Err(fault)),
     };
     let mut messages = Vec::new();
-    while let Some(record) = reader.next() {
+    for record in reader.by_ref() {
         match record {
             Ok(record) => messages.push(record.message),
             Err(fault) => return (messages, Err(fault)),

@@ -125,7 +125,7 @@ fn event(
     match name {
         b"bookTicker" => ticker(instrument, &f, out),
         b"trade" => trade(market, instrument, &f, out),
-        _ => depth(market, instrument, f, out),
+        _ => depth(market, instrument, &f, out),
     }
 }
 
@@ -193,7 +193,7 @@ fn trade(
 fn depth(
     market: Market,
     instrument: &Instrument,
-    f: Fields<'_>,
+    f: &Fields<'_>,
     out: &mut FrameBuffer,
 ) -> Result<Decoded, DecodeError> {
     let first_id = f.first_id.ok_or(DecodeError::Missing("U"))?;

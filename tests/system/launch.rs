@@ -1,0 +1,192 @@
+//! The program as a user starts it: real processes, real sockets on loopback, real files.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kimera");
+
+struct Run(PathBuf);
+
+impl Run {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("kimera-system-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    fn launch(&self, more: &[&str]) -> Output {
+        kimera(&[&["supervise", "--state", self.path(), "--speed", "100", "--json"], more].concat())
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn kimera(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
+}
+
+fn says(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_run_is_recorded_and_replays_identically_and_damage_is_named() {
+    let run = Run::new("run");
+    let output = run.launch(&["--for", "40s"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let summary = json(&output);
+    assert_eq!(
+        (summary["mode"].as_str(), summary["ended"].as_str()),
+        (Some("paper-recorded"), Some("time-reached"))
+    );
+    assert!(summary["events"].as_u64() > Some(5_000) && summary["marks"].as_u64() > Some(500), "{summary}");
+    assert_eq!(summary["sealed_allocations"], 0);
+    for feed in ["feed.spot", "feed.usdm"] {
+        let counts = &summary["feeds"][feed];
+        assert_eq!(
+            (counts["slow_path_frames"].as_u64(), counts["undecodable_frames"].as_u64()),
+            (Some(0), Some(0))
+        );
+    }
+    let verify = kimera(&["journal", "verify", run.path(), "--json"]);
+    assert_eq!((verify.status.code(), json(&verify)["tail"].as_str()), (Some(0), Some("closed")));
+    assert_eq!(json(&verify)["last_seq"], summary["events"]);
+
+    let hash = |arguments: &[&str]| {
+        let output = kimera(&[&["replay", run.path(), "--json"], arguments].concat());
+        let report = json(&output);
+        assert_eq!((output.status.code(), &report["identical"]), (Some(0), &Value::Bool(true)), "{report}");
+        report["hash"].as_str().unwrap().to_owned()
+    };
+    let expected = hash(&[]);
+    assert_eq!(hash(&["--seed", "99"]), expected);
+    assert_eq!(hash(&["--executor", "threaded", "--plan", "cores-4"]), expected);
+
+    let again = run.launch(&["--for", "1s"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(says(&again).contains("holds the journal of an earlier run"), "{}", says(&again));
+
+    damage(&run);
+}
+
+/// A patched parameter, a missing blob, a flipped bit: each found and named.
+fn damage(run: &Run) {
+    let patch = run.0.join("patch.toml");
+    std::fs::write(&patch, "[market]\nimbalance_decay = 0.25\n").unwrap();
+    let patched = kimera(&["replay", run.path(), "--patch", patch.to_str().unwrap(), "--json"]);
+    let difference = &json(&patched)["first_difference"];
+    assert_eq!(patched.status.code(), Some(1));
+    assert_eq!(difference["seat"], "market");
+    assert!(
+        difference["seq"].as_u64() > Some(1) && difference["seq"] == difference["cause_seq"],
+        "{difference}"
+    );
+
+    let segment = run.0.join("journal/000001.kj");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+    for verb in [&["journal", "verify"][..], &["replay"]] {
+        let output = kimera(&[verb, &[run.path()]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let text = says(&output);
+        assert!(text.contains("journal segment 000001: at offset") && text.contains("(seq "), "{text}");
+    }
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+    std::fs::remove_dir_all(run.0.join("blobs")).unwrap();
+    let missing = kimera(&["replay", run.path()]);
+    assert_eq!(missing.status.code(), Some(7), "{}", says(&missing));
+}
+
+#[test]
+fn the_canary_is_seen() {
+    let run = Run::new("canary");
+    let summary = json(&run.launch(&["--for", "40s", "--canary"]));
+    assert!(summary["sealed_allocations"].as_u64() > Some(0), "{summary}");
+}
+
+#[test]
+fn mistakes_get_one_clear_line_and_the_right_code() {
+    let run = Run::new("mistakes");
+    let check = |arguments: &[&str], code: i32, text: &str| {
+        let output = kimera(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", says(&output));
+        assert!(says(&output).contains(text), "{arguments:?}: {}", says(&output));
+    };
+    check(&["supervise", "--speed", "0"], 2, "0 is not in 1..=100");
+    check(&["supervise", "--for", "soon"], 2, "is no time");
+    check(&["supervise", "--config", "/nowhere.toml"], 3, "cannot read configuration /nowhere.toml");
+    check(&["supervise", "--state", "/proc/nothing"], 1, "cannot make /proc/nothing");
+    check(&["supervise", "--state", run.path(), "--plan", "cores-3"], 3, "there is no core plan \"cores-3\"");
+    check(&["replay", "/nowhere"], 1, "cannot read /nowhere/journal");
+    check(&["replay", run.path(), "--executor", "quantum"], 2, "there are deterministic and threaded");
+    check(&["stat", "/nowhere"], 1, "/nowhere/counters");
+    let config = run.0.join("wrong.toml");
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles/paper.toml"))
+            .unwrap();
+    std::fs::write(&config, text.replace("arena_mib", "arena_mb")).unwrap();
+    check(&["supervise", "--config", config.to_str().unwrap()], 3, "unknown field `arena_mb`");
+    std::fs::write(&config, text.replace("data/binance-20240808", "data/nothing")).unwrap();
+    check(
+        &["supervise", "--config", config.to_str().unwrap()],
+        7,
+        "recording data/nothing/tape.toml is missing",
+    );
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    check(&["supervise", "--state", run.path(), "--port", &port], 1, "cannot listen on 127.0.0.1:");
+}
+
+#[test]
+fn a_dry_run_says_everything_and_does_nothing() {
+    let run = Run::new("dry");
+    let output = kimera(&["supervise", "--state", run.path(), "--dry-run"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text.contains("write: ") && text.matches("process: ").count() == 2, "{text}");
+    assert!(!run.0.exists());
+}
+
+#[test]
+fn an_interrupt_ends_the_run_in_order() {
+    let run = Run::new("interrupt");
+    let child = Command::new(PROGRAM)
+        .args(["supervise", "--state", run.path(), "--speed", "1", "--json"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Ended once something has been recorded, however long that takes here.
+    let recorded = || {
+        let stat = kimera(&["stat", run.path(), "--json"]);
+        serde_json::from_slice::<Value>(&stat.stdout)
+            .is_ok_and(|v| v["counters"]["journal.durable_seq"].as_u64() > Some(10))
+    };
+    while !recorded() {
+        std::thread::yield_now();
+    }
+    assert!(kimera_runtime::process::terminate(child.id()));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(json(&output)["ended"], "interrupted");
+    let verify = kimera(&["journal", "verify", run.path(), "--json"]);
+    assert_eq!(json(&verify)["tail"], "closed");
+}
