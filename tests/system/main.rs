@@ -1,5 +1,7 @@
 //! Whole-system tests: recorded frames through the real decoder, feed, sequencer and line.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests: a failure is the test's.
+
 mod launch;
 mod recording;
 mod replay;

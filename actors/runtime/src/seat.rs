@@ -323,3 +323,6 @@ impl<A: Agent> Cell for AgentSeat<A> {
         self.sealed
     }
 }
+
+#[cfg(test)]
+mod tests;

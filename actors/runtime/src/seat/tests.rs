@@ -1,0 +1,185 @@
+//! What a seat promises: atomic handlers, joins at marks, progress through silence, checkpoints.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use kimera_protocol::{Features, Flags, InstrumentId, Quote, Ticker};
+use proptest::prelude::*;
+
+use super::*;
+use crate::ring::ring;
+
+/// Sends a quote for every input; at a join also the number of votes. Panics on an update identifier of 13.
+struct Echo;
+
+impl Actor for Echo {
+    fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
+        let id = input.message.body::<Ticker>().map_or(0, |t| t.update_id);
+        if id == 7 {
+            return; // nothing to say
+        }
+        let votes = input.joined.len() as u64;
+        out.send(Port::Line, InstrumentId(0), Quote { update_id: id, usable: votes, ..Quote::default() });
+        assert!(id != 13, "unlucky");
+        out.send(Port::Line, InstrumentId(0), Quote { update_id: id + 1_000, ..Quote::default() });
+    }
+}
+
+struct Rig {
+    seat: Seat<Echo>,
+    primary: Outlet,
+    votes: Vec<Outlet>,
+    line: Inlet,
+    record: Inlet,
+    writer: Arc<Frontier>,
+    frontier: Arc<Frontier>,
+}
+
+fn rig(joins: usize, capacity: usize) -> Rig {
+    let writer = Frontier::new();
+    let (mut inlets, mut outlets) = (Vec::new(), Vec::new());
+    for port in std::iter::once(Port::Line).chain(std::iter::repeat_n(Port::Vote, joins)) {
+        let (outlet, inlet) = ring(16_384);
+        outlets.push(outlet);
+        inlets.push(PortInlet { from: String::new(), port, inlet, writer: writer.clone() });
+    }
+    let (line_out, line) = ring(capacity);
+    let (record_out, record) = ring(64);
+    let frontier = Frontier::new();
+    let ports = Ports {
+        name: "echo".into(),
+        seat: 5,
+        inlets,
+        outlets: vec![
+            PortOutlet { port: Port::Line, per_input: 2, outlet: line_out },
+            PortOutlet { port: Port::Record, per_input: 1, outlet: record_out },
+        ],
+        frontier: frontier.clone(),
+    };
+    let primary = outlets.remove(0);
+    let seat = Seat::new(Echo, ports, 2, SeatMeters::default(), Tsc::calibrate());
+    Rig { seat, primary, votes: outlets, line, record, writer, frontier }
+}
+
+fn ticker(seq: Seq, update_id: u64) -> Message {
+    Message::new(
+        Header { seq, time: seq as i64, ..Header::default() },
+        Ticker { update_id, ..Ticker::default() },
+    )
+}
+
+fn features(seq: Seq, flags: u8) -> Message {
+    Message::new(Header { seq, flags, ..Header::default() }, Features::default())
+}
+
+impl Rig {
+    fn input(&mut self, message: Message) {
+        assert!(self.primary.push(message));
+        self.writer.advance(message.header.seq);
+    }
+
+    fn said(&mut self) -> Vec<(Seq, u64)> {
+        std::iter::from_fn(|| self.line.pop())
+            .map(|m| (m.header.seq, m.body::<Quote>().map_or(0, |q| q.update_id)))
+            .collect()
+    }
+}
+
+#[test]
+fn outputs_carry_the_seq_of_their_cause() {
+    let mut rig = rig(0, 64);
+    rig.input(ticker(3, 1));
+    rig.input(ticker(4, 7));
+    rig.input(ticker(9, 2));
+    assert_eq!(rig.seat.poll(), Work::Done);
+    assert_eq!(rig.said(), [(3, 1), (3, 1_001), (9, 2), (9, 1_002)]);
+}
+
+#[test]
+fn a_panic_leaves_nothing_half_sent() {
+    let mut rig = rig(0, 64);
+    rig.input(ticker(1, 13));
+    assert!(catch_unwind(AssertUnwindSafe(|| rig.seat.poll())).is_err());
+    assert!(rig.said().is_empty(), "the first output was staged, not sent");
+    assert_eq!(rig.frontier.get(), 0, "and the input is not done");
+}
+
+#[test]
+fn without_room_for_everything_nothing_is_handled() {
+    let mut rig = rig(0, 3);
+    rig.input(ticker(1, 1));
+    rig.input(ticker(2, 2));
+    assert_eq!(rig.seat.poll(), Work::Done);
+    assert_eq!(rig.seat.poll(), Work::Blocked);
+    assert_eq!(rig.said(), [(1, 1), (1, 1_001)]);
+    assert_eq!(rig.seat.poll(), Work::Done);
+    assert_eq!(rig.said(), [(2, 2), (2, 1_002)]);
+}
+
+#[test]
+fn progress_passes_through_a_silent_seat() {
+    let mut rig = rig(0, 64);
+    rig.input(ticker(5, 7));
+    rig.seat.poll();
+    assert_eq!(rig.frontier.get(), 5);
+    // The writer has handled inputs that caused nothing for this seat.
+    rig.writer.advance(90);
+    assert_eq!(rig.seat.poll(), Work::Idle);
+    assert_eq!(rig.frontier.get(), 90);
+}
+
+#[test]
+fn a_mark_waits_for_every_vote_of_its_seq_and_other_inputs_do_not() {
+    let mut rig = rig(2, 64);
+    rig.input(ticker(1, 1));
+    rig.input(features(2, Flags::MARK));
+    rig.input(ticker(3, 3));
+    rig.seat.poll();
+    assert_eq!(rig.said(), [(1, 1), (1, 1_001)]);
+    assert!(rig.votes[0].push(features(2, 0)));
+    assert_eq!(rig.seat.poll(), Work::Blocked, "one vote is missing");
+    assert_eq!(rig.frontier.get(), 0, "seq 2 is not done, and 1 is all that is known");
+    assert!(rig.votes[1].push(features(2, 0)));
+    assert_eq!(rig.seat.poll(), Work::Done);
+    let said: Vec<_> = std::iter::from_fn(|| rig.line.pop()).collect();
+    assert_eq!(said[0].body::<Quote>().map(|q| q.usable), Some(2));
+    assert_eq!(said.iter().map(|m| m.header.seq).collect::<Vec<_>>(), [2, 2, 3, 3]);
+}
+
+#[test]
+fn checkpoints_come_at_boundaries_and_at_the_end() {
+    let mut rig = rig(0, 16_384);
+    for seq in [1, 4_000, 4_095, 4_096, 9_000] {
+        rig.input(ticker(seq, 1));
+    }
+    let mut stop = ticker(9_001, 1);
+    stop.header.flags = Flags::STOP;
+    rig.input(stop);
+    while rig.seat.poll() == Work::Done {}
+    let checkpoints: Vec<_> =
+        std::iter::from_fn(|| rig.record.pop()).filter_map(|m| m.body::<Checkpoint>().copied()).collect();
+    let seen: Vec<_> = checkpoints.iter().map(|c| (c.seat, c.boundary, c.outputs)).collect();
+    assert_eq!(seen, [(5, 4_096, 6), (5, 8_192, 8), (5, 9_002, 12)]);
+    assert!(checkpoints.windows(2).all(|w| w[0].outputs_hash != w[1].outputs_hash));
+}
+
+proptest! {
+    /// However polls and inputs interleave, what is said and its hash are the same.
+    #[test]
+    fn interleaving_changes_nothing(ids in proptest::collection::vec(0u64..12, 1..60), polls in proptest::collection::vec(0usize..3, 60)) {
+        let mut together = rig(0, 1_024);
+        for (i, id) in ids.iter().enumerate() {
+            together.input(ticker(i as u64 + 1, *id));
+        }
+        while together.seat.poll() == Work::Done {}
+        let mut apart = rig(0, 1_024);
+        for (i, id) in ids.iter().enumerate() {
+            apart.input(ticker(i as u64 + 1, *id));
+            for _ in 0..polls[i] {
+                apart.seat.poll();
+            }
+        }
+        while apart.seat.poll() == Work::Done {}
+        prop_assert_eq!(together.said(), apart.said());
+        prop_assert_eq!(together.seat.hash, apart.seat.hash);
+    }
+}
