@@ -171,6 +171,12 @@ impl Journal {
         true
     }
 
+    /// True where everything taken from the rings is durable.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.records == 0 && self.writer.is_idle()
+    }
+
     fn take_spare(&mut self) -> Vec<u8> {
         self.spares.pop().unwrap_or_else(fresh_block)
     }

@@ -10,6 +10,7 @@ pub mod hash;
 pub mod instrument;
 pub mod market;
 pub mod message;
+pub mod order;
 pub mod signal;
 
 pub use control::{Checkpoint, Command, CommandCode, Started};
@@ -20,6 +21,9 @@ pub use market::{
     DepthBegin, FeedState, FeedStatus, FrameRef, GapReason, Gapped, Level, Levels, Ticker, Trade,
 };
 pub use message::{Body, Flags, Header, Kind, Message, Source};
+pub use order::{
+    CancelOrder, NewOrder, OrderEvent, OrderId, OrderRecord, OrderState, OrderUpdate, TimeInForce,
+};
 pub use signal::{Features, Quote, Side, Status};
 
 /// Place of an input in the one order of the system; the first input of a journal is 1.

@@ -32,10 +32,16 @@ pub enum Kind {
     Started = 16,
     /// An operator's or supervisor's command: [`crate::Command`].
     Command = 17,
+    /// A report about an order of ours: [`crate::order::OrderUpdate`].
+    OrderUpdate = 24,
     /// The book's best prices at a mark: [`crate::Quote`].
     Quote = 64,
     /// The estimators at a mark: [`crate::Features`].
     Features = 65,
+    /// A child order: [`crate::order::NewOrder`].
+    NewOrder = 80,
+    /// Takes an order back: [`crate::order::CancelOrder`].
+    CancelOrder = 81,
     /// A seat's rolling output hash: [`crate::Checkpoint`].
     Checkpoint = 96,
 }
@@ -53,8 +59,11 @@ impl Kind {
             6 => Self::FeedStatus,
             16 => Self::Started,
             17 => Self::Command,
+            24 => Self::OrderUpdate,
             64 => Self::Quote,
             65 => Self::Features,
+            80 => Self::NewOrder,
+            81 => Self::CancelOrder,
             96 => Self::Checkpoint,
             _ => return None,
         })
@@ -78,8 +87,11 @@ impl Kind {
             Self::FeedStatus => "feed-status",
             Self::Started => "started",
             Self::Command => "command",
+            Self::OrderUpdate => "order-update",
             Self::Quote => "quote",
             Self::Features => "features",
+            Self::NewOrder => "new-order",
+            Self::CancelOrder => "cancel-order",
             Self::Checkpoint => "checkpoint",
         }
     }

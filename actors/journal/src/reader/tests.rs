@@ -70,9 +70,8 @@ fn write(folder: &Folder, inputs: u64, segment_bytes: u64, close: bool) -> Arc<F
         }
         journal.duty_cycle(&mut ports);
     }
-    for _ in 0..200 {
+    while !journal.is_quiet() || ports.inlets.iter().any(|i| i.inlet.peek().is_some()) {
         journal.duty_cycle(&mut ports);
-        std::thread::yield_now();
     }
     if close {
         journal.stop(&mut ports);

@@ -1,0 +1,266 @@
+//! Orders: what stages pass on, what venues report, and what an order's life may be.
+//!
+//! * [`life_cycle`]: the one transition table
+//! * [`fills`]: which part of an order is filled, whatever order reports come in
+//! * [`record`]: one order's state as risk, execution, ledger and gateway keep it
+
+pub mod fills;
+pub mod life_cycle;
+pub mod record;
+
+pub use fills::{FillError, Fills};
+pub use life_cycle::{Move, OrderEvent, OrderState, next};
+pub use record::{Applied, OrderRecord};
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::message::{Body, Kind};
+use crate::signal::Side;
+use crate::{Nanos, Price, Quantity, Seq};
+
+/// Identity of an order of ours: unique over restarts, and the client order id on the wire.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+pub struct OrderId {
+    /// The sequenced input that caused it.
+    pub seq: Seq,
+    /// Start of the engine that made it.
+    pub incarnation: u32,
+    /// Child of that input, from 0.
+    pub child: u32,
+}
+
+impl OrderId {
+    /// The client order id: `k<incarnation>-<seq>-<child>`, at most 36 characters, written without allocation.
+    #[must_use]
+    pub fn to_text(self) -> ClientOrderId {
+        let mut text = ClientOrderId { bytes: [0; 36], length: 0 };
+        text.push(b'k');
+        text.push_number(u64::from(self.incarnation));
+        text.push(b'-');
+        text.push_number(self.seq);
+        text.push(b'-');
+        // 1 + 10 + 1 + 20 + 1 leaves three digits; an input never has a thousand children.
+        text.push_number(u64::from(self.child % 1_000));
+        text
+    }
+
+    /// The identity in a client order id of ours; `None` for any other text.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text.strip_prefix(b"k")?).ok()?;
+        let mut parts = text.split('-');
+        let (incarnation, seq, child) = (parts.next()?, parts.next()?, parts.next()?);
+        let id = Self {
+            seq: seq.parse().ok()?,
+            incarnation: incarnation.parse().ok()?,
+            child: child.parse().ok()?,
+        };
+        // Only the one spelling we write is ours: no signs, no leading zeros, nothing behind.
+        let mut ours = [0u8; 37];
+        ours[0] = b'k';
+        ours[1..=text.len().min(36)].copy_from_slice(&text.as_bytes()[..text.len().min(36)]);
+        let canonical = id.to_text();
+        (parts.next().is_none() && canonical.as_bytes() == &ours[..text.len().min(36) + 1]).then_some(id)
+    }
+}
+
+/// A client order id on the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientOrderId {
+    bytes: [u8; 36],
+    length: usize,
+}
+
+impl ClientOrderId {
+    fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(self.length) {
+            *slot = byte;
+            self.length += 1;
+        }
+    }
+
+    fn push_number(&mut self, mut value: u64) {
+        let mut digits = [0u8; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (value % 10) as u8;
+            value /= 10;
+            if value == 0 {
+                break;
+            }
+        }
+        for &digit in &digits[at..] {
+            self.push(digit);
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
+/// How long an order stands.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TimeInForce {
+    /// Until cancelled.
+    GoodTillCancel = 0,
+    /// What can be filled at once; the rest expires.
+    ImmediateOrCancel = 1,
+    /// All at once or nothing.
+    FillOrKill = 2,
+    /// Only as a maker: refused where it would take.
+    PostOnly = 3,
+}
+
+/// Bits of [`NewOrder::flags`].
+#[derive(Clone, Copy, Debug)]
+pub struct OrderFlags;
+
+impl OrderFlags {
+    /// It may only make the position smaller.
+    pub const REDUCE_ONLY: u16 = 1;
+}
+
+/// A child order on its way: decided by execution, stamped by risk, sent by a gateway.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct NewOrder {
+    /// Identity.
+    pub id: OrderId,
+    /// Limit price in ticks.
+    pub price: Price,
+    /// Size in 1e-8.
+    pub quantity: Quantity,
+    /// Market time after which it must not be sent any more.
+    pub send_by: Nanos,
+    /// Risk's stamp: the seq at which it passed; 0 before.
+    pub stamp_seq: Seq,
+    /// Risk's stamp: version of the limits.
+    pub limits_version: u64,
+    /// Risk's stamp: trading epoch; an order of an older epoch is never sent.
+    pub trading_epoch: u64,
+    /// Strategy that wants it.
+    pub strategy: u16,
+    /// [`OrderFlags`].
+    pub flags: u16,
+    /// [`Side`] as its code.
+    pub side: u8,
+    /// [`TimeInForce`] as its code.
+    pub time_in_force: u8,
+    /// Venue it goes to.
+    pub venue: u8,
+    /// Zero.
+    pub reserved_byte: u8,
+    /// Zero.
+    pub reserved: [u64; 3],
+}
+
+impl Body for NewOrder {
+    const KIND: Kind = Kind::NewOrder;
+}
+
+impl NewOrder {
+    /// The side; an unknown code reads as none.
+    #[must_use]
+    pub fn side(&self) -> Option<Side> {
+        match self.side {
+            0 => Some(Side::Bid),
+            1 => Some(Side::Ask),
+            _ => None,
+        }
+    }
+
+    /// Its size with the sign of its side.
+    #[must_use]
+    pub fn signed_quantity(&self) -> i64 {
+        if self.side == Side::Bid as u8 { self.quantity.0 } else { -self.quantity.0 }
+    }
+}
+
+/// Takes an order back. Never refused, gated or queued behind new orders.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct CancelOrder {
+    /// The order.
+    pub id: OrderId,
+    /// Venue it stands on.
+    pub venue: u64,
+    /// Zero.
+    pub reserved: [u64; 9],
+}
+
+impl Body for CancelOrder {
+    const KIND: Kind = Kind::CancelOrder;
+}
+
+/// What a venue or a gateway says about an order of ours: an input, and the only thing that moves exposure.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct OrderUpdate {
+    /// The order.
+    pub id: OrderId,
+    /// The venue's own identifier; 0 where it gave none.
+    pub venue_order_id: u64,
+    /// The venue's time of the event.
+    pub venue_time: Nanos,
+    /// Fill: its price in ticks.
+    pub price: Price,
+    /// Fill: its size in 1e-8.
+    pub quantity: Quantity,
+    /// Size filled in all after the event, in 1e-8.
+    pub cumulative: Quantity,
+    /// Fill: the fee in 1e-8 of the quote asset; negative for a rebate.
+    pub fee: i64,
+    /// Fill: the venue's trade identifier.
+    pub trade_id: u64,
+    /// [`OrderEvent`] as its code.
+    pub event: u8,
+    /// 1 where the fill was ours as maker.
+    pub maker: u8,
+    /// Zero.
+    pub reserved_short: u16,
+    /// The venue's error code, where it refused.
+    pub code: i32,
+    /// Zero.
+    pub reserved: u64,
+}
+
+impl Body for OrderUpdate {
+    const KIND: Kind = Kind::OrderUpdate;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn identity_and_text_are_one(seq: u64, incarnation: u32, child in 0u32..1_000) {
+            let id = OrderId { seq, incarnation, child };
+            let text = id.to_text();
+            prop_assert!(text.as_bytes().len() <= 36);
+            prop_assert!(text.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-'));
+            prop_assert_eq!(OrderId::parse(text.as_bytes()), Some(id));
+        }
+
+        #[test]
+        fn no_other_text_is_ours(text in "[k0-9+-]{0,40}") {
+            if let Some(id) = OrderId::parse(text.as_bytes()) {
+                let ours = id.to_text();
+                prop_assert_eq!(ours.as_str(), text);
+            }
+        }
+    }
+}
