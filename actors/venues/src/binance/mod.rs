@@ -6,6 +6,9 @@
 
 mod fast;
 mod generic;
+pub mod orders;
+pub mod signing;
+pub mod user_data;
 
 use kimera_protocol::{DepthBegin, FrameRef, Instrument};
 
