@@ -33,14 +33,33 @@ impl Body for Started {
 pub enum CommandCode {
     /// End the run after this input.
     Stop = 1,
+    /// Nothing new leaves; what stands is cancelled.
+    Halt = 2,
+    /// Only orders that make positions smaller leave.
+    Reduce = 3,
+    /// Trade as configured.
+    Resume = 4,
 }
 
 impl CommandCode {
     /// The command of a code read from a journal.
     #[must_use]
     pub fn from_code(code: u64) -> Option<Self> {
-        [Self::Stop].into_iter().find(|c| *c as u64 == code)
+        [Self::Stop, Self::Halt, Self::Reduce, Self::Resume].into_iter().find(|c| *c as u64 == code)
     }
+}
+
+/// What may leave.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TradingState {
+    /// Everything that passes the checks.
+    #[default]
+    Active = 0,
+    /// Orders that make a position smaller, and cancels.
+    Reducing = 1,
+    /// Cancels only.
+    Halted = 2,
 }
 
 /// A sequenced command.

@@ -13,7 +13,7 @@ pub mod message;
 pub mod order;
 pub mod signal;
 
-pub use control::{Checkpoint, Command, CommandCode, Started};
+pub use control::{Checkpoint, Command, CommandCode, Started, TradingState};
 pub use fixed::{FixedError, Notional, Price, Quantity};
 pub use hash::RollingHash;
 pub use instrument::{Instrument, InstrumentId, VenueId};
@@ -22,7 +22,8 @@ pub use market::{
 };
 pub use message::{Body, Flags, Header, Kind, Message, Source};
 pub use order::{
-    CancelOrder, NewOrder, OrderEvent, OrderId, OrderRecord, OrderState, OrderUpdate, TimeInForce,
+    CancelOrder, NewOrder, OrderEvent, OrderId, OrderRecord, OrderState, OrderUpdate, Refusal, RefusalReason,
+    TimeInForce,
 };
 pub use signal::{Features, Quote, Side, Status};
 

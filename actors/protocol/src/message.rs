@@ -34,6 +34,8 @@ pub enum Kind {
     Command = 17,
     /// A report about an order of ours: [`crate::order::OrderUpdate`].
     OrderUpdate = 24,
+    /// An order that risk or compliance did not let pass: [`crate::order::Refusal`].
+    Refusal = 25,
     /// The book's best prices at a mark: [`crate::Quote`].
     Quote = 64,
     /// The estimators at a mark: [`crate::Features`].
@@ -60,6 +62,7 @@ impl Kind {
             16 => Self::Started,
             17 => Self::Command,
             24 => Self::OrderUpdate,
+            25 => Self::Refusal,
             64 => Self::Quote,
             65 => Self::Features,
             80 => Self::NewOrder,
@@ -88,6 +91,7 @@ impl Kind {
             Self::Started => "started",
             Self::Command => "command",
             Self::OrderUpdate => "order-update",
+            Self::Refusal => "refusal",
             Self::Quote => "quote",
             Self::Features => "features",
             Self::NewOrder => "new-order",
@@ -246,6 +250,29 @@ impl Message {
         InstrumentId(self.header.instrument)
     }
 }
+
+/// Every body fills its 96 bytes: a mistake in a layout does not compile.
+macro_rules! assert_bodies {
+    ($($body:ty),* $(,)?) => { $(const _: () = assert!(size_of::<$body>() == BODY_WORDS * 8 && align_of::<$body>() == 8);)* };
+}
+
+assert_bodies!(
+    crate::Ticker,
+    crate::Trade,
+    crate::DepthBegin,
+    crate::Levels,
+    crate::Gapped,
+    crate::FeedStatus,
+    crate::Started,
+    crate::Command,
+    crate::OrderUpdate,
+    crate::Refusal,
+    crate::Quote,
+    crate::Features,
+    crate::NewOrder,
+    crate::CancelOrder,
+    crate::Checkpoint,
+);
 
 #[cfg(test)]
 mod tests {

@@ -228,16 +228,129 @@ pub struct OrderUpdate {
     pub event: u8,
     /// 1 where the fill was ours as maker.
     pub maker: u8,
+    /// [`Side`] of the order as its code.
+    pub side: u8,
     /// Zero.
-    pub reserved_short: u16,
+    pub reserved_byte: u8,
     /// The venue's error code, where it refused.
     pub code: i32,
     /// Zero.
-    pub reserved: u64,
+    pub reserved: [u64; 2],
 }
 
 impl Body for OrderUpdate {
     const KIND: Kind = Kind::OrderUpdate;
+}
+
+/// Why risk or compliance did not let an order pass. The numbers are written to disk: never reuse one.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RefusalReason {
+    /// Trading is halted.
+    Halted = 1,
+    /// Only orders that make the position smaller may pass.
+    ReducingOnly = 2,
+    /// No instrument, side or time in force of ours, or no positive price or size.
+    Malformed = 3,
+    /// Price off the tick or size off the lot.
+    OffStep = 4,
+    /// No fresh price to compare with.
+    StalePrice = 5,
+    /// Price too far from the market.
+    PriceCollar = 6,
+    /// Size above the limit of one order.
+    OrderSize = 7,
+    /// Notional above the limit of one order.
+    OrderNotional = 8,
+    /// The position could become larger than its share of equity.
+    PositionLimit = 9,
+    /// The asset's exposure could become larger than its share of equity.
+    AssetLimit = 10,
+    /// Equity has fallen too far from its highest point.
+    Drawdown = 11,
+    /// The day's loss is too large.
+    DailyLoss = 12,
+    /// Too many orders in too short a time.
+    Rate = 13,
+    /// The same order passed a moment ago, or its identity was used before.
+    Duplicate = 14,
+    /// It would trade with an order of ours.
+    SelfCross = 15,
+    /// Too many orders are working.
+    TooManyOrders = 16,
+    /// Equity is unknown or not positive.
+    NoEquity = 17,
+}
+
+impl RefusalReason {
+    /// Every reason.
+    pub const ALL: [Self; 17] = [
+        Self::Halted,
+        Self::ReducingOnly,
+        Self::Malformed,
+        Self::OffStep,
+        Self::StalePrice,
+        Self::PriceCollar,
+        Self::OrderSize,
+        Self::OrderNotional,
+        Self::PositionLimit,
+        Self::AssetLimit,
+        Self::Drawdown,
+        Self::DailyLoss,
+        Self::Rate,
+        Self::Duplicate,
+        Self::SelfCross,
+        Self::TooManyOrders,
+        Self::NoEquity,
+    ];
+
+    /// The reason of a code.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| *r as u8 == code)
+    }
+
+    /// Name for reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Halted => "halted",
+            Self::ReducingOnly => "reducing-only",
+            Self::Malformed => "malformed",
+            Self::OffStep => "off-step",
+            Self::StalePrice => "stale-price",
+            Self::PriceCollar => "price-collar",
+            Self::OrderSize => "order-size",
+            Self::OrderNotional => "order-notional",
+            Self::PositionLimit => "position-limit",
+            Self::AssetLimit => "asset-limit",
+            Self::Drawdown => "drawdown",
+            Self::DailyLoss => "daily-loss",
+            Self::Rate => "rate",
+            Self::Duplicate => "duplicate",
+            Self::SelfCross => "self-cross",
+            Self::TooManyOrders => "too-many-orders",
+            Self::NoEquity => "no-equity",
+        }
+    }
+}
+
+/// An order that did not pass: told back to the stages before, through the door.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Refusal {
+    /// The order.
+    pub id: OrderId,
+    /// [`RefusalReason`] as its code.
+    pub reason: u64,
+    /// Strategy that wanted it.
+    pub strategy: u64,
+    /// Zero.
+    pub reserved: [u64; 8],
+}
+
+impl Body for Refusal {
+    const KIND: Kind = Kind::Refusal;
 }
 
 #[cfg(test)]

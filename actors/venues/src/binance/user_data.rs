@@ -1,7 +1,7 @@
 //! The private stream of USD-M: what became of our orders.
 
 use kimera_protocol::fixed::{UNIT_DECIMALS, parse_decimal};
-use kimera_protocol::{Instrument, OrderEvent, OrderId, OrderUpdate, Price, Quantity};
+use kimera_protocol::{Instrument, OrderEvent, OrderId, OrderUpdate, Price, Quantity, Side};
 
 use super::MILLISECOND;
 use crate::frame::DecodeError;
@@ -30,6 +30,7 @@ pub enum UserEvent {
 struct Fields<'a> {
     symbol: &'a [u8],
     client_id: &'a [u8],
+    side: &'a [u8],
     execution: &'a [u8],
     status: &'a [u8],
     venue_order_id: u64,
@@ -75,6 +76,7 @@ fn read_fields(mut order: Reader<'_>) -> Result<Fields<'_>, DecodeError> {
         match key {
             b"s" => f.symbol = value.string()?,
             b"c" => f.client_id = value.string()?,
+            b"S" => f.side = value.string()?,
             b"x" => f.execution = value.string()?,
             b"X" => f.status = value.string()?,
             b"i" => f.venue_order_id = value.unsigned()?,
@@ -118,8 +120,14 @@ fn order_event(instrument: &Instrument, order: Reader<'_>) -> Result<UserEvent, 
         b"AMENDMENT" => return Ok(UserEvent::Other),
         _ => return Err(DecodeError::Missing("x")),
     };
+    let side = match f.side {
+        b"BUY" => Side::Bid,
+        b"SELL" => Side::Ask,
+        _ => return Err(DecodeError::Missing("S")),
+    };
     let mut update = OrderUpdate {
         id,
+        side: side as u8,
         venue_order_id: f.venue_order_id,
         venue_time: i64::try_from(f.time_ms).unwrap_or(i64::MAX).saturating_mul(MILLISECOND),
         cumulative: Quantity(size("z", f.filled)?),
@@ -173,6 +181,7 @@ mod tests {
             (update.price, update.quantity, update.cumulative),
             (Price(618_002), Quantity(400_000), Quantity(1_000_000))
         );
+        assert_eq!(update.side, Side::Bid as u8);
         assert_eq!((update.fee, update.venue_time), (4_944_016, 1_723_161_256_499_000_000));
     }
 

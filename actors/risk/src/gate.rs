@@ -1,0 +1,194 @@
+//! The gate: judges orders, takes reports, quotes and commands. Pure integers, no allocation after construction.
+
+use kimera_protocol::{
+    CommandCode, Nanos, NewOrder, OrderRecord, OrderUpdate, Quote, RefusalReason, Seq, TradingState,
+};
+
+use crate::book::{Effect, Passed, PositionBook};
+use crate::checks::{CHECKS, Case};
+use crate::equity::Equity;
+use crate::limits::{InstrumentRules, Limits};
+
+/// The market's price of an instrument.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reference {
+    /// Bid plus ask in ticks; 0 before the first.
+    pub doubled_mid: i64,
+    /// Market time of it.
+    pub time: Nanos,
+}
+
+/// Everything risk knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    pub(crate) limits: Limits,
+    pub(crate) book: PositionBook,
+    pub(crate) equity: Equity,
+    rules: Vec<InstrumentRules>,
+    references: Vec<Reference>,
+    state: TradingState,
+    epoch: u64,
+    /// Tokens times nanoseconds a token, so that nothing is lost between orders.
+    tokens: i128,
+    tokens_time: Nanos,
+}
+
+const SECOND: i128 = 1_000_000_000;
+
+impl Gate {
+    /// A gate with no position and no order.
+    #[must_use]
+    pub fn new(limits: Limits, rules: Vec<InstrumentRules>) -> Self {
+        // As many ended orders are kept as may work: late fills come soon or not at all.
+        let book = PositionBook::new(rules.len(), limits.working_max * 2);
+        let equity = Equity::new(limits.equity_start);
+        let tokens = i128::from(limits.orders_burst) * SECOND;
+        let references = vec![Reference::default(); rules.len()];
+        Self {
+            limits,
+            book,
+            equity,
+            rules,
+            references,
+            state: TradingState::Active,
+            epoch: 1,
+            tokens,
+            tokens_time: 0,
+        }
+    }
+
+    /// The trading state.
+    #[must_use]
+    pub fn trading_state(&self) -> TradingState {
+        self.state
+    }
+
+    /// Trading epoch: grows at every halt, so that nothing stamped before one leaves after it.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Positions and working orders.
+    #[must_use]
+    pub fn book(&self) -> &PositionBook {
+        &self.book
+    }
+
+    /// Equity in 1e-16 of the quote asset.
+    #[must_use]
+    pub fn equity(&self) -> &Equity {
+        &self.equity
+    }
+
+    pub(crate) fn reference(&self, instrument: u16) -> Reference {
+        self.references.get(usize::from(instrument)).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn instruments(&self) -> impl Iterator<Item = (u16, &InstrumentRules)> {
+        self.rules.iter().enumerate().map(|(i, r)| (i as u16, r))
+    }
+
+    /// Whole tokens there would be at a time.
+    pub(crate) fn tokens_at(&self, now: Nanos) -> i128 {
+        self.refilled(now) / SECOND
+    }
+
+    fn refilled(&self, now: Nanos) -> i128 {
+        let elapsed = i128::from(now.saturating_sub(self.tokens_time).max(0));
+        let full = i128::from(self.limits.orders_burst) * SECOND;
+        (self.tokens + elapsed * i128::from(self.limits.orders_per_second)).min(full)
+    }
+
+    /// Judges an order: the stamped order, or the reason it does not pass. A refusal changes nothing.
+    ///
+    /// # Errors
+    /// The reason of the first check that says no.
+    pub fn judge(
+        &mut self,
+        order: &NewOrder,
+        instrument: u16,
+        seq: Seq,
+        now: Nanos,
+    ) -> Result<NewOrder, RefusalReason> {
+        self.check(order, instrument, now)?;
+        let stamped = NewOrder {
+            stamp_seq: seq,
+            limits_version: self.limits.version,
+            trading_epoch: self.epoch,
+            send_by: now.saturating_add(self.limits.send_within),
+            ..*order
+        };
+        self.tokens = self.refilled(now) - SECOND;
+        self.tokens_time = now;
+        self.book.insert(Passed { record: OrderRecord::new(stamped), instrument, time: now });
+        Ok(stamped)
+    }
+
+    fn check(&self, order: &NewOrder, instrument: u16, now: Nanos) -> Result<(), RefusalReason> {
+        let rules = self.rules.get(usize::from(instrument)).copied().ok_or(RefusalReason::Malformed)?;
+        let side = order.side().ok_or(RefusalReason::Malformed)?;
+        let reduces = order.quantity.0 > 0 && self.book.reduces(instrument, side, order.quantity.0);
+        let case = Case { gate: self, order, instrument, rules, side, now, reduces };
+        match CHECKS.iter().find(|(_, passes)| !passes(&case)) {
+            Some((reason, _)) => Err(*reason),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a report about an order.
+    pub fn report(&mut self, instrument: u16, update: &OrderUpdate, now: Nanos) -> Effect {
+        let effect = self.book.apply(instrument, update);
+        if effect.signed_fill != 0
+            && let Some(rules) = self.rules.get(usize::from(instrument))
+        {
+            let price = i128::from(update.price.0) * i128::from(rules.tick_units);
+            self.equity.fill(effect.signed_fill, price, update.fee);
+            self.mark(now);
+        }
+        effect
+    }
+
+    /// Takes the market's price of an instrument. One that is not usable leaves the last, which grows stale.
+    pub fn quote(&mut self, instrument: u16, quote: &Quote, now: Nanos) {
+        if quote.usable == 0 {
+            return;
+        }
+        if let Some(reference) = self.references.get_mut(usize::from(instrument)) {
+            *reference = Reference { doubled_mid: quote.bid.price.0 + quote.ask.price.0, time: now };
+            if self.book.position(instrument) != 0 {
+                self.mark(now);
+            }
+        }
+    }
+
+    fn mark(&mut self, now: Nanos) {
+        let value = self.rules.iter().zip(&self.references).enumerate().fold(
+            0i128,
+            |sum, (i, (rules, reference))| {
+                let price = i128::from(reference.doubled_mid) * i128::from(rules.tick_units);
+                sum + price * i128::from(self.book.position(i as u16)) / 2
+            },
+        );
+        self.equity.mark(value, now, self.limits.daily_loss);
+    }
+
+    /// Takes a command.
+    pub fn command(&mut self, code: CommandCode, now: Nanos) {
+        match code {
+            CommandCode::Halt => {
+                self.state = TradingState::Halted;
+                self.epoch += 1;
+            }
+            CommandCode::Reduce if self.state == TradingState::Active => self.state = TradingState::Reducing,
+            CommandCode::Resume => {
+                self.equity.rearm(now);
+                self.state = TradingState::Active;
+            }
+            CommandCode::Reduce | CommandCode::Stop => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
