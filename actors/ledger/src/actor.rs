@@ -1,0 +1,175 @@
+//! The last stage of the main line: books each fill once, whatever order its reports come in.
+
+use kimera_protocol::{NewOrder, OrderId, OrderRecord, OrderUpdate};
+use kimera_runtime::{Actor, Input, Outbox};
+
+use crate::books::Books;
+
+/// Orders followed at a time; the oldest that has ended makes room.
+const ORDERS_MAX: usize = 1_024;
+
+/// The stage. It says nothing: it is where inputs end.
+pub struct Ledger {
+    books: Books,
+    orders: Vec<OrderRecord>,
+    alarms: u64,
+}
+
+impl Ledger {
+    /// A stage with these books.
+    #[must_use]
+    pub fn new(books: Books) -> Self {
+        Self { books, orders: Vec::with_capacity(ORDERS_MAX), alarms: 0 }
+    }
+
+    /// The books.
+    #[must_use]
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// Reports that contradicted something, or could not be booked.
+    #[must_use]
+    pub fn alarms(&self) -> u64 {
+        self.alarms
+    }
+
+    fn find(&mut self, id: OrderId) -> Option<&mut OrderRecord> {
+        self.orders.iter_mut().rev().find(|r| r.order.id == id)
+    }
+
+    fn follow(&mut self, record: OrderRecord) {
+        if self.orders.len() == ORDERS_MAX {
+            match self.orders.iter().position(|r| !r.state.is_working()) {
+                Some(ended) => drop(self.orders.remove(ended)),
+                None => {
+                    self.alarms += 1;
+                    return;
+                }
+            }
+        }
+        self.orders.push(record);
+    }
+
+    fn report(&mut self, instrument: u16, update: &OrderUpdate) {
+        if self.find(update.id).is_none() {
+            // Not one that passed here: of an earlier start, or not ours. Its money is booked all the same.
+            let fills = kimera_protocol::OrderEvent::from_code(update.event).is_some_and(|e| e.is_fill());
+            if !fills {
+                return;
+            }
+            self.alarms += 1;
+            let order = NewOrder {
+                id: update.id,
+                quantity: update.cumulative,
+                side: update.side,
+                ..NewOrder::default()
+            };
+            self.follow(OrderRecord::new(order));
+        }
+        let Some(record) = self.find(update.id) else { return };
+        let applied = record.apply(update);
+        // The side is the order's own where it is known: a report cannot turn a purchase into a sale.
+        let booked = OrderUpdate { side: record.order.side, ..*update };
+        self.alarms += u64::from(applied.is_alarm());
+        if applied.books_fill() && self.books.fill(instrument, &booked).is_err() {
+            self.alarms += 1;
+        }
+    }
+}
+
+impl Actor for Ledger {
+    fn handle(&mut self, input: Input<'_>, _out: &mut Outbox) {
+        let message = input.message;
+        if let Some(order) = message.body::<NewOrder>() {
+            self.follow(OrderRecord::new(*order));
+        } else if let Some(update) = message.body::<OrderUpdate>() {
+            self.report(message.header.instrument, update);
+        }
+    }
+
+    fn digest(&self) -> u64 {
+        let mantissa = |d: rust_decimal::Decimal| d.normalize().mantissa() as u64;
+        let words = [self.books.cash(), self.books.realised(), self.books.fees()].map(mantissa);
+        words.iter().fold(self.alarms, |digest, word| {
+            digest.rotate_left(21) ^ word.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kimera_protocol::{Body, Header, Message, OrderEvent, Price, Quantity, Side};
+    use proptest::prelude::*;
+
+    const UNIT: i64 = 100_000_000;
+
+    fn handle<B: Body>(ledger: &mut Ledger, body: B) {
+        let message = Message::new(Header::default(), body);
+        let mut out = Outbox::new(0);
+        out.begin(&message);
+        ledger.handle(Input { message: &message, joined: &[] }, &mut out);
+    }
+
+    fn order(seq: u64, quantity: i64) -> NewOrder {
+        NewOrder {
+            id: OrderId { seq, incarnation: 1, child: 0 },
+            quantity: Quantity(quantity),
+            ..NewOrder::default()
+        }
+    }
+
+    fn report(seq: u64, event: OrderEvent, size: i64, total: i64) -> OrderUpdate {
+        OrderUpdate {
+            id: OrderId { seq, incarnation: 1, child: 0 },
+            event: event as u8,
+            price: Price(100),
+            quantity: Quantity(size),
+            cumulative: Quantity(total),
+            fee: size / 1_000,
+            ..OrderUpdate::default()
+        }
+    }
+
+    fn ledger() -> Ledger {
+        Ledger::new(Books::new(1_000 * UNIT, &[UNIT]))
+    }
+
+    #[test]
+    fn a_strangers_fill_is_booked_and_raises_an_alarm() {
+        let mut ledger = ledger();
+        handle(
+            &mut ledger,
+            OrderUpdate { side: Side::Ask as u8, ..report(9, OrderEvent::Filled, UNIT, UNIT) },
+        );
+        assert_eq!(ledger.books().instrument(0).unwrap().position, (-1).into());
+        assert_eq!(ledger.alarms(), 1);
+        handle(&mut ledger, report(10, OrderEvent::Canceled, 0, 0));
+        assert_eq!(ledger.alarms(), 1);
+    }
+
+    proptest! {
+        /// Shuffled, doubled and late reports leave the same books as the reports in order.
+        #[test]
+        fn the_order_of_reports_does_not_matter(sizes in proptest::collection::vec(1i64..UNIT, 1..8), picks in proptest::collection::vec(any::<prop::sample::Index>(), 0..40)) {
+            let total: i64 = sizes.iter().sum();
+            let mut sum = 0;
+            let mut reports = vec![report(1, OrderEvent::Acknowledged, 0, 0)];
+            for size in &sizes {
+                sum += size;
+                reports.push(report(1, OrderEvent::PartFilled, *size, sum));
+            }
+            reports.push(report(1, OrderEvent::Canceled, 0, 0));
+            let run = |sequence: &[OrderUpdate]| {
+                let mut ledger = ledger();
+                handle(&mut ledger, order(1, total + UNIT));
+                sequence.iter().for_each(|r| handle(&mut ledger, *r));
+                assert!(ledger.books().balanced());
+                (ledger.books().clone(), ledger.alarms())
+            };
+            let shuffled: Vec<_> = picks.iter().map(|p| reports[p.index(reports.len())]).chain(reports.iter().rev().copied()).collect();
+            prop_assert_eq!(run(&reports), run(&shuffled));
+        }
+    }
+}
