@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::matching::{Depth, OrderSide};
+
 /// A level as the wire has it: price text and size text.
 type TextLevel = (String, String);
 
@@ -123,6 +125,20 @@ fn apply(side: &mut BTreeMap<i64, i64>, levels: &[TextLevel]) {
             }
             _ => {}
         }
+    }
+}
+
+impl Depth for VenueBook {
+    fn opposite(&self, side: OrderSide) -> Box<dyn Iterator<Item = (i64, i64)> + '_> {
+        match side {
+            OrderSide::Buy => Box::new(self.asks.iter().map(|(p, s)| (*p, *s))),
+            OrderSide::Sell => Box::new(self.bids.iter().rev().map(|(p, s)| (*p, *s))),
+        }
+    }
+
+    fn standing(&self, side: OrderSide, price: i64) -> i64 {
+        let levels = if side == OrderSide::Buy { &self.bids } else { &self.asks };
+        levels.get(&price).copied().unwrap_or(0)
     }
 }
 

@@ -5,12 +5,14 @@
 //! * [`tape`]: recorded frames, checked against their hashes
 //! * [`book`]: the venue's own book, for snapshots after the recorded one
 //! * [`market`]: one market: its tape, its book, what its streams and requests answer
+//! * [`matching`]: our orders against the recorded book, price and time
 //! * [`connection`]: one client: HTTP/1.1, then perhaps WebSocket
 //! * [`server`]: the loop that plays, reads and answers
 
 pub mod book;
 pub mod connection;
 pub mod market;
+pub mod matching;
 pub mod server;
 pub mod tape;
 
