@@ -116,6 +116,12 @@ struct VenueArgs {
     /// File to write the addresses to.
     #[arg(long)]
     endpoints: PathBuf,
+    /// File of the account [default: in memory]. Orders are taken where KIMERA_PAPER_KEY and KIMERA_PAPER_SECRET are set.
+    #[arg(long)]
+    account: Option<PathBuf>,
+    /// Do not tell this fill, counted from 1, on the private stream.
+    #[arg(long, hide = true)]
+    drop_fill: Option<u64>,
     /// End when the parent process ends.
     #[arg(long)]
     exit_with_parent: bool,
@@ -288,7 +294,16 @@ fn run_venue(a: &VenueArgs) -> Result<Exit, Failure> {
     let ports = ports
         .ok_or_else(|| Failure::usage(format!("--port {} leaves no port for the next market", a.port)))?;
     let bind = ports.into_iter().map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
-    let mut server = Server::bind(tape, &ServerConfig { bind, speed: a.speed }).map_err(Failure::run)?;
+    let secret = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let credentials = secret("KIMERA_PAPER_KEY").zip(secret("KIMERA_PAPER_SECRET").map(String::into_bytes));
+    let config = ServerConfig {
+        bind,
+        speed: a.speed,
+        credentials,
+        account: a.account.clone(),
+        drop_fill: a.drop_fill,
+    };
+    let mut server = Server::bind(tape, &config).map_err(Failure::run)?;
     let endpoints = server.endpoints().map_err(Failure::run)?;
     state::replace(&a.endpoints, to_json(&endpoints)?.as_bytes())
         .map_err(|e| Failure::run(format!("cannot write {}: {e}", a.endpoints.display())))?;
@@ -296,7 +311,7 @@ fn run_venue(a: &VenueArgs) -> Result<Exit, Failure> {
         watch_parent(stop.clone())?;
     }
     server.run(&stop);
-    Ok(Exit::Ok)
+    server.failed().map_or(Ok(Exit::Ok), |reason| Err(Failure::run(reason)))
 }
 
 /// Sets `stop` once the parent process is another one.

@@ -38,7 +38,7 @@ pub struct VenueBook {
 }
 
 /// A decimal of at most eight places in units of 1e-8.
-fn units(text: &str) -> Option<i64> {
+pub(crate) fn units(text: &str) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let padded = format!("{fraction:0<8}");
     let (kept, rest) = padded.split_at_checked(8)?;
@@ -48,7 +48,7 @@ fn units(text: &str) -> Option<i64> {
     whole.parse::<i64>().ok()?.checked_mul(100_000_000)?.checked_add(kept.parse().ok()?)
 }
 
-fn text(units: i64, decimals: u32) -> String {
+pub(crate) fn text(units: i64, decimals: u32) -> String {
     let full = format!("{}.{:08}", units / 100_000_000, units % 100_000_000);
     let cut = full.len() - (8 - decimals.min(8) as usize);
     full[..cut].to_owned()
@@ -137,6 +137,9 @@ impl Depth for VenueBook {
     }
 
     fn standing(&self, side: OrderSide, price: i64) -> i64 {
+        if !self.known {
+            return i64::MAX; // nobody knows how much: last in the queue until the book says otherwise
+        }
         let levels = if side == OrderSide::Buy { &self.bids } else { &self.asks };
         levels.get(&price).copied().unwrap_or(0)
     }

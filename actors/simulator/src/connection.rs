@@ -27,6 +27,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// `Sec-WebSocket-Key` where the client asks for an upgrade.
     pub upgrade_key: Option<String>,
+    /// `X-MBX-APIKEY`.
+    pub api_key: Option<String>,
     /// The client wants the connection closed after the answer.
     pub close: bool,
 }
@@ -48,6 +50,20 @@ pub struct Connection {
     pub raw: bool,
     /// A depth request waits for the recorded snapshot.
     pub waits_for_snapshot: bool,
+    /// What the WebSocket is for.
+    pub channel: Channel,
+}
+
+/// What a WebSocket is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Channel {
+    /// Public market data.
+    #[default]
+    Streams,
+    /// Requests about orders.
+    Orders,
+    /// What becomes of our orders.
+    Private,
 }
 
 impl Connection {
@@ -60,7 +76,14 @@ impl Connection {
         stream.set_nodelay(true)?;
         let protocol =
             Protocol::Http { stream, input: Vec::new(), output: Vec::new(), sent: 0, closing: false };
-        Ok(Self { protocol, market, streams: Vec::new(), raw: false, waits_for_snapshot: false })
+        Ok(Self {
+            protocol,
+            market,
+            streams: Vec::new(),
+            raw: false,
+            waits_for_snapshot: false,
+            channel: Channel::default(),
+        })
     }
 
     /// True once it is over.
@@ -255,6 +278,7 @@ fn parse_request(bytes: &[u8]) -> Result<Option<(Request, usize)>, &'static str>
         query: query.to_owned(),
         body: body.to_owned(),
         upgrade_key: header("sec-websocket-key").filter(|_| upgrades).map(str::to_owned),
+        api_key: header("x-mbx-apikey").map(str::to_owned),
         close: header("connection").is_some_and(|c| c.eq_ignore_ascii_case("close")),
     };
     Ok(Some((request, start + length)))

@@ -3,12 +3,15 @@
 //! Nothing here uses the engine's codecs: what the engine reads is checked by code that did not write it.
 //!
 //! * [`tape`]: recorded frames, checked against their hashes
+//! * [`account`]: the durable truth about our account; [`api`]: signed requests and the private stream
 //! * [`book`]: the venue's own book, for snapshots after the recorded one
 //! * [`market`]: one market: its tape, its book, what its streams and requests answer
 //! * [`matching`]: our orders against the recorded book, price and time
 //! * [`connection`]: one client: HTTP/1.1, then perhaps WebSocket
 //! * [`server`]: the loop that plays, reads and answers
 
+pub mod account;
+pub mod api;
 pub mod book;
 pub mod connection;
 pub mod market;

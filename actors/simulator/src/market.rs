@@ -2,7 +2,9 @@
 
 use tungstenite::Utf8Bytes;
 
-use crate::book::{Delta, VenueBook};
+use crate::api::OrderApi;
+use crate::book::{Delta, VenueBook, units};
+use crate::matching::{Happening, OrderSide};
 use crate::tape::Recording;
 
 /// An HTTP answer.
@@ -43,13 +45,33 @@ pub struct Market {
     book: VenueBook,
     waiting: Vec<Delta>,
     snapshot: Option<Utf8Bytes>,
+    orders: Option<OrderApi>,
+    happenings: Vec<Happening>,
+    failed: Option<String>,
+}
+
+/// A recorded trade, as far as matching looks at it.
+#[derive(serde::Deserialize)]
+struct TradeEvent {
+    p: String,
+    q: String,
+    m: bool,
 }
 
 impl Market {
     /// A market at the start of its recording.
     #[must_use]
     pub fn new(recording: Recording) -> Self {
-        Self { recording, next: 0, book: VenueBook::default(), waiting: Vec::new(), snapshot: None }
+        Self {
+            recording,
+            next: 0,
+            book: VenueBook::default(),
+            waiting: Vec::new(),
+            snapshot: None,
+            orders: None,
+            happenings: Vec::new(),
+            failed: None,
+        }
     }
 
     /// `spot` or `usdm`.
@@ -90,12 +112,9 @@ impl Market {
         self.next += 1;
         match frame.stream {
             Some(stream) => {
-                if self.recording.streams[stream].contains("@depth")
-                    && let Ok(delta) = serde_json::from_str::<Delta>(frame.event.as_str())
-                {
-                    if self.book.known() { self.book.delta(&delta) } else { self.waiting.push(delta) }
-                }
-                deliver(stream, &frame.text, &frame.event);
+                let event = frame.event.clone();
+                deliver(stream, &frame.text, &event);
+                self.matched(stream, event.as_str(), now);
             }
             None => {
                 self.book.snapshot(frame.text.as_str(), &mut self.waiting);
@@ -103,6 +122,96 @@ impl Market {
             }
         }
         true
+    }
+
+    /// The venue's own book and our orders take an event.
+    fn matched(&mut self, stream: usize, event: &str, now: i64) {
+        let name = &self.recording.streams[stream];
+        let mut happenings = Vec::new();
+        if name.contains("@depth") {
+            let Ok(delta) = serde_json::from_str::<Delta>(event) else { return };
+            if !self.book.known() {
+                self.waiting.push(delta);
+                return;
+            }
+            self.book.delta(&delta);
+            if let Some(orders) = &mut self.orders {
+                happenings = orders.account.matching.book_changed(&self.book);
+            }
+        } else if name.contains("@trade")
+            && let Some(orders) = &mut self.orders
+            && let Ok(trade) = serde_json::from_str::<TradeEvent>(event)
+            && let (Some(price), Some(size)) = (units(&trade.p), units(&trade.q))
+        {
+            let taker = if trade.m { OrderSide::Sell } else { OrderSide::Buy };
+            happenings = orders.account.matching.traded(taker, price, size);
+        }
+        self.book_happenings(happenings, now / 1_000_000);
+    }
+
+    /// On disk first; then they may be told.
+    fn book_happenings(&mut self, happenings: Vec<Happening>, now_ms: i64) {
+        let Some(orders) = self.orders.as_mut().filter(|_| !happenings.is_empty()) else { return };
+        match orders.account.book(&happenings, now_ms) {
+            Ok(()) => self.happenings.extend(happenings),
+            Err(e) => self.failed = Some(format!("the account cannot be written: {e}")),
+        }
+    }
+
+    /// Takes orders from now on.
+    pub fn serve_orders(&mut self, orders: OrderApi) {
+        self.orders = Some(orders);
+    }
+
+    /// The order side, where this market has one.
+    #[must_use]
+    pub fn orders(&self) -> Option<&OrderApi> {
+        self.orders.as_ref()
+    }
+
+    /// Why the venue has to stop, if it has to.
+    #[must_use]
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// What the recording says of this market.
+    #[must_use]
+    pub fn profile(&self) -> &crate::tape::RecordingProfile {
+        &self.recording.profile
+    }
+
+    /// Events for the private stream since the last call, as texts.
+    pub fn take_events(&mut self, now_ms: i64) -> Vec<String> {
+        let happenings = std::mem::take(&mut self.happenings);
+        let Some(orders) = &self.orders else { return Vec::new() };
+        happenings.iter().filter_map(|h| orders.event(h, now_ms)).collect()
+    }
+
+    /// Answers a frame of the order channel.
+    pub fn order_frame(&mut self, frame: &str, now_ms: i64) -> String {
+        let Some(orders) = &mut self.orders else {
+            return r#"{"id":null,"status":404,"error":{"code":-1,"msg":"this market takes no orders"}}"#
+                .into();
+        };
+        let (answer, happenings) = orders.frame(frame, &self.book, now_ms);
+        self.happenings.extend(happenings);
+        answer
+    }
+
+    /// Answers a signed request; `None` where this market takes none of this kind.
+    pub fn order_request(
+        &mut self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        signed: &str,
+        now_ms: i64,
+    ) -> Option<Answer> {
+        let orders = self.orders.as_mut().filter(|_| OrderApi::serves(path))?;
+        let (answer, happenings) = orders.http(method, path, key, signed, now_ms);
+        self.happenings.extend(happenings);
+        Some(answer)
     }
 
     /// The recorded snapshot, once it has been played.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,8 +12,12 @@ use kimera_runtime::clock::monotonic_ns;
 use serde::{Deserialize, Serialize};
 use tungstenite::Utf8Bytes;
 
-use crate::connection::{Connection, Request};
+use crate::account::Account;
+use crate::api::OrderApi;
+use crate::book::VenueBook;
+use crate::connection::{Channel, Connection, Request};
 use crate::market::{Answer, Market, Outcome};
+use crate::matching::{Fees, Matching};
 use crate::tape::Tape;
 
 /// Clients at a time.
@@ -27,6 +32,12 @@ pub struct ServerConfig {
     pub bind: Vec<SocketAddr>,
     /// Market nanoseconds per nanosecond, 1 to 100.
     pub speed: u32,
+    /// Key and secret of the account; without them no orders are taken.
+    pub credentials: Option<(String, Vec<u8>)>,
+    /// File of the account; in memory only where none.
+    pub account: Option<PathBuf>,
+    /// The fill, counted from 1, that is not told on the private stream: a venue that loses one.
+    pub drop_fill: Option<u64>,
 }
 
 /// Where the venue listens.
@@ -56,6 +67,8 @@ pub struct Server {
     connections: Vec<Connection>,
     clock: MarketClock,
     end: i64,
+    drop_fill: Option<u64>,
+    fills_told: u64,
 }
 
 impl Server {
@@ -73,8 +86,21 @@ impl Server {
         }
         let clock = MarketClock { origin: tape.start, start: u64::MAX, speed: config.speed.clamp(1, 100) };
         let end = tape.end;
-        let markets = tape.recordings.into_iter().map(Market::new).collect();
-        Ok(Self { listeners, markets, connections: Vec::new(), clock, end })
+        let mut markets: Vec<_> = tape.recordings.into_iter().map(Market::new).collect();
+        if let Some((key, secret)) = &config.credentials {
+            for market in &mut markets {
+                open_orders(market, key, secret, config.account.as_deref())?;
+            }
+        }
+        Ok(Self {
+            listeners,
+            markets,
+            connections: Vec::new(),
+            clock,
+            end,
+            drop_fill: config.drop_fill,
+            fills_told: 0,
+        })
     }
 
     /// Where it listens.
@@ -91,7 +117,7 @@ impl Server {
     /// Runs until `stop`.
     pub fn run(&mut self, stop: &AtomicBool) {
         let mut idle = 0u32;
-        while !stop.load(Ordering::Acquire) {
+        while !stop.load(Ordering::Acquire) && self.failed().is_none() {
             if self.turn() {
                 idle = 0;
                 continue;
@@ -105,6 +131,12 @@ impl Server {
         }
     }
 
+    /// Why it has stopped by itself, if it has.
+    #[must_use]
+    pub fn failed(&self) -> Option<&str> {
+        self.markets.iter().find_map(Market::failed)
+    }
+
     /// One turn of the loop; true where something was done.
     pub fn turn(&mut self) -> bool {
         let mut worked = self.accept();
@@ -112,6 +144,7 @@ impl Server {
         for index in 0..self.connections.len() {
             worked |= self.serve(index);
         }
+        self.tell();
         for connection in &mut self.connections {
             connection.flush();
         }
@@ -156,6 +189,26 @@ impl Server {
         true
     }
 
+    /// Sends what became of our orders to whoever listens.
+    fn tell(&mut self) {
+        let now_ms = self.clock.now() / 1_000_000;
+        for (index, market) in self.markets.iter_mut().enumerate() {
+            for event in market.take_events(now_ms) {
+                if event.contains("\"x\":\"TRADE\"") {
+                    self.fills_told += 1;
+                    if self.drop_fill == Some(self.fills_told) {
+                        continue;
+                    }
+                }
+                for connection in &mut self.connections {
+                    if connection.market == index && connection.channel == Channel::Private {
+                        connection.send(Utf8Bytes::from(event.clone()));
+                    }
+                }
+            }
+        }
+    }
+
     fn serve(&mut self, index: usize) -> bool {
         let market = self.connections[index].market;
         if self.connections[index].waits_for_snapshot {
@@ -169,7 +222,15 @@ impl Server {
         if self.connections[index].is_websocket() {
             let mut worked = false;
             while let Some(text) = self.connections[index].next_text() {
-                let answer = subscribe(&mut self.connections[index], &self.markets[market], text.as_str());
+                let answer = match self.connections[index].channel {
+                    Channel::Streams => {
+                        subscribe(&mut self.connections[index], &self.markets[market], text.as_str())
+                    }
+                    Channel::Orders => {
+                        self.markets[market].order_frame(text.as_str(), self.clock.now() / 1_000_000)
+                    }
+                    Channel::Private => continue, // it only listens
+                };
                 self.connections[index].send(Utf8Bytes::from(answer));
                 worked = true;
             }
@@ -183,6 +244,12 @@ impl Server {
     fn request(&mut self, index: usize, request: &Request) {
         let market = self.connections[index].market;
         if let Some(key) = &request.upgrade_key {
+            if let Some(channel) = order_channel(&self.markets[market], &request.path) {
+                let connection = &mut self.connections[index];
+                connection.channel = channel;
+                connection.upgrade(key);
+                return;
+            }
             match streams_of(&self.markets[market], &request.path, &request.query) {
                 Ok((streams, raw)) => {
                     let connection = &mut self.connections[index];
@@ -195,6 +262,8 @@ impl Server {
         }
         let outcome = if request.path.starts_with("/kimera/v1/clock") {
             Outcome::Now(self.clock_request(request))
+        } else if let Some(answer) = self.order_request(market, request) {
+            Outcome::Now(answer)
         } else {
             self.markets[market].request(&request.method, &request.path, &request.query, self.clock.now())
         };
@@ -202,6 +271,19 @@ impl Server {
             Outcome::Now(answer) => self.connections[index].answer(&answer, request.close),
             Outcome::WhenSnapshot => self.connections[index].waits_for_snapshot = true,
         }
+    }
+
+    fn order_request(&mut self, market: usize, request: &Request) -> Option<Answer> {
+        // What is signed is the query and the body, with nothing between them.
+        let signed = format!("{}{}", request.query, String::from_utf8_lossy(&request.body));
+        let now_ms = self.clock.now() / 1_000_000;
+        self.markets[market].order_request(
+            &request.method,
+            &request.path,
+            request.api_key.as_deref(),
+            &signed,
+            now_ms,
+        )
     }
 
     /// `GET /kimera/v1/clock`; `POST /kimera/v1/clock/start?delay_ms=N` starts it once and says what holds.
@@ -227,6 +309,33 @@ impl Server {
         };
         serde_json::to_string(&state).map_or_else(|_| Answer::error(500, -1, "cannot encode"), Answer::ok)
     }
+}
+
+/// Gives a market its order side, where its profile has rules for orders.
+fn open_orders(market: &mut Market, key: &str, secret: &[u8], file: Option<&Path>) -> io::Result<()> {
+    let profile = market.profile().clone();
+    let Some(trading) = &profile.trading else { return Ok(()) };
+    let broken = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{}: trading rules are no decimals", profile.market),
+        )
+    };
+    let balance = crate::book::units(&trading.balance).ok_or_else(broken)?;
+    let account = Account::open(file, balance, Matching::new(Fees::default()), &VenueBook::default())?;
+    let orders = OrderApi::new(&profile, trading, key, secret, account).ok_or_else(broken)?;
+    market.serve_orders(orders);
+    Ok(())
+}
+
+/// The channel a path opens, where it is none of public data.
+fn order_channel(market: &Market, path: &str) -> Option<Channel> {
+    let orders = market.orders()?;
+    if path == "/ws-fapi/v1" {
+        return Some(Channel::Orders);
+    }
+    let key = path.strip_prefix("/private").unwrap_or(path).strip_prefix("/ws/")?;
+    orders.is_listen_key(key).then_some(Channel::Private)
 }
 
 /// Streams a path asks for, and whether bare events are wanted.

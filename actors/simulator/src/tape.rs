@@ -36,6 +36,22 @@ pub struct RecordingProfile {
     pub price_decimals: u32,
     /// Decimals of a size on this market's wire.
     pub size_decimals: u32,
+    /// Rules for orders; none where the market takes none.
+    pub trading: Option<TradingProfile>,
+}
+
+/// Rules for orders, as decimals.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TradingProfile {
+    /// Price step.
+    pub tick: String,
+    /// Size step.
+    pub lot: String,
+    /// Least notional of an order.
+    pub min_notional: String,
+    /// What the account starts with, in the quote asset.
+    pub balance: String,
 }
 
 /// Why a tape cannot be played.

@@ -1,0 +1,613 @@
+//! The order side of USD-M: signed requests over the WebSocket API and HTTP, and the private stream's events.
+//!
+//! What is checked, in the venue's order: key, timestamp, signature, parameters, filters, then the matching's own rules.
+
+use std::collections::BTreeMap;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::account::{Account, OrderInfo};
+use crate::book::{text, units};
+use crate::market::Answer;
+use crate::matching::{Depth, Happening, OrderSide, Placement, Refused, Tif, Units};
+use crate::tape::{RecordingProfile, TradingProfile};
+
+/// An error in the venue's form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// HTTP status.
+    pub status: u16,
+    /// The venue's code.
+    pub code: i32,
+    /// Its text.
+    pub message: String,
+}
+
+fn error(status: u16, code: i32, message: &str) -> ApiError {
+    ApiError { status, code, message: message.to_owned() }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        let (code, message) = refused.code();
+        error(400, code, message)
+    }
+}
+
+/// The order side of one market.
+pub struct OrderApi {
+    symbol: String,
+    price_decimals: u32,
+    size_decimals: u32,
+    tick: Units,
+    lot: Units,
+    min_notional: Units,
+    api_key: String,
+    keyed: Hmac<Sha256>,
+    listen_key: Option<String>,
+    listen_keys: u64,
+    /// The account.
+    pub account: Account,
+}
+
+/// Parameters of a request by name.
+pub type Parameters = BTreeMap<String, String>;
+
+/// What a signed request came to: the answer and what it made happen.
+pub type Done = Result<(Value, Vec<Happening>), ApiError>;
+
+impl OrderApi {
+    /// The order side of a market whose profile has rules for orders; `None` where those are no decimals.
+    #[must_use]
+    pub fn new(
+        profile: &RecordingProfile,
+        trading: &TradingProfile,
+        api_key: &str,
+        secret: &[u8],
+        account: Account,
+    ) -> Option<Self> {
+        Some(Self {
+            symbol: profile.symbol.clone(),
+            price_decimals: profile.price_decimals,
+            size_decimals: profile.size_decimals,
+            tick: units(&trading.tick).filter(|t| *t > 0)?,
+            lot: units(&trading.lot).filter(|l| *l > 0)?,
+            min_notional: units(&trading.min_notional)?,
+            api_key: api_key.to_owned(),
+            keyed: Hmac::<Sha256>::new_from_slice(secret).ok()?,
+            listen_key: None,
+            listen_keys: 0,
+            account,
+        })
+    }
+
+    /// Answers a frame of the WebSocket API at venue time `now_ms`.
+    pub fn frame(&mut self, frame: &str, depth: &dyn Depth, now_ms: i64) -> (String, Vec<Happening>) {
+        let Ok(request) = serde_json::from_str::<Value>(frame) else {
+            let answer =
+                json!({"id": null, "status": 400, "error": {"code": -1000, "msg": "Request is no JSON."}});
+            return (answer.to_string(), Vec::new());
+        };
+        let mut parameters = Parameters::new();
+        if let Some(object) = request["params"].as_object() {
+            for (name, value) in object {
+                let plain = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                parameters.insert(name.clone(), plain);
+            }
+        }
+        let done = match request["method"].as_str() {
+            Some("ping") => Ok((json!({}), Vec::new())),
+            Some("time") => Ok((json!({"serverTime": now_ms}), Vec::new())),
+            Some(method) => self.signed_frame(method, &parameters, depth, now_ms),
+            None => Err(error(400, -1102, "Mandatory parameter 'method' was not sent.")),
+        };
+        match done {
+            Ok((result, happenings)) => (
+                json!({"id": request["id"], "status": 200, "result": result, "rateLimits": []}).to_string(),
+                happenings,
+            ),
+            Err(e) => {
+                let answer = json!({"id": request["id"], "status": e.status, "error": {"code": e.code, "msg": e.message}});
+                (answer.to_string(), Vec::new())
+            }
+        }
+    }
+
+    fn signed_frame(
+        &mut self,
+        method: &str,
+        parameters: &Parameters,
+        depth: &dyn Depth,
+        now_ms: i64,
+    ) -> Done {
+        // The venue's rule for frames: all parameters but the signature, by name, joined.
+        let payload: Vec<_> =
+            parameters.iter().filter(|(k, _)| *k != "signature").map(|(k, v)| format!("{k}={v}")).collect();
+        let key = parameters.get("apiKey").map(String::as_str);
+        self.check(key, &payload.join("&"), parameters, now_ms)?;
+        match method {
+            "order.place" => self.place(parameters, depth, now_ms),
+            "order.cancel" => self.cancel(parameters, now_ms),
+            "order.status" => self.status(parameters),
+            _ => Err(error(400, -1020, "This operation is not supported.")),
+        }
+    }
+
+    fn check(
+        &self,
+        key: Option<&str>,
+        payload: &str,
+        parameters: &Parameters,
+        now_ms: i64,
+    ) -> Result<(), ApiError> {
+        if key != Some(self.api_key.as_str()) {
+            return Err(error(401, -2015, "Invalid API-key, IP, or permissions for action."));
+        }
+        let number = |name: &str| parameters.get(name).map(|v| v.parse::<i64>());
+        let timestamp = match number("timestamp") {
+            Some(Ok(timestamp)) => timestamp,
+            Some(Err(_)) => {
+                return Err(error(400, -1100, "Illegal characters found in parameter 'timestamp'."));
+            }
+            None => return Err(error(400, -1102, "Mandatory parameter 'timestamp' was not sent.")),
+        };
+        let window = match number("recvWindow") {
+            None => 5_000,
+            Some(Ok(window @ 0..=60_000)) => window,
+            Some(_) => return Err(error(400, -1131, "recvWindow must be less than 60000.")),
+        };
+        if timestamp >= now_ms + 1_000 || now_ms - timestamp > window {
+            return Err(error(400, -1021, "Timestamp for this request is outside of the recvWindow."));
+        }
+        let sent = parameters
+            .get("signature")
+            .ok_or_else(|| error(400, -1102, "Mandatory parameter 'signature' was not sent."))?;
+        let mut bytes = [0u8; 32];
+        let hex = sent.len() == 64
+            && bytes.iter_mut().enumerate().all(|(i, byte)| {
+                sent.get(2 * i..2 * i + 2)
+                    .and_then(|h| u8::from_str_radix(h, 16).ok())
+                    .map(|b| *byte = b)
+                    .is_some()
+            });
+        let mut mac = self.keyed.clone();
+        mac.update(payload.as_bytes());
+        // The comparison takes the same time wherever the difference is.
+        if !hex || mac.verify_slice(&bytes).is_err() {
+            return Err(error(400, -1022, "Signature for this request is not valid."));
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, p: &Parameters, depth: &dyn Depth, now_ms: i64) -> Done {
+        let get = |name: &'static str| {
+            p.get(name).ok_or_else(|| {
+                error(
+                    400,
+                    -1102,
+                    &format!("Mandatory parameter '{name}' was not sent, was empty/null, or malformed."),
+                )
+            })
+        };
+        self.check_symbol(p)?;
+        let side = match get("side")?.as_str() {
+            "BUY" => OrderSide::Buy,
+            "SELL" => OrderSide::Sell,
+            _ => return Err(error(400, -1117, "Invalid side.")),
+        };
+        if get("type")? != "LIMIT" {
+            return Err(error(400, -1116, "Invalid orderType."));
+        }
+        let tif = match get("timeInForce")?.as_str() {
+            "GTC" => Tif::Gtc,
+            "IOC" => Tif::Ioc,
+            "FOK" => Tif::Fok,
+            "GTX" => Tif::Gtx,
+            _ => return Err(error(400, -1115, "Invalid timeInForce.")),
+        };
+        let precision = || error(400, -1111, "Precision is over the maximum defined for this asset.");
+        let price = units(get("price")?).filter(|p| *p > 0).ok_or_else(precision)?;
+        let size = units(get("quantity")?).filter(|q| *q > 0).ok_or_else(precision)?;
+        if price % self.tick != 0 {
+            return Err(error(400, -4014, "Price not increased by tick size."));
+        }
+        if size % self.lot != 0 {
+            return Err(precision());
+        }
+        let reduce_only = p.get("reduceOnly").is_some_and(|r| r == "true");
+        let notional = i128::from(price) * i128::from(size) / 100_000_000;
+        if notional < i128::from(self.min_notional) && !reduce_only {
+            return Err(error(
+                400,
+                -4164,
+                "Order's notional must be no smaller than the minimum (unless you choose reduce only).",
+            ));
+        }
+        let client_id = get("newClientOrderId")?.clone();
+        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'/' | b'_' | b'-');
+        if client_id.is_empty() || client_id.len() > 36 || !client_id.bytes().all(legal) {
+            return Err(error(400, -4015, "Client order id is not valid."));
+        }
+        let placement = Placement { client_id, side, price, size, tif, reduce_only };
+        let (order_id, happenings) = self.account.matching.place(placement, depth)?;
+        self.book(&happenings, now_ms)?;
+        // The answer is an acknowledgement; what happened at once comes by the private stream.
+        let order = self.account.order(order_id);
+        let answer = order.map(|o| self.order_json(&OrderInfo { filled: 0, status: "NEW", ..o.clone() }));
+        Ok((answer.unwrap_or(Value::Null), happenings))
+    }
+
+    fn cancel(&mut self, p: &Parameters, now_ms: i64) -> Done {
+        self.check_symbol(p)?;
+        let client_id = p.get("origClientOrderId").ok_or(Refused::UnknownOrder)?.clone();
+        let happening = self.account.matching.cancel(&client_id)?;
+        self.book(std::slice::from_ref(&happening), now_ms)?;
+        let order = self.account.order_of_client(&client_id).map(|o| self.order_json(o));
+        Ok((order.unwrap_or(Value::Null), vec![happening]))
+    }
+
+    fn status(&self, p: &Parameters) -> Done {
+        self.check_symbol(p)?;
+        let client_id = p.get("origClientOrderId").map_or("", String::as_str);
+        let order = self.account.order_of_client(client_id);
+        let order = order.ok_or_else(|| error(400, -2013, "Order does not exist."))?;
+        Ok((self.order_json(order), Vec::new()))
+    }
+
+    fn check_symbol(&self, p: &Parameters) -> Result<(), ApiError> {
+        if p.get("symbol") == Some(&self.symbol) { Ok(()) } else { Err(error(400, -1121, "Invalid symbol.")) }
+    }
+
+    fn book(&mut self, happenings: &[Happening], now_ms: i64) -> Result<(), ApiError> {
+        // Not on disk, not told: the client gets "execution status unknown" and has to ask.
+        self.account.book(happenings, now_ms).map_err(|_| error(503, -1006, "Execution status unknown."))
+    }
+
+    /// Answers an HTTP request: `key` is the X-MBX-APIKEY header, `signed` the query and body as they came.
+    pub fn http(
+        &mut self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        signed: &str,
+        now_ms: i64,
+    ) -> (Answer, Vec<Happening>) {
+        match self.http_done(method, path, key, signed, now_ms) {
+            Ok((body, happenings)) => (Answer::ok(body.to_string()), happenings),
+            Err(e) => (Answer::error(e.status, e.code, &e.message), Vec::new()),
+        }
+    }
+
+    /// True for the paths this side answers.
+    #[must_use]
+    pub fn serves(path: &str) -> bool {
+        matches!(
+            path,
+            "/fapi/v1/openOrders"
+                | "/fapi/v1/userTrades"
+                | "/fapi/v2/account"
+                | "/fapi/v1/exchangeInfo"
+                | "/fapi/v1/listenKey"
+                | "/fapi/v1/allOpenOrders"
+        )
+    }
+
+    fn http_done(&mut self, method: &str, path: &str, key: Option<&str>, signed: &str, now_ms: i64) -> Done {
+        match (method, path) {
+            ("GET", "/fapi/v1/exchangeInfo") => return Ok((self.exchange_info(now_ms), Vec::new())),
+            (_, "/fapi/v1/listenKey") => return self.listen_key(method, key),
+            _ => {}
+        }
+        let payload = signed.split("&signature=").next().unwrap_or_default();
+        let parameters: Parameters = signed
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect();
+        self.check(key, payload, &parameters, now_ms)?;
+        let decimals = (self.price_decimals, self.size_decimals);
+        match (method, path) {
+            ("GET", "/fapi/v1/openOrders") => {
+                Ok((self.account.open_orders().map(|o| self.order_json(o)).collect(), Vec::new()))
+            }
+            ("GET", "/fapi/v1/userTrades") => {
+                let trades = self.account.trades().iter().map(|t| {
+                    json!({
+                        "symbol": self.symbol, "id": t.trade_id, "orderId": t.order_id, "side": t.side,
+                        "price": text(t.price, decimals.0), "qty": text(t.size, decimals.1),
+                        "commission": fine_text(i128::from(t.fee) * 100_000_000), "commissionAsset": "USDT",
+                        "maker": t.maker, "buyer": t.side == OrderSide::Buy, "time": t.time_ms, "positionSide": "BOTH",
+                    })
+                });
+                Ok((trades.collect(), Vec::new()))
+            }
+            ("GET", "/fapi/v2/account") => Ok((self.account_json(), Vec::new())),
+            ("DELETE", "/fapi/v1/allOpenOrders") => {
+                self.check_symbol(&parameters)?;
+                let happenings = self.account.matching.cancel_all();
+                self.book(&happenings, now_ms)?;
+                Ok((
+                    json!({"code": 200, "msg": "The operation of cancel all open order is done."}),
+                    happenings,
+                ))
+            }
+            _ => Err(error(405, -1, "no such operation")),
+        }
+    }
+
+    fn listen_key(&mut self, method: &str, key: Option<&str>) -> Done {
+        if key != Some(self.api_key.as_str()) {
+            return Err(error(401, -2015, "Invalid API-key, IP, or permissions for action."));
+        }
+        match method {
+            "POST" | "PUT" => {
+                if self.listen_key.is_none() {
+                    self.listen_keys += 1;
+                    let mut mac = self.keyed.clone();
+                    mac.update(format!("listen key {}", self.listen_keys).as_bytes());
+                    let bytes = mac.finalize().into_bytes();
+                    self.listen_key = Some(bytes.iter().map(|b| format!("{b:02x}")).collect());
+                }
+                Ok((json!({"listenKey": self.listen_key}), Vec::new()))
+            }
+            "DELETE" => {
+                self.listen_key = None;
+                Ok((json!({}), Vec::new()))
+            }
+            _ => Err(error(405, -1, "no such operation")),
+        }
+    }
+
+    /// True for the key of the private stream.
+    #[must_use]
+    pub fn is_listen_key(&self, key: &str) -> bool {
+        self.listen_key.as_deref() == Some(key)
+    }
+
+    fn exchange_info(&self, now_ms: i64) -> Value {
+        let (price, size) = (|u| text(u, self.price_decimals), |u| text(u, self.size_decimals));
+        json!({
+            "timezone": "UTC", "serverTime": now_ms,
+            "rateLimits": [{"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 300}],
+            "symbols": [{
+                "symbol": self.symbol, "status": "TRADING", "contractType": "PERPETUAL", "quoteAsset": "USDT",
+                "marginAsset": "USDT", "orderTypes": ["LIMIT"], "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
+                "filters": [
+                    {"filterType": "PRICE_FILTER", "tickSize": price(self.tick), "minPrice": price(self.tick)},
+                    {"filterType": "LOT_SIZE", "stepSize": size(self.lot), "minQty": size(self.lot)},
+                    {"filterType": "MIN_NOTIONAL", "notional": text(self.min_notional, 0).trim_end_matches('.')},
+                ],
+            }],
+        })
+    }
+
+    fn account_json(&self) -> Value {
+        let position = self.account.matching.position();
+        let sign = if position < 0 { "-" } else { "" };
+        json!({
+            "assets": [{"asset": "USDT", "cashBalance": fine_text(self.account.cash())}],
+            "positions": [{
+                "symbol": self.symbol, "positionSide": "BOTH",
+                "positionAmt": format!("{sign}{}", text(position.abs(), self.size_decimals)),
+            }],
+        })
+    }
+
+    fn order_json(&self, o: &OrderInfo) -> Value {
+        json!({
+            "orderId": o.order_id, "symbol": self.symbol, "status": o.status, "clientOrderId": o.placement.client_id,
+            "price": text(o.placement.price, self.price_decimals), "origQty": text(o.placement.size, self.size_decimals),
+            "executedQty": text(o.filled, self.size_decimals), "timeInForce": o.placement.tif, "type": "LIMIT",
+            "reduceOnly": o.placement.reduce_only, "side": o.placement.side, "positionSide": "BOTH", "updateTime": o.time_ms,
+        })
+    }
+
+    /// The private stream's event for a happening.
+    #[must_use]
+    pub fn event(&self, happening: &Happening, now_ms: i64) -> Option<String> {
+        let (order_id, execution) = match happening {
+            Happening::Accepted { order_id, .. } => (order_id, "NEW"),
+            Happening::Filled { order_id, .. } => (order_id, "TRADE"),
+            Happening::Canceled { order_id } => (order_id, "CANCELED"),
+            Happening::Expired { order_id } => (order_id, "EXPIRED"),
+        };
+        let order = self.account.order(*order_id)?;
+        let (price, size) = (|u| text(u, self.price_decimals), |u| text(u, self.size_decimals));
+        let mut o = json!({
+            "s": self.symbol, "c": order.placement.client_id, "S": order.placement.side, "o": "LIMIT",
+            "f": order.placement.tif, "q": size(order.placement.size), "p": price(order.placement.price), "ap": "0",
+            "sp": "0", "x": execution, "X": order.status, "i": order.order_id, "l": "0", "z": size(order.filled),
+            "L": "0", "n": "0", "N": "USDT", "T": now_ms, "t": 0, "b": "0", "a": "0", "m": false,
+            "R": order.placement.reduce_only, "wt": "CONTRACT_PRICE", "ot": "LIMIT", "ps": "BOTH", "cp": false,
+            "rp": "0", "pP": false, "si": 0, "ss": 0, "V": "NONE",
+        });
+        match happening {
+            Happening::Filled { trade_id, price: at, size: last, total, fee, maker, .. } => {
+                // As it was at this fill: later ones may be in the account already.
+                o["X"] = if *total == order.placement.size { "FILLED" } else { "PARTIALLY_FILLED" }.into();
+                o["z"] = size(*total).into();
+                o["l"] = size(*last).into();
+                o["L"] = price(*at).into();
+                o["n"] = fine_text(i128::from(*fee) * 100_000_000).into();
+                o["t"] = (*trade_id).into();
+                o["m"] = (*maker).into();
+            }
+            Happening::Accepted { .. } => {
+                o["X"] = "NEW".into();
+                o["z"] = size(0).into();
+            }
+            _ => {}
+        }
+        Some(json!({"e": "ORDER_TRADE_UPDATE", "E": now_ms, "T": now_ms, "o": o}).to_string())
+    }
+}
+
+/// 1e-16 as a decimal of eight places, cut off.
+fn fine_text(value: i128) -> String {
+    let units = (value.abs() / 100_000_000).min(i128::from(i64::MAX)) as i64;
+    format!("{}{}", if value < 0 { "-" } else { "" }, text(units, 8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::book::VenueBook;
+    use crate::matching::{Fees, Matching};
+
+    const SECRET: &[u8] = b"NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j";
+    const KEY: &str = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A";
+
+    fn api() -> (OrderApi, VenueBook) {
+        let trading = TradingProfile {
+            tick: "0.10".into(),
+            lot: "0.001".into(),
+            min_notional: "100".into(),
+            balance: "1000".into(),
+        };
+        let profile = RecordingProfile {
+            market: "usdm".into(),
+            symbol: "BTCUSDT".into(),
+            file: String::new(),
+            sha256: String::new(),
+            price_decimals: 2,
+            size_decimals: 3,
+            trading: Some(trading.clone()),
+        };
+        let mut book = VenueBook::default();
+        book.snapshot(
+            r#"{"lastUpdateId":5,"bids":[["50000.00","1.000"]],"asks":[["50000.10","2.000"]]}"#,
+            &mut Vec::new(),
+        );
+        let account = Account::open(None, 100_000_000_000, Matching::new(Fees::default()), &book).unwrap();
+        (OrderApi::new(&profile, &trading, KEY, SECRET, account).unwrap(), book)
+    }
+
+    fn signed(api: &OrderApi, method: &str, parameters: &[(&str, &str)]) -> String {
+        let mut sorted: Parameters = parameters.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        sorted.insert("apiKey".into(), KEY.into());
+        sorted.insert("timestamp".into(), "1000".into());
+        let payload: Vec<_> = sorted.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let mut mac = api.keyed.clone();
+        mac.update(payload.join("&").as_bytes());
+        let signature: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+        sorted.insert("signature".into(), signature);
+        json!({"id": "1", "method": method, "params": sorted}).to_string()
+    }
+
+    fn order<'a>(id: &'a str, price: &'a str, quantity: &'a str) -> Vec<(&'a str, &'a str)> {
+        vec![
+            ("symbol", "BTCUSDT"),
+            ("side", "BUY"),
+            ("type", "LIMIT"),
+            ("timeInForce", "GTC"),
+            ("price", price),
+            ("quantity", quantity),
+            ("newClientOrderId", id),
+        ]
+    }
+
+    fn code(answer: &str) -> i64 {
+        serde_json::from_str::<Value>(answer).unwrap()["error"]["code"].as_i64().unwrap_or(0)
+    }
+
+    #[test]
+    fn the_published_request_passes_the_signature_check_and_its_neighbours_do_not() {
+        let (mut api, book) = api();
+        let published = |signature: &str, now: i64, api: &mut OrderApi| {
+            let frame = format!(
+                r#"{{"id":"x","method":"order.place","params":{{"symbol":"BTCUSDT","side":"SELL","type":"LIMIT","timeInForce":"GTC","quantity":"0.01000000","price":"52000.00","newOrderRespType":"ACK","recvWindow":100,"timestamp":1645423376532,"apiKey":"{KEY}","signature":"{signature}"}}}}"#
+            );
+            code(&api.frame(&frame, &book, now).0)
+        };
+        let good = "cc15477742bd704c29492d96c7ead9414dfd8e0ec4a00f947bb5bb454ddbd08a";
+        assert_eq!(
+            published(good, 1_645_423_376_532, &mut api),
+            -1102,
+            "past the signature: it has no client order id"
+        );
+        assert_eq!(published(&good.replace("cc15", "cc16"), 1_645_423_376_532, &mut api), -1022);
+        assert_eq!(published("zz", 1_645_423_376_532, &mut api), -1022);
+        assert_eq!(published(good, 1_645_423_376_632, &mut api), -1102, "at the end of the window");
+        assert_eq!(published(good, 1_645_423_376_633, &mut api), -1021);
+        assert_eq!(published(good, 1_645_423_375_532, &mut api), -1021, "a second ahead of the venue");
+    }
+
+    #[test]
+    fn each_mistake_has_the_venues_code() {
+        let (mut api, book) = api();
+        let mut place = |change: (&str, &str)| {
+            let mut parameters = order("a", "50000.00", "0.010");
+            parameters.retain(|(k, _)| *k != change.0);
+            parameters.push((change.0, change.1));
+            let frame = signed(&api, "order.place", &parameters);
+            code(&api.frame(&frame, &book, 1_000).0)
+        };
+        let cases = [
+            (("symbol", "ETHUSDT"), -1121),
+            (("side", "LONG"), -1117),
+            (("type", "MARKET"), -1116),
+            (("timeInForce", "GTD"), -1115),
+            (("price", "50000.05"), -4014),
+            (("price", "0"), -1111),
+            (("quantity", "0.0005"), -1111),
+            (("quantity", "0.001"), -4164),
+            (("newClientOrderId", "with blank"), -4015),
+            (("reduceOnly", "true"), -2022),
+        ];
+        for (change, expected) in cases {
+            assert_eq!(place(change), expected, "{change:?}");
+        }
+        assert_eq!(place(("price", "50000.00")), 0);
+        assert_eq!(code(&api.frame("nonsense", &book, 1).0), -1000);
+        assert_eq!(code(&api.frame(r#"{"id":1}"#, &book, 1).0), -1102);
+        assert_eq!(
+            code(&api.frame(r#"{"id":1,"method":"order.place","params":{"apiKey":"other"}}"#, &book, 1).0),
+            -2015
+        );
+    }
+
+    #[test]
+    fn an_orders_life_over_frames_http_and_the_private_stream() {
+        let (mut api, book) = api();
+        let frame = signed(&api, "order.place", &order("k1-2-0", "50000.10", "0.010"));
+        let (answer, happenings) = api.frame(&frame, &book, 1_000);
+        assert!(answer.contains("\"status\":\"NEW\"") && answer.contains("\"orderId\":1"), "{answer}");
+        let events: Vec<_> = happenings.iter().filter_map(|h| api.event(h, 1_001)).collect();
+        assert!(events[0].contains("\"x\":\"NEW\"") && events[0].contains("\"X\":\"NEW\""), "{}", events[0]);
+        // 0.05 % of 500.001, rounded up.
+        assert!(
+            events[1].contains("\"x\":\"TRADE\"") && events[1].contains("\"n\":\"0.25000050\""),
+            "{}",
+            events[1]
+        );
+        let frame = signed(&api, "order.place", &order("k1-3-0", "49000.00", "0.010"));
+        api.frame(&frame, &book, 1_000);
+        let status = signed(&api, "order.status", &[("symbol", "BTCUSDT"), ("origClientOrderId", "k1-2-0")]);
+        assert!(api.frame(&status, &book, 1_000).0.contains("\"status\":\"FILLED\""));
+
+        let query = |api: &OrderApi, text: &str| {
+            let mut mac = api.keyed.clone();
+            mac.update(text.as_bytes());
+            let signature: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+            format!("{text}&signature={signature}")
+        };
+        let plain = query(&api, "timestamp=1000");
+        let open = api.http("GET", "/fapi/v1/openOrders", Some(KEY), &plain, 1_000).0;
+        assert!(open.body.contains("k1-3-0") && !open.body.contains("k1-2-0"));
+        assert_eq!(api.http("GET", "/fapi/v1/openOrders", None, &plain, 1_000).0.status, 401);
+        let account = api.http("GET", "/fapi/v2/account", Some(KEY), &plain, 1_000).0.body;
+        assert!(
+            account.contains("\"positionAmt\":\"0.010\"")
+                && account.contains("\"cashBalance\":\"499.74899950\""),
+            "{account}"
+        );
+        let all = query(&api, "symbol=BTCUSDT&timestamp=1000");
+        let (answer, happenings) = api.http("DELETE", "/fapi/v1/allOpenOrders", Some(KEY), &all, 1_000);
+        assert_eq!((answer.status, happenings.len()), (200, 1));
+        let key = api.http("POST", "/fapi/v1/listenKey", Some(KEY), "", 1_000).0.body;
+        let key: Value = serde_json::from_str(&key).unwrap();
+        assert!(api.is_listen_key(key["listenKey"].as_str().unwrap()) && !api.is_listen_key(""));
+    }
+}
