@@ -6,7 +6,7 @@
 
 use kimera_protocol::{DepthBegin, Level, Levels, Nanos, Price, Quantity, Side, Status, Ticker};
 
-use crate::ladder::{Change, Ladder};
+use crate::ladder::Ladder;
 
 /// A change of one level by a depth frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,6 @@ pub struct Book {
     depth_id: u64,
     overlay: Option<Ticker>,
     venue_time: Nanos,
-    levels_dropped: u64,
     chain_breaks: u64,
 }
 
@@ -54,7 +53,6 @@ impl Book {
             depth_id: 0,
             overlay: None,
             venue_time: 0,
-            levels_dropped: 0,
             chain_breaks: 0,
         }
     }
@@ -98,12 +96,9 @@ impl Book {
         for (i, level) in levels.levels.iter().take(count).enumerate() {
             let (side, ladder) =
                 if i < bids { (Side::Bid, &mut self.bids) } else { (Side::Ask, &mut self.asks) };
-            match ladder.set(level.price, level.size) {
-                Change::From(from) if from != level.size => {
-                    changed(LevelChange { side, price: level.price, from, to: level.size });
-                }
-                Change::From(_) => {}
-                Change::Dropped => self.levels_dropped += 1,
+            let from = ladder.set(level.price, level.size);
+            if from != level.size {
+                changed(LevelChange { side, price: level.price, from, to: level.size });
             }
         }
     }
@@ -195,7 +190,7 @@ impl Book {
     /// Levels that did not fit far from the best price.
     #[must_use]
     pub fn levels_dropped(&self) -> u64 {
-        self.levels_dropped
+        self.bids.dropped() + self.asks.dropped()
     }
 
     /// Delta frames that did not follow the one before.

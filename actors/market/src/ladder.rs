@@ -16,15 +16,6 @@ const MASK: i64 = WINDOW_TICKS as i64 - 1;
 /// The best price is kept at least this far from the window's edges.
 const EDGE: i64 = WINDOW_TICKS as i64 / 8;
 
-/// What an update did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// The size at the price before the update.
-    From(Quantity),
-    /// The far table is full and the level is not kept: the book is incomplete far from the best price.
-    Dropped,
-}
-
 /// One side of a book.
 pub struct Ladder {
     side: Side,
@@ -37,6 +28,9 @@ pub struct Ladder {
     far: FarTable,
     best: Option<i64>,
     levels: usize,
+    /// Levels given up because the far table was full: always the farthest from the best price.
+    dropped: u64,
+    distances: Vec<i64>,
 }
 
 impl Ladder {
@@ -52,7 +46,15 @@ impl Ladder {
             far: FarTable::new(),
             best: None,
             levels: 0,
+            dropped: 0,
+            distances: Vec::with_capacity(FAR_LEVELS),
         }
+    }
+
+    /// Levels given up so far because the far table was full.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Removes every level.
@@ -101,9 +103,9 @@ impl Ladder {
         }
     }
 
-    /// Sets the size at a price; 0 removes the level. Negative sizes count as 0.
+    /// Sets the size at a price and returns the one before; 0 removes the level. Negative sizes count as 0.
     #[inline]
-    pub fn set(&mut self, price: Price, size: Quantity) -> Change {
+    pub fn set(&mut self, price: Price, size: Quantity) -> Quantity {
         let (tick, size) = (price.0, size.0.max(0));
         if self.best.is_none() && size > 0 && self.levels == 0 {
             self.base = centred(tick);
@@ -112,9 +114,7 @@ impl Ladder {
             self.set_near(tick, size)
         } else {
             let old = self.far.get(tick);
-            if !self.far.set(tick, size) {
-                return Change::Dropped;
-            }
+            self.set_far(tick, size);
             old
         };
         self.levels = self.levels + usize::from(size > 0) - usize::from(old > 0);
@@ -127,7 +127,7 @@ impl Ladder {
             self.best = self.search_best();
             self.keep_centred();
         }
-        Change::From(Quantity(old))
+        Quantity(old)
     }
 
     #[inline]
@@ -153,6 +153,39 @@ impl Ladder {
             }
         }
         old
+    }
+
+    /// Sets a level outside the window; where the far table is full, the farthest eighth of it is given up first.
+    fn set_far(&mut self, tick: i64, size: i64) {
+        if self.far.set(tick, size) {
+            return;
+        }
+        self.give_up_farthest(tick);
+        let kept = self.far.set(tick, size);
+        debug_assert!(kept, "room was made");
+    }
+
+    #[cold]
+    fn give_up_farthest(&mut self, newest: i64) {
+        let from = self.best.unwrap_or(newest);
+        let distance = |tick: i64| (tick - from).abs();
+        self.distances.clear();
+        self.distances
+            .extend((0..FAR_SLOTS).filter_map(|slot| self.far.slot(slot)).map(|(tick, _)| distance(tick)));
+        let nearest = self.distances.len() - self.distances.len() / 8;
+        let (_, limit, _) = self.distances.select_nth_unstable(nearest);
+        let limit = *limit;
+        let mut slot = 0;
+        while slot < FAR_SLOTS {
+            match self.far.slot(slot) {
+                Some((tick, _)) if distance(tick) >= limit => {
+                    self.far.set(tick, 0);
+                    self.levels -= 1;
+                    self.dropped += 1;
+                }
+                _ => slot += 1,
+            }
+        }
     }
 
     /// The best price from scratch: the window first, and the far table where the window is empty.
@@ -188,9 +221,7 @@ impl Ladder {
             let size = self.sizes[(tick & MASK) as usize];
             if size > 0 && !self.in_window(tick) {
                 self.set_near(tick, 0);
-                if !self.far.set(tick, size) {
-                    self.levels -= 1;
-                }
+                self.set_far(tick, size);
             }
         }
         let mut slot = 0;
@@ -475,15 +506,20 @@ mod tests {
     }
 
     #[test]
-    fn a_full_far_table_says_so_and_keeps_the_rest() {
+    fn a_full_far_table_gives_up_the_farthest_and_says_so() {
         let mut ladder = Ladder::new(Side::Bid);
         ladder.set(Price(1_000_000), Quantity(5));
-        let dropped = (0..FAR_LEVELS as i64 + 10)
-            .filter(|i| ladder.set(Price(i * 7), Quantity(1)) == Change::Dropped)
-            .count();
-        assert_eq!(dropped, 10);
-        assert_eq!(ladder.best().map(|l| l.price), Some(Price(1_000_000)));
+        let far: Vec<i64> = (0..FAR_LEVELS as i64 + 10).map(|i| i * 7).collect();
+        for &tick in &far {
+            ladder.set(Price(tick), Quantity(1));
+        }
+        assert_eq!(ladder.dropped(), FAR_LEVELS as u64 / 8);
+        assert_eq!(ladder.len() as u64, 1 + far.len() as u64 - ladder.dropped());
+        // What was given up is the farthest; everything nearer is there.
+        let kept = |tick: i64| ladder.size_at(Price(tick)).0 == 1;
+        let lost = far.iter().filter(|t| !kept(**t)).count();
+        assert!(far[..lost].iter().all(|t| !kept(*t)) && far[lost..].iter().all(|t| kept(*t)));
         ladder.set(Price(1_000_000), Quantity(0));
-        assert_eq!(ladder.best().map(|l| l.price.0), Some((FAR_LEVELS as i64 - 1) * 7));
+        assert_eq!(ladder.best().map(|l| l.price.0), far.last().copied());
     }
 }

@@ -2,6 +2,9 @@
 
 use crate::fixed::{FixedError, Price, UNIT_DECIMALS, parse_decimal};
 
+/// Largest price in ticks that is taken from a venue.
+pub const PRICE_MAX: i64 = 1 << 52;
+
 /// Index of an instrument in the run's configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstrumentId(pub u16);
@@ -78,6 +81,13 @@ impl Instrument {
     pub fn parse_price(&self, text: &[u8]) -> Result<Price, FixedError> {
         let value = parse_decimal(text, self.scale.decimals)?;
         self.price_from_scaled(value)
+    }
+
+    /// True for a price a book can hold: positive, and small enough that sums and windows of prices cannot overflow.
+    #[inline]
+    #[must_use]
+    pub fn is_price(price: Price) -> bool {
+        (1..=PRICE_MAX).contains(&price.0)
     }
 
     /// Turns a count of `10^-price_decimals` into ticks.

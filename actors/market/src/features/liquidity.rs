@@ -6,7 +6,7 @@
 use kimera_numerics::Estimate;
 use kimera_protocol::{Nanos, Price, Side, Status, Trade};
 
-use super::{base_units, bucket};
+use super::bucket;
 use crate::book::{Book, LevelChange};
 
 /// Trades whose effect on the depth stream is still to come.
@@ -16,17 +16,17 @@ const PENDING: usize = 32;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Depth in the window now.
-    pub depth: i64,
+    pub depth: i128,
     /// New or larger levels.
-    pub added: i64,
+    pub added: i128,
     /// Smaller levels without a trade to explain it.
-    pub cancelled: i64,
+    pub cancelled: i128,
     /// Smaller levels a trade explains.
-    pub executed: i64,
+    pub executed: i128,
     /// Depth that entered or left because the mid moved.
-    pub recentred: i64,
+    pub recentred: i128,
     /// Depth at the start of the bucket.
-    pub opening: i64,
+    pub opening: i128,
 }
 
 impl Account {
@@ -97,8 +97,10 @@ impl LiquidityFlow {
             return;
         }
         self.events += 1;
-        let delta = change.to.0 - change.from.0;
-        let executed = if delta < 0 { self.explain(change.side, change.price, -delta) } else { 0 };
+        let delta = change.to.0 - change.from.0; // both are positive or 0
+        let executed =
+            if delta < 0 { i128::from(self.explain(change.side, change.price, -delta)) } else { 0 };
+        let delta = i128::from(delta);
         let account = &mut self.accounts[change.side as usize];
         account.depth += delta;
         if delta > 0 {
@@ -144,7 +146,7 @@ impl LiquidityFlow {
                 book.side(Side::Bid).depth_between(Price(tops.0.0 - self.ticks + 1), tops.0),
                 book.side(Side::Ask).depth_between(tops.1, Price(tops.1.0 + self.ticks - 1)),
             ];
-            for (account, depth) in self.accounts.iter_mut().zip(depths) {
+            for (account, depth) in self.accounts.iter_mut().zip(depths.map(i128::from)) {
                 account.recentred += depth - account.depth;
                 account.depth = depth;
                 if first {
@@ -165,7 +167,7 @@ impl LiquidityFlow {
     /// Depth in the window, in 1e-8.
     #[must_use]
     pub fn depth(&self, side: Side) -> i64 {
-        self.accounts[side as usize].depth
+        i64::try_from(self.accounts[side as usize].depth).unwrap_or(i64::MAX)
     }
 
     /// One side's account of the running bucket.
@@ -181,11 +183,12 @@ impl LiquidityFlow {
             return Estimate::warmup(self.events);
         }
         let [bid, ask] = &self.accounts;
-        let total = base_units(bid.depth) + base_units(ask.depth);
+        let wide = |size: i128| size as f64 * 1e-8;
+        let total = wide(bid.depth) + wide(ask.depth);
         if total <= 0.0 {
             return Estimate::degenerate(Status::ZeroVariance, self.events);
         }
-        let change = base_units(bid.depth - bid.opening) - base_units(ask.depth - ask.opening);
+        let change = wide(bid.depth - bid.opening) - wide(ask.depth - ask.opening);
         Estimate::clamped(change / total, -1.0, 1.0, self.events)
     }
 }

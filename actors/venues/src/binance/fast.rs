@@ -91,11 +91,12 @@ impl<'a> Scan<'a> {
     #[inline]
     fn price(&mut self, instrument: &Instrument) -> Option<Price> {
         let scaled = self.decimal(instrument.price_decimals())?;
-        if instrument.price_step() == 1 {
-            Some(Price(scaled))
+        let price = if instrument.price_step() == 1 {
+            Price(scaled)
         } else {
-            instrument.price_from_scaled(scaled).ok()
-        }
+            instrument.price_from_scaled(scaled).ok()?
+        };
+        Instrument::is_price(price).then_some(price)
     }
 
     #[inline]

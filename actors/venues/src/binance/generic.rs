@@ -134,7 +134,11 @@ fn milliseconds(value: u64) -> i64 {
 }
 
 fn price(instrument: &Instrument, name: &'static str, text: &[u8]) -> Result<Price, DecodeError> {
-    instrument.parse_price(text).map_err(|e| DecodeError::Number(name, e))
+    match instrument.parse_price(text) {
+        Ok(price) if Instrument::is_price(price) => Ok(price),
+        Ok(_) => Err(DecodeError::Number(name, kimera_protocol::FixedError::TooLarge)),
+        Err(e) => Err(DecodeError::Number(name, e)),
+    }
 }
 
 fn size(name: &'static str, text: &[u8]) -> Result<Quantity, DecodeError> {

@@ -173,6 +173,9 @@ fn what_does_not_fit_is_refused_with_its_field() {
     assert!(matches!(refuse("61800.2", "-1"), Some(DecodeError::Number("size", _))));
     assert!(matches!(refuse("61800.2", "99999999999999"), Some(DecodeError::Number("size", _))));
     assert!(matches!(refuse("", "1"), Some(DecodeError::Number("price", _))));
+    for absurd in ["0", "-61800.2", "922337203685477580.7", "450359962737050.0"] {
+        assert!(matches!(refuse(absurd, "1"), Some(DecodeError::Number("price", _))), "{absurd}");
+    }
 }
 
 proptest! {
