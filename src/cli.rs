@@ -94,9 +94,9 @@ struct EngineArgs {
     /// Core plan instead of the configuration's.
     #[arg(long)]
     plan: Option<String>,
-    /// End when the parent process ends.
-    #[arg(long)]
-    exit_with_parent: bool,
+    /// End when this parent process ends.
+    #[arg(long, value_name = "PID")]
+    parent: Option<u32>,
     /// Allocate once where nothing may, to show that it is noticed.
     #[arg(long, hide = true)]
     canary: bool,
@@ -122,9 +122,9 @@ struct VenueArgs {
     /// Do not tell this fill, counted from 1, on the private stream.
     #[arg(long, hide = true)]
     drop_fill: Option<u64>,
-    /// End when the parent process ends.
-    #[arg(long)]
-    exit_with_parent: bool,
+    /// End when this parent process ends.
+    #[arg(long, value_name = "PID")]
+    parent: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -268,7 +268,7 @@ fn run_engine(a: EngineArgs) -> Result<Exit, Failure> {
         endpoints: a.endpoints,
         market_ns: a.market_ns,
         plan: a.plan,
-        exit_with_parent: a.exit_with_parent,
+        parent: a.parent,
         canary: a.canary,
     };
     let summary = engine::run(&options, &interrupted)?;
@@ -282,6 +282,9 @@ fn run_engine(a: EngineArgs) -> Result<Exit, Failure> {
 
 fn run_venue(a: &VenueArgs) -> Result<Exit, Failure> {
     let stop = interrupt_flag()?;
+    if let Some(parent) = a.parent {
+        watch_parent(parent, stop.clone())?;
+    }
     let tape = Tape::load(&a.data).map_err(|e| match e {
         TapeError::Io { ref source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             Failure::missing(e)
@@ -307,16 +310,12 @@ fn run_venue(a: &VenueArgs) -> Result<Exit, Failure> {
     let endpoints = server.endpoints().map_err(Failure::run)?;
     state::replace(&a.endpoints, to_json(&endpoints)?.as_bytes())
         .map_err(|e| Failure::run(format!("cannot write {}: {e}", a.endpoints.display())))?;
-    if a.exit_with_parent {
-        watch_parent(stop.clone())?;
-    }
     server.run(&stop);
     server.failed().map_or(Ok(Exit::Ok), |reason| Err(Failure::run(reason)))
 }
 
-/// Sets `stop` once the parent process is another one.
-fn watch_parent(stop: Arc<AtomicBool>) -> Result<(), Failure> {
-    let parent = std::os::unix::process::parent_id();
+/// Sets `stop` once `parent` is not our parent process any more.
+fn watch_parent(parent: u32, stop: Arc<AtomicBool>) -> Result<(), Failure> {
     let watch = move || {
         while std::os::unix::process::parent_id() == parent {
             std::thread::sleep(Duration::from_millis(200));
@@ -343,6 +342,8 @@ fn run_replay(a: ReplayArgs) -> Result<Exit, Failure> {
             "different: seat {} between seq {} and seq {}\n  journal: {}\n  replay:  {}",
             d.seat, d.seq, d.cause_seq, d.expected, d.actual
         ))?;
+    } else if report.checkpoints == 0 {
+        print("nothing compared: the journal has no checkpoint in what was replayed")?;
     } else {
         print(&format!(
             "identical: {} inputs, {} marks, {} decisions, {} orders, hash {} ({} checkpoints)",

@@ -46,6 +46,8 @@ const START_DELAY_MS: u64 = 300;
 const STUCK: Duration = Duration::from_secs(5);
 /// Longest wait for the line to finish what is in flight.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Wall time left to the last frames of a tape, ns.
+const TAPE_GRACE: u64 = 50_000_000;
 const HOUSEKEEPING: Duration = Duration::from_millis(5);
 
 /// Arguments of a run.
@@ -61,8 +63,8 @@ pub struct EngineOptions {
     pub market_ns: Option<i64>,
     /// Core plan instead of the configuration's.
     pub plan: Option<String>,
-    /// Ends when the parent process does.
-    pub exit_with_parent: bool,
+    /// Ends when this is not the parent process any more.
+    pub parent: Option<u32>,
     /// Allocates once inside a sealed seat, to show that the count would notice.
     pub canary: bool,
 }
@@ -85,6 +87,7 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
     let topology = line::topology(&config);
     let cores = available_cores();
     let plan = plan(options.plan.as_deref().unwrap_or(&config.plan), cores.len())?;
+    plan.check(&topology, None).map_err(Failure::configuration)?;
     let pin = match plan.check(&topology, Some(&cores)) {
         Ok(()) => true,
         // One core is less than the smallest plan has: it runs there unpinned, and says so.
@@ -233,7 +236,6 @@ fn live(
     let executor = ThreadedExecutor::start(plan, std::mem::take(&mut built.cells), &built.counters, pin)
         .map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
     executor.seal();
-    let parent = std::os::unix::process::parent_id();
     let reason = loop {
         std::thread::sleep(HOUSEKEEPING);
         built.counters.heartbeat(monotonic_ns());
@@ -243,24 +245,32 @@ fn live(
         if interrupted.load(Ordering::Acquire) {
             break EndReason::Interrupted;
         }
-        if options.exit_with_parent && std::os::unix::process::parent_id() != parent {
+        if options.parent.is_some_and(|parent| std::os::unix::process::parent_id() != parent) {
             break EndReason::ParentGone;
         }
-        if clock.now() >= end {
+        // The tape's last frames are still on their way when its time is over.
+        let grace = if end == venue.end { TAPE_GRACE } else { 0 };
+        if monotonic_ns() >= clock.instant_of(end).saturating_add(grace) {
             break if end == venue.end { EndReason::TapeEnded } else { EndReason::TimeReached };
         }
     };
     let market_end = clock.now().min(end);
-    stop_line(&mut built)?;
+    let stopped = stop_line(&mut built, &executor);
     for thread in executor.reports() {
         if thread.pin_refused.load(Ordering::Acquire) {
             built.degraded.push(format!("thread {} could not be pinned", thread.name));
         }
     }
-    drop(executor.finish());
+    // Whatever went wrong, the journal is closed first.
+    let (cells, failures) = executor.finish();
+    drop(cells);
+    if let Some(seat) = failures.into_iter().next() {
+        return Err(Failure::run(format!("seat {} panicked: {}", seat.seat, seat.message)));
+    }
     if let Some(text) = built.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(Failure::run(text));
     }
+    stopped?;
     let snapshot = built.counters.snapshot();
     Ok(EngineSummary::new(&snapshot, plan, &clock, market_end, reason, state, arena, built.degraded))
 }
@@ -328,7 +338,7 @@ fn abort(executor: ThreadedExecutor, reason: &str) -> Failure {
 }
 
 /// Sequences the end of the run and waits until every stage is done with it.
-fn stop_line(built: &mut Built) -> Result<(), Failure> {
+fn stop_line(built: &mut Built, executor: &ThreadedExecutor) -> Result<(), Failure> {
     let body = Command { code: CommandCode::Stop as u64, ..Command::default() };
     let mut stop = Message::new(Header::default(), body);
     stop.header.flags |= Flags::STOP;
@@ -339,6 +349,9 @@ fn stop_line(built: &mut Built) -> Result<(), Failure> {
     let (stopped, seq) =
         (built.counters.counter_of("sequencer.stopped"), built.counters.counter_of("sequencer.seq"));
     while stopped.get() == 0 || built.sinks.iter().any(|sink| sink.get() < seq.get()) {
+        if let Some(broken) = broken(executor, &built.failure) {
+            return Err(Failure::run(broken));
+        }
         wait_until(deadline)?;
     }
     Ok(())

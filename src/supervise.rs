@@ -164,6 +164,7 @@ fn finish(options: &LaunchOptions, layout: &Layout, interrupted: bool) -> Result
 }
 
 fn venue_arguments(options: &LaunchOptions, config: &Config, layout: &Layout) -> Vec<String> {
+    let parent = std::process::id().to_string();
     let data = config.data.display().to_string();
     let endpoints = layout.endpoints().display().to_string();
     let (speed, port) = (options.speed.to_string(), options.port.to_string());
@@ -177,17 +178,19 @@ fn venue_arguments(options: &LaunchOptions, config: &Config, layout: &Layout) ->
         &port,
         "--endpoints",
         &endpoints,
-        "--exit-with-parent",
+        "--parent",
+        &parent,
     ]
     .map(str::to_owned)
     .to_vec()
 }
 
 fn engine_arguments(options: &LaunchOptions, state: &Path, layout: &Layout) -> Vec<String> {
+    let parent = std::process::id().to_string();
     let config = options.config.display().to_string();
     let (state, endpoints) = (state.display().to_string(), layout.endpoints().display().to_string());
     let mut arguments: Vec<String> =
-        ["engine", "--config", &config, "--state", &state, "--endpoints", &endpoints, "--exit-with-parent"]
+        ["engine", "--config", &config, "--state", &state, "--endpoints", &endpoints, "--parent", &parent]
             .map(str::to_owned)
             .to_vec();
     if let Some(ns) = options.market_ns {
@@ -379,7 +382,7 @@ impl LiveLine {
         let bar = self.length.map_or_else(String::new, |length| bar(elapsed / length));
         let text = format!(
             "{clock}{bar}  {events} inputs (+{}/s)  {} marks  frame to mark p50 {:.1} us p99 {:.1} us  durable to {}",
-            events - self.events,
+            events.saturating_sub(self.events),
             snapshot.counter("sequencer.marks"),
             age.p50 as f64 / 1e3,
             age.p99 as f64 / 1e3,

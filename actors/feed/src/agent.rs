@@ -20,6 +20,16 @@ const FRAMES_PER_CYCLE: usize = 32;
 /// Largest answer to a snapshot request.
 const SNAPSHOT_BYTES_MAX: usize = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server that has accepted the connection must agree to the upgrade in this time, ns.
+const UPGRADE_TIMEOUT: u64 = 5_000_000_000;
+/// A stream without a byte for this long is dead, whatever TCP says, ns.
+const SILENCE_MAX: u64 = 30_000_000_000;
+/// Snapshots are asked for no more often than this, ns: venues ban clients that do.
+const SNAPSHOT_INTERVAL: u64 = 1_000_000_000;
+/// Frames after which a connection counts as good and failures before it are forgotten.
+const FRAMES_TO_TRUST: u32 = 256;
+/// Empty reads between two looks at the clock.
+const READS_PER_LOOK: u32 = 1_024;
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a feed connects.
@@ -68,6 +78,9 @@ pub struct Feed {
     snapshot_not_before: u64,
     snapshot_backoff: Backoff,
     frame: FrameRef,
+    /// Monotonic ns of the last look at the clock at which something had arrived.
+    heard: u64,
+    empty_reads: u32,
     state_to_tell: Option<FeedState>,
     meters: Meters,
 }
@@ -102,6 +115,8 @@ impl Feed {
             snapshot_not_before: 0,
             snapshot_backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(5)),
             frame: FrameRef::default(),
+            heard: 0,
+            empty_reads: 0,
             state_to_tell: None,
             meters,
         }
@@ -138,6 +153,7 @@ impl Feed {
                     let path = self.decoder.market().stream_path(&self.decoder.instrument().symbol);
                     let host = self.config.stream.to_string();
                     self.link = Link::Up(Box::new(WsClient::upgrade(stream, &host, &path)));
+                    self.heard = monotonic_ns();
                     true
                 }
                 Ok(Err(dialer)) => {
@@ -171,11 +187,18 @@ impl Feed {
                 return true;
             }
         };
-        if !was_open && client.is_open() {
-            self.backoff.succeed();
+        let open = client.is_open();
+        if !arrived && self.is_silent(open) {
+            self.disconnect(outlet);
+            return true;
+        }
+        if !was_open && open {
             self.meters.connections.add(1);
             self.frame = FrameRef { epoch: self.frame.epoch + 1, number: 0 };
             self.state_to_tell = Some(FeedState::Connected);
+        }
+        if arrived {
+            self.empty_reads = 0;
         }
         let ingress = Tsc::now();
         let mut frames = 0;
@@ -185,6 +208,9 @@ impl Feed {
                 Ok(Some(message)) => {
                     frames += 1;
                     self.frame.number = self.frame.number.wrapping_add(1);
+                    if self.frame.number == FRAMES_TO_TRUST {
+                        self.backoff.succeed();
+                    }
                     self.buffer.begin(self.frame, ingress);
                     let decoded = self.decoder.decode(message, &mut self.buffer);
                     let failed = decoded.is_err();
@@ -202,6 +228,19 @@ impl Feed {
             self.meters.slow_frames.set(self.decoder.slow_frames());
         }
         arrived || frames > 0
+    }
+
+    /// True where the other end has been silent for too long. The clock is read once in many empty reads.
+    fn is_silent(&mut self, open: bool) -> bool {
+        if self.empty_reads == 0 {
+            self.heard = self.heard.max(monotonic_ns());
+        }
+        self.empty_reads += 1;
+        if !self.empty_reads.is_multiple_of(READS_PER_LOOK) {
+            return false;
+        }
+        let limit = if open { SILENCE_MAX } else { UPGRADE_TIMEOUT };
+        monotonic_ns().saturating_sub(self.heard) > limit
     }
 
     /// Passes on what the buffer holds.
@@ -264,7 +303,7 @@ impl Feed {
         if good {
             self.meters.snapshots.add(1);
             self.snapshot_backoff.succeed();
-            self.snapshot_not_before = 0;
+            self.snapshot_not_before = monotonic_ns() + SNAPSHOT_INTERVAL;
         } else {
             self.meters.snapshot_failures.add(1);
             self.snapshot_not_before = self.snapshot_backoff.fail();

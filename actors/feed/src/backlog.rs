@@ -10,7 +10,7 @@ use kimera_runtime::Outlet;
 /// Messages that may wait.
 pub const CAPACITY: usize = 8_192;
 /// Room kept free for single messages when a depth frame asks for room.
-const RESERVE: usize = 1_024;
+pub const RESERVE: usize = 1_024;
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

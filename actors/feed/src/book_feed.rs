@@ -6,14 +6,15 @@ use kimera_protocol::{
     DepthBegin, FeedState, FeedStatus, Flags, FrameRef, GapReason, Gapped, Header, InstrumentId, Kind,
     Message,
 };
+use kimera_venues::frame::FRAME_MESSAGES_MAX;
 use kimera_venues::{ChainRule, DepthSync, FrameBuffer, SnapshotVerdict, Verdict};
 
 use kimera_runtime::Outlet;
 
 use crate::backlog::{Backlog, Offer, frame_length};
 
-/// Messages of deltas that may wait for a snapshot: seconds of the busiest recorded stream.
-pub const DELTAS_MAX: usize = 16_384;
+/// Messages of deltas that may wait for a snapshot: what the backlog takes at once beside the largest snapshot.
+pub const DELTAS_MAX: usize = crate::backlog::CAPACITY - crate::backlog::RESERVE - FRAME_MESSAGES_MAX;
 
 /// What the caller has to know about a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

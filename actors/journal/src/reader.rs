@@ -3,7 +3,7 @@
 //! A tail that was being written when the process died is cut off and reported. Damage anywhere else is a fault with
 //! segment, offset and seq.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kimera_protocol::{Kind, Message, Seq};
@@ -111,7 +111,7 @@ impl JournalReader {
         }
         let mut reader = Self {
             folder: folder.to_owned(),
-            last_segment: highest_segment(folder)?.max(last),
+            last_segment: last_written_segment(folder, last)?,
             segment: 0,
             bytes: Vec::new(),
             at: 0,
@@ -193,15 +193,22 @@ impl JournalReader {
             self.block_end = self.at + end;
             self.at = start;
             if header.flags & BLOCK_END != 0 {
-                if self.block_end != self.bytes.len() || self.segment != self.last_segment {
+                if self.bytes[self.block_end..].iter().any(|&b| b != 0) || self.segment != self.last_segment {
                     return Err(self.damaged(self.block_end, "something follows the end of the journal"));
                 }
                 self.tail = Tail::Closed;
                 return Ok(false);
             }
             if header.flags & BLOCK_SEALED != 0 {
-                if self.block_end != self.bytes.len() {
+                // Cut to its length only after the seal is durable: zeros may still follow it.
+                if self.bytes[self.block_end..].iter().any(|&b| b != 0) {
                     return Err(self.damaged(self.block_end, "something follows the end of the segment"));
+                }
+                if self.segment == self.last_segment {
+                    // The process ended between the seal and the next segment's header.
+                    self.tail = Tail::Open;
+                    self.at = self.block_end;
+                    return Ok(false);
                 }
                 self.load(self.segment + 1)?;
                 continue;
@@ -238,14 +245,6 @@ impl JournalReader {
         if self.segment == self.last_segment && rest.iter().all(|&b| b == 0) {
             self.tail = Tail::Open;
             return Ok(false);
-        }
-        if self.segment + 1 == self.last_segment && rest.iter().all(|&b| b == 0) {
-            // The next segment is prepared ahead; it counts only once it has a header.
-            let next = std::fs::read(self.folder.join(segment_name(self.last_segment))).unwrap_or_default();
-            if next.iter().take(SEGMENT_HEADER_BYTES).all(|&b| b == 0) {
-                self.tail = Tail::Open;
-                return Ok(false);
-            }
         }
         if self.is_torn_tail(self.at + 1) {
             return self.torn();
@@ -300,6 +299,20 @@ impl JournalReader {
         self.at += length;
         Ok(Some(Record { message, segment: self.segment, offset: offset as u64 }))
     }
+}
+
+/// The last segment that has a header. The next one is made ahead, all zeros, and counts only once it has one.
+fn last_written_segment(folder: &Path, contiguous: u64) -> Result<u64, Fault> {
+    let highest = highest_segment(folder)?;
+    if highest == 0 || highest < contiguous {
+        return Ok(contiguous);
+    }
+    let path = folder.join(segment_name(highest));
+    let mut start = vec![0u8; SEGMENT_HEADER_BYTES];
+    let mut file = std::fs::File::open(&path).map_err(|source| Fault::Io { path: path.clone(), source })?;
+    let read = file.read(&mut start).map_err(|source| Fault::Io { path, source })?;
+    let prepared = highest > 1 && start[..read].iter().all(|&b| b == 0);
+    Ok(if prepared { highest - 1 } else { highest })
 }
 
 fn highest_segment(folder: &Path) -> Result<u64, Fault> {

@@ -73,9 +73,12 @@ pub struct Journal {
     block_number: u64,
     chain: [u8; 32],
     last_seq: Seq,
+    /// Last input of a block that was handed to the disk.
+    committed_seq: Seq,
     in_flight_seq: Seq,
     submitted_at: u64,
     failed: bool,
+    preparation_tried: bool,
     failure: JournalFailure,
     meters: Meters,
 }
@@ -127,9 +130,11 @@ impl Journal {
             block_number: 0,
             chain: [0; 32],
             last_seq: 0,
+            committed_seq: 0,
             in_flight_seq: 0,
             submitted_at: 0,
             failed: false,
+            preparation_tried: false,
             failure,
             meters,
         };
@@ -139,8 +144,12 @@ impl Journal {
 
     fn write_segment_header(&mut self) -> io::Result<()> {
         use std::os::unix::fs::FileExt;
-        let header =
-            SegmentHeader::new(self.segment.number, self.config.incarnation, self.last_seq + 1, self.chain);
+        let header = SegmentHeader::new(
+            self.segment.number,
+            self.config.incarnation,
+            self.committed_seq + 1,
+            self.chain,
+        );
         self.segment.file.write_all_at(bytemuck::bytes_of(&header), 0)?;
         self.segment.file.sync_data()?;
         File::open(&self.config.folder)?.sync_all()
@@ -190,6 +199,10 @@ impl Journal {
             return self.rotate();
         }
         self.block_number += 1;
+        // The empty block that seals a segment comes before what has been gathered: it says nothing of it.
+        if flags != BLOCK_SEALED {
+            self.committed_seq = self.last_seq;
+        }
         let (head, records) = self.gathering.split_at_mut(BLOCK_HEADER_BYTES);
         let mut header = BlockHeader {
             magic: BLOCK_MAGIC,
@@ -197,7 +210,7 @@ impl Journal {
             bytes: records.len() as u32,
             records: self.records,
             number: self.block_number,
-            last_seq: self.last_seq,
+            last_seq: self.committed_seq,
             ..BlockHeader::default()
         };
         header.seal(&self.chain, records);
@@ -206,7 +219,7 @@ impl Journal {
         let spare = self.take_spare();
         let full = std::mem::replace(&mut self.gathering, spare);
         self.submitted_at = monotonic_ns();
-        self.in_flight_seq = self.last_seq;
+        self.in_flight_seq = self.committed_seq;
         self.writer.submit(full, self.segment.file.clone(), self.segment.at)?;
         self.segment.at += bytes;
         self.records = 0;
@@ -224,6 +237,7 @@ impl Journal {
         self.commit(BLOCK_SEALED)?;
         self.wait()?;
         self.segment.file.set_len(self.segment.at)?;
+        self.preparation_tried = false;
         let spare = std::mem::replace(&mut self.gathering, waiting);
         self.spares.push(spare);
         self.records = records;
@@ -270,8 +284,13 @@ impl Journal {
         if due {
             self.commit(0)?;
             worked = true;
-        } else if self.next.is_none() && self.segment.at > self.config.segment_bytes / 2 {
-            self.next = Some(make_segment(&self.config, self.segment.number + 1)?);
+        } else if self.next.is_none()
+            && !self.preparation_tried
+            && self.segment.at > self.config.segment_bytes / 2
+        {
+            // Only preparation: where the disk is full now it may have room again when the segment is needed.
+            self.preparation_tried = true;
+            self.next = make_segment(&self.config, self.segment.number + 1).ok();
         }
         Ok(worked)
     }
@@ -309,8 +328,11 @@ impl Journal {
 
 fn make_segment(config: &JournalConfig, number: u64) -> io::Result<Segment> {
     let path = config.folder.join(segment_name(number));
-    let file = File::options().create_new(true).read(true).write(true).open(path)?;
-    reserve(&file, config.segment_bytes)?;
+    let file = File::options().create_new(true).read(true).write(true).open(&path)?;
+    if let Err(e) = reserve(&file, config.segment_bytes) {
+        let _ = std::fs::remove_file(&path);
+        return Err(e);
+    }
     Ok(Segment { file: Arc::new(file), number, at: SEGMENT_HEADER_BYTES as u64 })
 }
 

@@ -81,7 +81,7 @@ impl Counters {
     #[must_use]
     pub fn detached() -> Self {
         let mut heap = vec![0u64; TOTAL_WORDS].into_boxed_slice();
-        let base = NonNull::from(&mut heap[0]).cast();
+        let Some(base) = NonNull::new(heap.as_mut_ptr().cast()) else { unreachable!("a box is never null") };
         Self::over(Memory { base, _backing: Backing::Heap(heap) }, 0)
     }
 
@@ -94,7 +94,7 @@ impl Counters {
         file.set_len(TOTAL_WORDS as u64 * 8)?;
         // SAFETY: the file is ours alone to write (the state directory is locked); readers take torn values as such.
         let mut map = unsafe { MmapMut::map_mut(&file)? };
-        let base = NonNull::from(&mut map[0]).cast();
+        let base = NonNull::new(map.as_mut_ptr().cast()).ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self::over(Memory { base, _backing: Backing::File(map) }, incarnation))
     }
 

@@ -32,6 +32,8 @@ pub struct Sequencer {
     classes: Vec<InputClass>,
     order: Vec<usize>,
     turn: usize,
+    /// A market inlet whose frame waits for credit: no other market input enters before it.
+    owed: Option<usize>,
     frames_without_mark: Vec<u32>,
     started: bool,
     marks: u64,
@@ -65,6 +67,7 @@ impl Sequencer {
             classes,
             order,
             turn: 0,
+            owed: None,
             frames_without_mark: vec![0; instruments],
             started: false,
             marks: 0,
@@ -84,6 +87,9 @@ impl Sequencer {
         }
         if !self.door.admits(class, length) {
             self.meters.waits.add(1);
+            if class == InputClass::Market {
+                self.owed = Some(index);
+            }
             return false;
         }
         debug_assert!(inlet.waiting() >= length, "a feed sends frames whole");
@@ -96,6 +102,33 @@ impl Sequencer {
             self.door.admit(message, now, ports);
         }
         true
+    }
+
+    /// Market inlets in turn, frame by frame. A frame that waits for credit holds the others back: otherwise small
+    /// frames of one inlet would keep a large one of another out for as long as there is load.
+    fn admit_market(&mut self, now: Nanos, ports: &mut Ports) {
+        if let Some(index) = self.owed.take()
+            && !self.admit_frame(index, now, ports)
+        {
+            return;
+        }
+        let inlets = self.classes.len();
+        self.turn = (self.turn + 1) % inlets.max(1);
+        for _ in 0..FRAMES_PER_CYCLE {
+            let mut any = false;
+            for offset in 0..inlets {
+                let index = (self.turn + offset) % inlets;
+                if self.classes[index] == InputClass::Market {
+                    any |= self.admit_frame(index, now, ports);
+                    if self.owed.is_some() {
+                        return;
+                    }
+                }
+            }
+            if !any {
+                return;
+            }
+        }
     }
 
     #[inline]
@@ -133,20 +166,7 @@ impl Agent for Sequencer {
                 while self.admit_frame(index, now, ports) {}
             }
         }
-        let inlets = self.classes.len();
-        self.turn = (self.turn + 1) % inlets.max(1);
-        for _ in 0..FRAMES_PER_CYCLE {
-            let mut any = false;
-            for offset in 0..inlets {
-                let index = (self.turn + offset) % inlets;
-                if self.classes[index] == InputClass::Market {
-                    any |= self.admit_frame(index, now, ports);
-                }
-            }
-            if !any {
-                break;
-            }
-        }
+        self.admit_market(now, ports);
         let admitted = self.door.seq() - before;
         if admitted == 0 {
             return Work::Blocked;
@@ -262,6 +282,26 @@ mod tests {
         rig.sink.advance(769);
         assert!(rig.run().is_empty(), "nothing follows the end");
         assert!(rig.sequencer.door.stopped() && rig.sequencer.door.drained());
+    }
+
+    #[test]
+    fn a_large_frame_is_not_starved_by_small_ones() {
+        let mut rig = rig();
+        assert!(rig.inputs[0].push(started()));
+        for n in 0..1_000 {
+            assert!(rig.inputs[1].push(ticker(n)));
+        }
+        let mut frame =
+            vec![Message::new(Header::default(), DepthBegin { messages: 700, ..DepthBegin::default() })];
+        frame.resize(700, Message::new(Header::default(), kimera_protocol::Levels::default()));
+        assert!(rig.inputs[2].push_all(&frame));
+        let mut seen = rig.run();
+        // The sink moves by little each time: small frames alone would always take what there is.
+        for step in 1..200 {
+            rig.sink.advance(step * 8);
+            seen.extend(rig.run());
+        }
+        assert!(seen.iter().any(|m| m.header.source == 2), "the large frame never entered");
     }
 
     #[test]

@@ -125,6 +125,40 @@ fn a_journal_that_was_not_closed_is_open_or_torn() {
     assert!(matches!(tail.unwrap(), Tail::Torn { segment: 1, .. }));
 }
 
+/// Kills in the middle of a segment, with the next one made ahead, and around a seal.
+#[test]
+fn a_crash_around_segments_is_a_tail_not_damage() {
+    let folder = Folder::new("seal");
+    write(&folder, 5_000, 64 << 10, false);
+    let mut numbers: Vec<u64> = (1..100).filter(|n| folder.segment(*n).exists()).collect();
+    let prepared = |n: u64| std::fs::read(folder.segment(n)).unwrap()[..64].iter().all(|&b| b == 0);
+    if prepared(*numbers.last().unwrap()) {
+        numbers.pop();
+    }
+    let last = *numbers.last().unwrap();
+    assert!(last > 2);
+    let good = read(&folder);
+    assert_eq!((good.0.len(), good.1.unwrap()), (5_050, Tail::Open));
+    // A block being written in the last segment while the next one is prepared.
+    std::fs::write(folder.segment(last + 1), vec![0u8; 64 << 10]).unwrap();
+    let bytes = std::fs::read(folder.segment(last)).unwrap();
+    let end = bytes.iter().rposition(|&b| b != 0).unwrap();
+    let mut torn = bytes.clone();
+    torn[end - 20..].fill(0);
+    std::fs::write(folder.segment(last), &torn).unwrap();
+    assert!(matches!(read(&folder).1, Ok(Tail::Torn { segment, .. }) if segment == last));
+    // Sealed, and killed before the next segment had its header; with and without what was reserved behind the seal.
+    std::fs::write(folder.segment(last), vec![0u8; 64 << 10]).unwrap();
+    std::fs::remove_file(folder.segment(last + 1)).unwrap();
+    assert_eq!(read(&folder).1.unwrap(), Tail::Open);
+    let mut sealed = std::fs::read(folder.segment(last - 1)).unwrap();
+    sealed.resize(64 << 10, 0);
+    std::fs::write(folder.segment(last - 1), &sealed).unwrap();
+    assert_eq!(read(&folder).1.unwrap(), Tail::Open);
+    std::fs::remove_file(folder.segment(last)).unwrap();
+    assert_eq!(read(&folder).1.unwrap(), Tail::Open);
+}
+
 #[test]
 fn a_missing_segment_is_named() {
     let folder = Folder::new("missing");

@@ -121,11 +121,23 @@ impl ThreadedExecutor {
         &self.reports
     }
 
-    /// Stops all threads and gives the cells back, stopped.
+    /// Stops all threads and gives the cells back, stopped, with every seat that has panicked.
     #[must_use]
-    pub fn finish(self) -> Vec<Box<dyn Cell>> {
+    pub fn finish(self) -> (Vec<Box<dyn Cell>>, Vec<Failure>) {
         self.shared.stop.store(true, Ordering::Release);
-        self.threads.into_iter().filter_map(|t| t.join().ok()).flatten().collect()
+        let mut cells = Vec::new();
+        let mut lost = Vec::new();
+        for (thread, report) in self.threads.into_iter().zip(&self.reports) {
+            match thread.join() {
+                Ok(mine) => cells.extend(mine),
+                Err(_) => {
+                    lost.push(Failure { seat: report.name.clone(), message: "its thread is gone".into() })
+                }
+            }
+        }
+        let mut failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        failures.extend(lost);
+        (cells, failures)
     }
 }
 
@@ -170,7 +182,10 @@ impl CoreThread {
             }
         }
         for cell in &mut self.cells {
-            cell.stop();
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| cell.stop())) {
+                let failure = Failure { seat: cell.name().to_owned(), message: said(panic.as_ref()) };
+                self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
+            }
         }
         self.cells
     }
@@ -192,11 +207,7 @@ impl CoreThread {
                 }
                 Err(panic) => {
                     let dead = self.cells.remove(at);
-                    let message = panic
-                        .downcast_ref::<&str>()
-                        .map(|s| (*s).to_owned())
-                        .or_else(|| panic.downcast_ref::<String>().cloned())
-                        .unwrap_or_else(|| "panic without a message".to_owned());
+                    let message = said(panic.as_ref());
                     let mut failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
                     failures.push(Failure { seat: dead.name().to_owned(), message });
                     // Its rings stay alive: a peer must not find them gone. The process ends or rebuilds the seat.
@@ -206,4 +217,11 @@ impl CoreThread {
         }
         worked
     }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic without a message".to_owned())
 }

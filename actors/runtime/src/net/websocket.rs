@@ -14,6 +14,8 @@ use crate::net::tcp::{read_some, write_some};
 /// Largest message taken from a venue.
 pub const MESSAGE_MAX: usize = 4 << 20;
 const HEADERS_MAX: usize = 64;
+/// Most bytes that may wait to be written: a server that asks and never reads is given up.
+const OUTPUT_MAX: usize = 256 << 10;
 
 /// Why a connection is given up.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +114,9 @@ impl WsClient {
             self.output.clear();
             self.sent = 0;
         }
+        if self.output.len() > OUTPUT_MAX {
+            return Err(WsError::Protocol("it asks and does not read"));
+        }
         if self.start > 0 {
             self.input.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -174,6 +179,9 @@ impl WsClient {
             let payload = self.start + frame.head..self.start + frame.head + frame.length;
             self.start = payload.end;
             match frame.opcode {
+                PING if self.output.len() > OUTPUT_MAX => {
+                    return Err(WsError::Protocol("it asks and does not read"));
+                }
                 PING => {
                     let mut echo = [0u8; 125];
                     let length = payload.len();
