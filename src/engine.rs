@@ -44,6 +44,8 @@ mod kimera_simulator_endpoints {
 const START_DELAY_MS: u64 = 300;
 /// A duty cycle longer than this ends the engine.
 const STUCK: Duration = Duration::from_secs(5);
+/// Time until a cycle that was found too long is looked at again.
+const SECOND_LOOK: Duration = Duration::from_millis(500);
 /// Longest wait for the line to finish what is in flight.
 const DRAIN: Duration = Duration::from_secs(10);
 /// Wall time left to the last frames of a tape, ns.
@@ -236,11 +238,20 @@ fn live(
     let executor = ThreadedExecutor::start(plan, std::mem::take(&mut built.cells), &built.counters, pin)
         .map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
     executor.seal();
+    let mut watchdog = Watchdog::new(STUCK, SECOND_LOOK);
     let reason = loop {
         std::thread::sleep(HOUSEKEEPING);
         built.counters.heartbeat(monotonic_ns());
         if let Some(broken) = broken(&executor, &built.failure) {
             return Err(abort(executor, &broken));
+        }
+        if let Some(thread) = watchdog.stuck(&executor) {
+            // It cannot be stopped: the process ends with it, and the journal with what is on disk.
+            std::mem::forget(executor);
+            let seconds = STUCK.as_secs();
+            return Err(Failure::run(format!(
+                "the engine was ended: thread {thread} has not come back from its duty cycle for {seconds} s"
+            )));
         }
         if interrupted.load(Ordering::Acquire) {
             break EndReason::Interrupted;
@@ -309,31 +320,55 @@ impl Cell for Canary {
     }
 }
 
-/// What has broken, if anything: a seat, the disk, a thread that does not come back from its cycle.
+/// What has broken, if anything: a seat or the disk.
 fn broken(executor: &ThreadedExecutor, failure: &JournalFailure) -> Option<String> {
     if let Some(seat) = executor.failures().into_iter().next() {
         return Some(format!("seat {} panicked: {}", seat.seat, seat.message));
     }
-    if let Some(text) = failure.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-        return Some(text);
-    }
-    let now = monotonic_ns();
-    let stuck = executor.reports().iter().find(|t| {
-        let started = t.cycle_started.load(Ordering::Acquire);
-        started != 0 && now.saturating_sub(started) > STUCK.as_nanos() as u64
-    });
-    stuck
-        .map(|t| format!("thread {} has not come back from its duty cycle for {} s", t.name, STUCK.as_secs()))
+    failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Ends a run that is broken: the threads are stopped if they still listen, the journal keeps what it has.
-fn abort(executor: ThreadedExecutor, reason: &str) -> Failure {
-    let stuck = reason.contains("has not come back");
-    if stuck {
-        std::mem::forget(executor);
-    } else {
-        drop(executor.finish());
+/// Notices a thread that does not come back from its duty cycle.
+struct Watchdog {
+    limit: Duration,
+    second_look: Duration,
+    /// The start of the cycle that was found too long, and when it was.
+    suspect: Option<(u64, u64)>,
+}
+
+impl Watchdog {
+    fn new(limit: Duration, second_look: Duration) -> Self {
+        Self { limit, second_look, suspect: None }
     }
+
+    /// The thread's name once it is stuck. A cycle that is too long is looked at again after a while: when the whole
+    /// machine has been away, every thread gets the chance to say that it is back.
+    fn stuck(&mut self, executor: &ThreadedExecutor) -> Option<String> {
+        let now = monotonic_ns();
+        let long = executor.reports().iter().find_map(|t| {
+            let started = t.cycle_started.load(Ordering::Acquire);
+            (started != 0 && now.saturating_sub(started) > self.limit.as_nanos() as u64)
+                .then(|| (started, t.name.clone()))
+        });
+        let Some((started, name)) = long else {
+            self.suspect = None;
+            return None;
+        };
+        match self.suspect {
+            Some((same, noticed)) if same == started => {
+                (now.saturating_sub(noticed) > self.second_look.as_nanos() as u64).then_some(name)
+            }
+            _ => {
+                self.suspect = Some((started, now));
+                None
+            }
+        }
+    }
+}
+
+/// Ends a run that is broken: the threads are stopped, the journal keeps what it has.
+fn abort(executor: ThreadedExecutor, reason: &str) -> Failure {
+    drop(executor.finish());
     Failure::run(format!("the engine was ended: {reason}"))
 }
 
@@ -376,4 +411,56 @@ pub fn interrupt_flag() -> Result<Arc<AtomicBool>, Failure> {
             .map_err(|e| Failure::run(format!("cannot take signal {signal}: {e}")))?;
     }
     Ok(flag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kimera_runtime::idle::Idle;
+    use kimera_runtime::plan::ThreadPlan;
+
+    /// Does not come back from its poll until it is let go.
+    struct Held(Arc<AtomicBool>);
+
+    impl Cell for Held {
+        fn poll(&mut self) -> Work {
+            while self.0.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            Work::Idle
+        }
+
+        fn name(&self) -> &str {
+            "held"
+        }
+
+        fn is_sealed(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_thread_that_does_not_come_back_is_named_and_one_that_does_is_not() {
+        let thread =
+            ThreadPlan { name: "line".into(), core: None, idle: Idle::SpinYield, seats: vec!["held".into()] };
+        let plan = Plan { name: "test".into(), threads: vec![thread] };
+        let held = Arc::new(AtomicBool::new(true));
+        let cells: Vec<Box<dyn Cell>> = vec![Box::new(Held(held.clone()))];
+        let executor = ThreadedExecutor::start(&plan, cells, &Counters::detached(), false).unwrap();
+        let mut watchdog = Watchdog::new(Duration::from_millis(20), Duration::from_millis(20));
+        let named = loop {
+            if let Some(name) = watchdog.stuck(&executor) {
+                break name;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(named, "line");
+        held.store(false, Ordering::Release);
+        let mut patient = Watchdog::new(Duration::from_secs(600), Duration::ZERO);
+        let cycles = || executor.reports()[0].cycles.load(Ordering::Acquire);
+        while cycles() < 100 {
+            assert_eq!(patient.stuck(&executor), None);
+        }
+        drop(executor.finish());
+    }
 }
