@@ -120,7 +120,7 @@ impl Drop for Process {
 /// What could not be started, or what the engine said when it failed.
 pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
     let config = Config::load(&options.config)?;
-    let state = state_directory(options.state.as_deref())?;
+    let state = state_directory(options.state.as_deref(), options.dry_run);
     let layout = Layout::of(&state);
     let venue = venue_arguments(options, &config, &layout);
     let engine = engine_arguments(options, &state, &layout);
@@ -223,19 +223,20 @@ fn dry_run(state: &Path, venue: &[String], engine: &[String]) -> Result<Exit, Fa
         .map_err(|e| Failure::run(format!("cannot write: {e}")))
 }
 
-/// The directory asked for, or a fresh one under `state/`, or under the system's temporary folder.
-fn state_directory(asked: Option<&Path>) -> Result<PathBuf, Failure> {
+/// The directory asked for, or a fresh one under `state/`, or in the system's temporary folder where `state/` is not
+/// ours to write. A dry run tries nothing.
+fn state_directory(asked: Option<&Path>, dry_run: bool) -> PathBuf {
     if let Some(path) = asked {
-        return Ok(path.to_owned());
+        return path.to_owned();
     }
     let name = format!("run-{}-{}", stamp(), std::process::id());
     let home = PathBuf::from("state");
-    if std::fs::create_dir_all(&home).is_ok() && writable(&home) {
-        return Ok(home.join(name));
+    if dry_run || (std::fs::create_dir_all(&home).is_ok() && writable(&home)) {
+        return home.join(name);
     }
-    let other = std::env::temp_dir().join("kimera-state");
+    let other = std::env::temp_dir().join(format!("kimera-{name}"));
     say(&format!("degraded: {} is not writable here, the run goes to {}", home.display(), other.display()));
-    Ok(other.join(name))
+    other
 }
 
 fn writable(folder: &Path) -> bool {
