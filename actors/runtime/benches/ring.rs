@@ -64,6 +64,21 @@ fn hop(c: &mut Criterion) {
     });
 }
 
+/// As a seat does it: the message is looked at in place, then let go.
+fn hop_in_place(c: &mut Criterion) {
+    let (mut out, mut inlet) = ring(SLOTS);
+    let mut m = message(0);
+    c.bench_function("ring hop, same thread, read in place", |b| {
+        b.iter(|| {
+            m.header.seq += 1;
+            assert!(out.push(m));
+            let seq = inlet.peek().map_or(0, |m| m.header.seq);
+            inlet.advance();
+            seq
+        });
+    });
+}
+
 fn fan_out(c: &mut Criterion) {
     for readers in [2usize, 4, 8] {
         let mut group = c.benchmark_group(format!("fan-out to {readers}, 16 messages"));
@@ -105,5 +120,5 @@ fn fan_out(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, hop, fan_out);
+criterion_group!(benches, hop, hop_in_place, fan_out);
 criterion_main!(benches);
