@@ -50,6 +50,8 @@ const SECOND_LOOK: Duration = Duration::from_millis(500);
 const DRAIN: Duration = Duration::from_secs(10);
 /// Wall time left to the last frames of a tape, ns.
 const TAPE_GRACE: u64 = 50_000_000;
+/// Poll with work at which the canary allocates.
+const CANARY_POLL: u64 = 50;
 const HOUSEKEEPING: Duration = Duration::from_millis(5);
 
 /// Arguments of a run.
@@ -286,25 +288,26 @@ fn live(
     Ok(EngineSummary::new(&snapshot, plan, &clock, market_end, reason, state, arena, built.degraded))
 }
 
-/// A seat that allocates at its first poll under the seal.
+/// A seat that allocates once, after some work under the seal.
 struct Canary {
     inner: Box<dyn Cell>,
-    polls: u64,
+    worked: u64,
 }
 
 impl Canary {
     fn wrap(inner: Box<dyn Cell>) -> Box<dyn Cell> {
-        if inner.name() == line::MARKET { Box::new(Self { inner, polls: 0 }) } else { inner }
+        if inner.name() == line::MARKET { Box::new(Self { inner, worked: 0 }) } else { inner }
     }
 }
 
 impl Cell for Canary {
     fn poll(&mut self) -> Work {
-        self.polls += 1;
-        if self.polls == 100_000 {
+        let work = self.inner.poll();
+        self.worked += u64::from(work == Work::Done);
+        if work == Work::Done && self.worked == CANARY_POLL {
             kimera_runtime::memory::canary();
         }
-        self.inner.poll()
+        work
     }
 
     fn stop(&mut self) {

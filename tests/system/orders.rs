@@ -32,7 +32,7 @@ impl Venue {
         let endpoints = folder.join("endpoints.json");
         let _ = std::fs::remove_file(&endpoints);
         let child = Command::new(env!("CARGO_BIN_EXE_kimera"))
-            .args(["venue", "--speed", "20", "--endpoints", endpoints.to_str().unwrap()])
+            .args(["venue", "--speed", "5", "--endpoints", endpoints.to_str().unwrap()])
             .args(["--account", folder.join("account.jsonl").to_str().unwrap()])
             .args(more)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
