@@ -1,4 +1,4 @@
-//! Fixed-point numbers: prices in ticks, sizes in 1e-8, notionals exact.
+//! Fixed-point numbers: prices in ticks, sizes in 1e-8.
 //!
 //! The one decimal parser and the one decimal formatter of the project. Both are exact: a number that does not
 //! fit its unit is an error, never rounded.
@@ -19,11 +19,6 @@ pub struct Price(pub i64);
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct Quantity(pub i64);
-
-/// Money in units of 1e-16 of the quote asset: the exact product of a price and a size in units of 1e-8.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Notional(pub i128);
 
 /// Why a decimal was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,14 +128,6 @@ pub fn format_decimal(value: i128, decimals: u32) -> DecimalText {
         bytes[at] = b'-';
     }
     DecimalText { bytes, start: at }
-}
-
-impl Notional {
-    /// Price units of 1e-8 times size units of 1e-8; exact for every pair of 64-bit values.
-    #[must_use]
-    pub fn of(price_units: i64, size: Quantity) -> Self {
-        Self(i128::from(price_units) * i128::from(size.0))
-    }
 }
 
 impl std::fmt::Display for Quantity {

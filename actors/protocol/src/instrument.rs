@@ -104,12 +104,6 @@ impl Instrument {
         }
         Ok(Price(value / self.scale.step))
     }
-
-    /// A price in units of 1e-8 of the quote asset, exact.
-    #[must_use]
-    pub fn price_units(&self, price: Price) -> i128 {
-        i128::from(price.0) * i128::from(self.tick_units)
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub mod order;
 pub mod signal;
 
 pub use control::{Checkpoint, Command, CommandCode, Started, TradingState};
-pub use fixed::{FixedError, Notional, Price, Quantity};
+pub use fixed::{FixedError, Price, Quantity};
 pub use hash::RollingHash;
 pub use instrument::{Instrument, InstrumentId, VenueId};
 pub use market::{

@@ -45,6 +45,7 @@ mod head {
     pub const HEARTBEAT: usize = 5;
 }
 
+/// Held only to keep the memory alive.
 enum Backing {
     File(#[allow(dead_code)] MmapMut),
     Heap(#[allow(dead_code)] Box<[u64]>),
@@ -81,7 +82,7 @@ impl Counters {
     #[must_use]
     pub fn detached() -> Self {
         let mut heap = vec![0u64; TOTAL_WORDS].into_boxed_slice();
-        let Some(base) = NonNull::new(heap.as_mut_ptr().cast()) else { unreachable!("a box is never null") };
+        let base = NonNull::from(heap.as_mut()).cast();
         Self::over(Memory { base, _backing: Backing::Heap(heap) }, 0)
     }
 

@@ -67,18 +67,6 @@ impl Outlet {
         self.producer.cached_slots() >= wanted || self.producer.slots() >= wanted
     }
 
-    /// Room for messages.
-    #[must_use]
-    pub fn room(&self) -> usize {
-        self.producer.slots()
-    }
-
-    /// Messages the ring holds when full.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.producer.buffer().capacity()
-    }
-
     /// Appends one message; false where the ring is full.
     #[inline]
     #[must_use]

@@ -86,12 +86,6 @@ impl Market {
         self.recording.frames.get(self.next).map(|f| f.time)
     }
 
-    /// Frames played.
-    #[must_use]
-    pub fn played(&self) -> usize {
-        self.next
-    }
-
     /// Index of a stream by its name.
     #[must_use]
     pub fn stream(&self, name: &str) -> Option<usize> {

@@ -55,8 +55,6 @@ pub struct WsClient {
     output: Vec<u8>,
     sent: usize,
     mask: u64,
-    /// True where the last read filled its buffer: more may wait in the socket.
-    more: bool,
 }
 
 /// The `Sec-WebSocket-Accept` for a key (RFC 6455, 4.2.2).
@@ -95,7 +93,6 @@ impl WsClient {
             output: request.into_bytes(),
             sent: 0,
             mask: words[0] | 1,
-            more: true,
         }
     }
 
@@ -130,10 +127,7 @@ impl WsClient {
             self.input.resize((self.input.len() * 2).min(MESSAGE_MAX + 16), 0);
         }
         match read_some(&mut self.stream, &mut self.input[self.end..])? {
-            Some(n) => {
-                self.end += n;
-                self.more = self.end == self.input.len();
-            }
+            Some(n) => self.end += n,
             None => return Ok(false),
         }
         if self.expected_accept.is_some() {
@@ -227,12 +221,6 @@ impl WsClient {
     fn queue(&mut self, opcode: u8, payload: &[u8]) {
         self.mask = self.mask.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
         encode_frame(opcode, payload, ((self.mask >> 32) as u32).to_be_bytes(), &mut self.output);
-    }
-
-    /// True where the socket may hold more than the last read took.
-    #[must_use]
-    pub fn has_more(&self) -> bool {
-        self.more
     }
 }
 
