@@ -5,6 +5,7 @@
 //! allocates after start.
 
 pub mod control;
+pub mod decision;
 pub mod fixed;
 pub mod hash;
 pub mod instrument;
@@ -13,7 +14,11 @@ pub mod message;
 pub mod order;
 pub mod signal;
 
-pub use control::{Checkpoint, Command, CommandCode, Started, TradingState};
+pub use control::{
+    Checkpoint, Command, CommandCode, Started, Timer, TimerOwner, TimerRequest, Trading, TradingState,
+    VenueStatus,
+};
+pub use decision::{Decision, HoldReason};
 pub use fixed::{FixedError, Price, Quantity};
 pub use hash::RollingHash;
 pub use instrument::{Instrument, InstrumentId, VenueId};
@@ -22,8 +27,8 @@ pub use market::{
 };
 pub use message::{Body, Flags, Header, Kind, Message, Source};
 pub use order::{
-    CancelOrder, NewOrder, OrderEvent, OrderId, OrderRecord, OrderState, OrderUpdate, Refusal, RefusalReason,
-    TimeInForce,
+    CancelAll, CancelOrder, FillBook, NewOrder, OrderEvent, OrderId, OrderRecord, OrderState, OrderUpdate,
+    Refusal, RefusalReason, TimeInForce,
 };
 pub use signal::{Features, Quote, Side, Status};
 

@@ -32,20 +32,30 @@ pub enum Kind {
     Started = 16,
     /// An operator's or supervisor's command: [`crate::Command`].
     Command = 17,
+    /// A deadline that a stage asked for has come: [`crate::Timer`].
+    Timer = 18,
     /// A report about an order of ours: [`crate::order::OrderUpdate`].
     OrderUpdate = 24,
     /// An order that risk or compliance did not let pass: [`crate::order::Refusal`].
     Refusal = 25,
+    /// A gateway may or may not send orders: [`crate::VenueStatus`].
+    VenueStatus = 26,
     /// The book's best prices at a mark: [`crate::Quote`].
     Quote = 64,
     /// The estimators at a mark: [`crate::Features`].
     Features = 65,
+    /// What strategy wants at a mark: [`crate::Decision`].
+    Decision = 66,
     /// A child order: [`crate::order::NewOrder`].
     NewOrder = 80,
     /// Takes an order back: [`crate::order::CancelOrder`].
     CancelOrder = 81,
+    /// Takes every order back: [`crate::order::CancelAll`].
+    CancelAll = 82,
     /// A seat's rolling output hash: [`crate::Checkpoint`].
     Checkpoint = 96,
+    /// A stage asks the sequencer for a deadline: [`crate::TimerRequest`].
+    TimerRequest = 97,
 }
 
 impl Kind {
@@ -61,13 +71,18 @@ impl Kind {
             6 => Self::FeedStatus,
             16 => Self::Started,
             17 => Self::Command,
+            18 => Self::Timer,
             24 => Self::OrderUpdate,
             25 => Self::Refusal,
+            26 => Self::VenueStatus,
             64 => Self::Quote,
             65 => Self::Features,
+            66 => Self::Decision,
             80 => Self::NewOrder,
             81 => Self::CancelOrder,
+            82 => Self::CancelAll,
             96 => Self::Checkpoint,
+            97 => Self::TimerRequest,
             _ => return None,
         })
     }
@@ -90,13 +105,18 @@ impl Kind {
             Self::FeedStatus => "feed-status",
             Self::Started => "started",
             Self::Command => "command",
+            Self::Timer => "timer",
             Self::OrderUpdate => "order-update",
             Self::Refusal => "refusal",
+            Self::VenueStatus => "venue-status",
             Self::Quote => "quote",
             Self::Features => "features",
+            Self::Decision => "decision",
             Self::NewOrder => "new-order",
             Self::CancelOrder => "cancel-order",
+            Self::CancelAll => "cancel-all",
             Self::Checkpoint => "checkpoint",
+            Self::TimerRequest => "timer-request",
         }
     }
 }
@@ -265,13 +285,18 @@ assert_bodies!(
     crate::FeedStatus,
     crate::Started,
     crate::Command,
+    crate::Timer,
     crate::OrderUpdate,
     crate::Refusal,
+    crate::VenueStatus,
     crate::Quote,
     crate::Features,
+    crate::Decision,
     crate::NewOrder,
     crate::CancelOrder,
+    crate::CancelAll,
     crate::Checkpoint,
+    crate::TimerRequest,
 );
 
 #[cfg(test)]

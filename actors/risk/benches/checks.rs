@@ -4,12 +4,13 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use kimera_protocol::{Level, NewOrder, OrderId, Price, Quantity, Quote, Side};
+use kimera_protocol::{Command, CommandCode, Level, NewOrder, OrderId, Price, Quantity, Quote, Side};
 use kimera_risk::{Gate, InstrumentRules, Limits};
 
 fn checks(c: &mut Criterion) {
     let rules = InstrumentRules { tick_units: 10_000_000, lot_units: 100_000, asset: 0, tradable: true };
     let mut gate = Gate::new(Limits { orders_burst: 1_000_000, ..Limits::default() }, vec![rules]);
+    gate.command(&Command { code: CommandCode::Resume as u64, epoch: 1, ..Command::default() }, 0);
     let level = |p| Level { price: Price(p), size: Quantity(1) };
     gate.quote(0, &Quote { bid: level(499_999), ask: level(500_001), usable: 1, ..Quote::default() }, 1);
     let order = |seq: u64| NewOrder {

@@ -1,28 +1,55 @@
 //! The stage of the main line. Orders come from execution and leave stamped; refusals go back through the door; cancels
 //! always pass; reports, quotes and commands are taken and passed on.
 
-use kimera_protocol::{
-    CancelOrder, Command, CommandCode, Kind, Message, NewOrder, OrderUpdate, Quote, Refusal,
-};
-use kimera_runtime::{Actor, Input, Outbox, Port};
+use kimera_protocol::{Command, Kind, Message, NewOrder, OrderUpdate, Quote, Refusal, RefusalReason};
+use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
+use crate::checks::CHECKS;
 use crate::gate::Gate;
 
 /// Most outputs of one input.
 pub const OUTPUTS_MAX: usize = 1;
+
+/// What the stage counts for those who watch.
+pub struct RiskMeters {
+    passed: Counter,
+    alarms: Counter,
+    refused: Vec<Counter>,
+}
+
+impl RiskMeters {
+    /// Counters `risk.passed`, `risk.alarms` and `risk.refused.<reason>`.
+    #[must_use]
+    pub fn new(counters: &Counters) -> Self {
+        let refused = CHECKS.iter().map(|(r, _)| counters.counter(&format!("risk.refused.{}", r.name())));
+        Self {
+            passed: counters.counter("risk.passed"),
+            alarms: counters.counter("risk.alarms"),
+            refused: refused.collect(),
+        }
+    }
+
+    fn refused(&self, reason: RefusalReason) {
+        if let Some(counter) = CHECKS.iter().position(|(r, _)| *r == reason).and_then(|i| self.refused.get(i))
+        {
+            counter.add(1);
+        }
+    }
+}
 
 /// The stage.
 pub struct Risk {
     gate: Gate,
     alarms: u64,
     refusals: u64,
+    meters: RiskMeters,
 }
 
 impl Risk {
     /// A stage with this gate.
     #[must_use]
-    pub fn new(gate: Gate) -> Self {
-        Self { gate, alarms: 0, refusals: 0 }
+    pub fn new(gate: Gate, meters: RiskMeters) -> Self {
+        Self { gate, alarms: 0, refusals: 0, meters }
     }
 
     /// The gate.
@@ -34,9 +61,13 @@ impl Risk {
     fn new_order(&mut self, order: &NewOrder, message: &Message, out: &mut Outbox) {
         let header = &message.header;
         match self.gate.judge(order, header.instrument, header.seq, header.time) {
-            Ok(stamped) => out.send(Port::Line, message.instrument(), stamped),
+            Ok(stamped) => {
+                self.meters.passed.add(1);
+                out.send(Port::Line, message.instrument(), stamped);
+            }
             Err(reason) => {
                 self.refusals += 1;
+                self.meters.refused(reason);
                 let refusal = Refusal {
                     id: order.id,
                     reason: reason as u64,
@@ -60,15 +91,18 @@ impl Actor for Risk {
         if let Some(update) = message.body::<OrderUpdate>() {
             let effect = self.gate.report(message.header.instrument, update, time);
             self.alarms += u64::from(effect.alarm);
+            self.meters.alarms.set(self.alarms);
         } else if let Some(quote) = message.body::<Quote>() {
             self.gate.quote(message.header.instrument, quote, time);
-        } else if let Some(command) = message.body::<Command>()
-            && let Some(code) = CommandCode::from_code(command.code)
-        {
-            self.gate.command(code, time);
+        } else if let Some(command) = message.body::<Command>() {
+            self.gate.command(command, time);
+        } else if let Some(refusal) = message.body::<Refusal>() {
+            self.gate.refused_later(message.header.instrument, refusal.id);
         }
-        let passes_on = message.body::<CancelOrder>().is_some()
-            || message.kind().is_some_and(|k| k == Kind::Quote || (k.is_input() && k != Kind::Refusal));
+        let passes_on = message.kind().is_some_and(|k| {
+            matches!(k, Kind::Quote | Kind::CancelOrder | Kind::CancelAll)
+                || (k.is_input() && k != Kind::Refusal && k != Kind::Timer)
+        });
         if passes_on {
             out.forward(Port::Line, message);
         }
@@ -89,11 +123,14 @@ impl Actor for Risk {
 mod tests {
     use super::*;
     use crate::limits::{InstrumentRules, Limits};
-    use kimera_protocol::{Header, Level, OrderId, Price, Quantity, Side};
+    use kimera_protocol::{CancelOrder, CommandCode, Header, Level, OrderId, Price, Quantity, Side};
 
     fn risk() -> Risk {
         let rules = InstrumentRules { tick_units: 10_000_000, lot_units: 100_000, asset: 0, tradable: true };
-        Risk::new(Gate::new(Limits::default(), vec![rules]))
+        let mut gate = Gate::new(Limits::default(), vec![rules]);
+        let resume = Command { code: CommandCode::Resume as u64, epoch: 1, ..Command::default() };
+        gate.command(&resume, 0);
+        Risk::new(gate, RiskMeters::new(&Counters::detached()))
     }
 
     fn handle<B: kimera_protocol::Body>(risk: &mut Risk, body: B) -> Vec<(Port, Message)> {

@@ -1,7 +1,8 @@
 //! The gate: judges orders, takes reports, quotes and commands. Pure integers, no allocation after construction.
 
 use kimera_protocol::{
-    CommandCode, Nanos, NewOrder, OrderRecord, OrderUpdate, Quote, RefusalReason, Seq, TradingState,
+    Command, CommandCode, Nanos, NewOrder, OrderEvent, OrderId, OrderRecord, OrderUpdate, Quote,
+    RefusalReason, Seq, Trading, TradingState,
 };
 
 use crate::book::{Effect, Passed, PositionBook};
@@ -26,8 +27,7 @@ pub struct Gate {
     pub(crate) equity: Equity,
     rules: Vec<InstrumentRules>,
     references: Vec<Reference>,
-    state: TradingState,
-    epoch: u64,
+    trading: Trading,
     /// Tokens times nanoseconds a token, so that nothing is lost between orders.
     tokens: i128,
     tokens_time: Nanos,
@@ -36,7 +36,8 @@ pub struct Gate {
 const SECOND: i128 = 1_000_000_000;
 
 impl Gate {
-    /// A gate with no position and no order.
+    /// A gate with no position and no order. It is halted until a command says otherwise: nothing leaves before
+    /// someone has said that it may.
     #[must_use]
     pub fn new(limits: Limits, rules: Vec<InstrumentRules>) -> Self {
         // As many ended orders are kept as may work: late fills come soon or not at all.
@@ -44,29 +45,19 @@ impl Gate {
         let equity = Equity::new(limits.equity_start);
         let tokens = i128::from(limits.orders_burst) * SECOND;
         let references = vec![Reference::default(); rules.len()];
-        Self {
-            limits,
-            book,
-            equity,
-            rules,
-            references,
-            state: TradingState::Active,
-            epoch: 1,
-            tokens,
-            tokens_time: 0,
-        }
+        Self { limits, book, equity, rules, references, trading: Trading::default(), tokens, tokens_time: 0 }
     }
 
     /// The trading state.
     #[must_use]
     pub fn trading_state(&self) -> TradingState {
-        self.state
+        self.trading.state
     }
 
-    /// Trading epoch: grows at every halt, so that nothing stamped before one leaves after it.
+    /// Trading epoch: the kill word's, which grows at every halt, so that nothing stamped before one leaves after it.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.epoch
+        self.trading.epoch
     }
 
     /// Positions and working orders.
@@ -115,7 +106,7 @@ impl Gate {
         let stamped = NewOrder {
             stamp_seq: seq,
             limits_version: self.limits.version,
-            trading_epoch: self.epoch,
+            trading_epoch: self.trading.epoch,
             send_by: now.saturating_add(self.limits.send_within),
             ..*order
         };
@@ -173,20 +164,17 @@ impl Gate {
         self.equity.mark(value, now, self.limits.daily_loss);
     }
 
-    /// Takes a command.
-    pub fn command(&mut self, code: CommandCode, now: Nanos) {
-        match code {
-            CommandCode::Halt => {
-                self.state = TradingState::Halted;
-                self.epoch += 1;
-            }
-            CommandCode::Reduce if self.state == TradingState::Active => self.state = TradingState::Reducing,
-            CommandCode::Resume => {
-                self.equity.rearm(now);
-                self.state = TradingState::Active;
-            }
-            CommandCode::Reduce | CommandCode::Stop => {}
+    /// Takes a command. A resume on a later day also rearms after a day's loss.
+    pub fn command(&mut self, command: &Command, now: Nanos) {
+        if self.trading.apply(command) && command.code == CommandCode::Resume as u64 {
+            self.equity.rearm(now);
         }
+    }
+
+    /// Takes back what was passed and a later stage refused: it was never sent.
+    pub fn refused_later(&mut self, instrument: u16, id: OrderId) {
+        let unsent = OrderUpdate { id, event: OrderEvent::Unsent as u8, ..OrderUpdate::default() };
+        self.book.apply(instrument, &unsent);
     }
 }
 

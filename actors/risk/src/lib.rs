@@ -14,6 +14,6 @@ pub mod equity;
 pub mod gate;
 pub mod limits;
 
-pub use actor::Risk;
+pub use actor::{Risk, RiskMeters};
 pub use gate::Gate;
 pub use limits::{BasisPoints, InstrumentRules, Limits};

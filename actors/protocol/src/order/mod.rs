@@ -1,13 +1,16 @@
 //! Orders: what stages pass on, what venues report, and what an order's life may be.
 //!
 //! * [`life_cycle`]: the one transition table
+//! * [`fill_book`]: fills by order, for positions
 //! * [`fills`]: which part of an order is filled, whatever order reports come in
 //! * [`record`]: one order's state as risk, execution, ledger and gateway keep it
 
+pub mod fill_book;
 pub mod fills;
 pub mod life_cycle;
 pub mod record;
 
+pub use fill_book::FillBook;
 pub use fills::{FillError, Fills};
 pub use life_cycle::{Move, OrderEvent, OrderState, next};
 pub use record::{Applied, OrderRecord};
@@ -204,6 +207,20 @@ impl Body for CancelOrder {
     const KIND: Kind = Kind::CancelOrder;
 }
 
+/// Takes every order of ours on a venue back: one message, expanded by the gateway from its own table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct CancelAll {
+    /// Venue.
+    pub venue: u64,
+    /// Zero.
+    pub reserved: [u64; 11],
+}
+
+impl Body for CancelAll {
+    const KIND: Kind = Kind::CancelAll;
+}
+
 /// What a venue or a gateway says about an order of ours: an input, and the only thing that moves exposure.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -280,11 +297,17 @@ pub enum RefusalReason {
     TooManyOrders = 16,
     /// Equity is unknown or not positive.
     NoEquity = 17,
+    /// Compliance: it would trade with an order of the same owner.
+    OwnTrade = 18,
+    /// Compliance: too many orders for the trades they make.
+    OrderToTrade = 19,
+    /// Compliance: too many messages to the venue.
+    MessageRate = 20,
 }
 
 impl RefusalReason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Halted,
         Self::ReducingOnly,
         Self::Malformed,
@@ -302,6 +325,9 @@ impl RefusalReason {
         Self::SelfCross,
         Self::TooManyOrders,
         Self::NoEquity,
+        Self::OwnTrade,
+        Self::OrderToTrade,
+        Self::MessageRate,
     ];
 
     /// The reason of a code.
@@ -331,6 +357,9 @@ impl RefusalReason {
             Self::SelfCross => "self-cross",
             Self::TooManyOrders => "too-many-orders",
             Self::NoEquity => "no-equity",
+            Self::OwnTrade => "own-trade",
+            Self::OrderToTrade => "order-to-trade",
+            Self::MessageRate => "message-rate",
         }
     }
 }

@@ -23,8 +23,13 @@ fn quote(bid: i64, ask: i64) -> Quote {
     Quote { bid: level(bid), ask: level(ask), usable: 1, ..Quote::default() }
 }
 
+fn command(gate: &mut Gate, code: CommandCode, epoch: u64) {
+    gate.command(&Command { code: code as u64, epoch, ..Command::default() }, NOW);
+}
+
 fn gate_with(limits: Limits) -> Gate {
     let mut gate = Gate::new(limits, rules());
+    command(&mut gate, CommandCode::Resume, 1);
     gate.quote(0, &quote(MID - 1, MID + 1), NOW);
     gate.quote(1, &quote(MID - 1, MID + 1), NOW);
     gate
@@ -129,6 +134,12 @@ fn a_stale_price_stops_what_is_not_a_way_out() {
     let mut stale = gate();
     assert_eq!(stale.judge(&buy(1), 1, 1, NOW + SECOND_NS + 1).err(), Some(RefusalReason::StalePrice));
     let mut never = Gate::new(Limits::default(), rules());
+    assert_eq!(
+        never.judge(&buy(1), 1, 1, NOW).err(),
+        Some(RefusalReason::Halted),
+        "nobody has said that it may"
+    );
+    command(&mut never, CommandCode::Resume, 1);
     assert_eq!(never.judge(&buy(1), 1, 1, NOW).err(), Some(RefusalReason::StalePrice));
     hold(&mut stale, 2, Side::Bid, UNIT / 100);
     assert_eq!(stale.judge(&order(3, Side::Ask, MID, UNIT / 100), 1, 3, NOW + 9 * SECOND_NS).err(), None);
@@ -165,6 +176,7 @@ fn the_asset_limit_adds_instruments_up() {
     both[0].tradable = true;
     let limits = Limits { asset: BasisPoints(1_000), ..Limits::default() };
     let mut gate = Gate::new(limits, both);
+    command(&mut gate, CommandCode::Resume, 1);
     gate.quote(0, &quote(MID - 1, MID + 1), NOW);
     gate.quote(1, &quote(MID - 1, MID + 1), NOW);
     assert_eq!(gate.judge(&order(1, Side::Bid, MID, UNIT / 10), 0, 1, NOW).err(), None);
@@ -179,7 +191,7 @@ fn the_asset_limit_adds_instruments_up() {
 fn the_way_out_is_open_and_a_flip_is_not_a_way_out() {
     let mut gate = gate();
     hold(&mut gate, 1, Side::Bid, UNIT / 10);
-    gate.command(CommandCode::Reduce, NOW);
+    command(&mut gate, CommandCode::Reduce, 0);
     assert_eq!(refusal(&mut gate, &buy(2)), Some(RefusalReason::ReducingOnly));
     assert_eq!(
         refusal(&mut gate, &order(3, Side::Ask, MID, UNIT / 10 + UNIT / 1_000)),
@@ -191,12 +203,12 @@ fn the_way_out_is_open_and_a_flip_is_not_a_way_out() {
         refusal(&mut gate, &order(6, Side::Ask, MID + 3, UNIT / 1_000)),
         Some(RefusalReason::ReducingOnly)
     );
-    gate.command(CommandCode::Halt, NOW);
+    command(&mut gate, CommandCode::Halt, 2);
     assert_eq!(refusal(&mut gate, &order(7, Side::Ask, MID + 3, UNIT / 1_000)), Some(RefusalReason::Halted));
     let epoch = gate.epoch();
-    gate.command(CommandCode::Reduce, NOW);
+    command(&mut gate, CommandCode::Reduce, 0);
     assert_eq!(gate.trading_state(), TradingState::Halted, "a weaker word does not undo a stronger one");
-    gate.command(CommandCode::Resume, NOW);
+    command(&mut gate, CommandCode::Resume, 2);
     assert_eq!(gate.judge(&buy(8), 1, 8, NOW).map(|o| o.trading_epoch), Ok(epoch));
     assert_eq!(epoch, 2);
 }
