@@ -119,8 +119,6 @@ impl Body for Command {
 pub enum TimerOwner {
     /// The strategy stage.
     Strategy = 1,
-    /// The execution stage.
-    Execution = 2,
 }
 
 /// Asks the sequencer for an input at a market time. A second request of one owner and identifier replaces the first.

@@ -4,17 +4,23 @@
 //! is admitted whole. The mark is set on the last message of a frame when the inlet it came from is empty behind it,
 //! or when the instrument has had [`FRAMES_WITHOUT_MARK_MAX`] frames without one: under load marks become rarer and
 //! the books still take everything.
+//!
+//! What stages tell back comes by feedback inlets: refusals are inputs like executions; requests for a deadline are
+//! kept here, and the input is made when their time has come.
 
-use kimera_protocol::{DepthBegin, Flags, Kind, Message, Nanos, Source};
+use kimera_protocol::{DepthBegin, Flags, Kind, Message, Nanos, Source, Timer, TimerRequest};
 use kimera_runtime::credit::InputClass;
 use kimera_runtime::{Agent, Counter, Counters, Inlet, MarketClock, Ports, Work};
 
 use crate::door::Door;
+use crate::timers::Timers;
 
 /// K of the mark rule.
 pub const FRAMES_WITHOUT_MARK_MAX: u32 = 64;
 /// Frames of one inlet in one duty cycle.
 const FRAMES_PER_CYCLE: usize = 64;
+/// Passes without an input between two looks at the clock for a deadline.
+const PASSES_PER_LOOK: u32 = 64;
 
 struct Meters {
     inputs: Counter,
@@ -23,6 +29,7 @@ struct Meters {
     market_time: Counter,
     waits: Counter,
     stopped: Counter,
+    timers_refused: Counter,
 }
 
 /// The agent.
@@ -37,6 +44,8 @@ pub struct Sequencer {
     frames_without_mark: Vec<u32>,
     started: bool,
     marks: u64,
+    timers: Timers,
+    idle_passes: u32,
     meters: Meters,
 }
 
@@ -60,6 +69,7 @@ impl Sequencer {
             market_time: counter("market_time_ns"),
             waits: counter("credit_waits"),
             stopped: counter("stopped"),
+            timers_refused: counter("timers_refused"),
         };
         Self {
             door,
@@ -71,6 +81,8 @@ impl Sequencer {
             frames_without_mark: vec![0; instruments],
             started: false,
             marks: 0,
+            timers: Timers::default(),
+            idle_passes: 0,
             meters,
         }
     }
@@ -82,6 +94,12 @@ impl Sequencer {
         let inlet = &mut ports.inlets[index].inlet;
         let Some(first) = inlet.peek() else { return false };
         let length = first.body::<DepthBegin>().map_or(1, |begin| (begin.messages as usize).max(1));
+        if let Some(request) = first.body::<TimerRequest>() {
+            self.timers.request(request);
+            self.meters.timers_refused.set(self.timers.refused());
+            inlet.advance();
+            return true;
+        }
         if !self.started && first.header.kind != Kind::Started as u8 {
             return false; // the first record of a run says whose run it is
         }
@@ -131,6 +149,32 @@ impl Sequencer {
         }
     }
 
+    /// Deadlines that have come, as far as there is credit.
+    fn admit_timers(&mut self, now: Nanos, ports: &mut Ports) {
+        while self.started
+            && let Some(message) = self.timers.due(now)
+            && self.door.admits(InputClass::Timer, 1)
+            && let Some(timer) = message.body::<Timer>()
+        {
+            self.timers.fired(timer);
+            self.door.admit(message, now, ports);
+        }
+    }
+
+    /// True where there is no input and it is not yet time to look for a deadline.
+    #[inline]
+    fn nothing_to_do(&mut self, ports: &Ports) -> bool {
+        if self.door.stopped() {
+            return true;
+        }
+        if ports.inlets.iter().any(|i| i.inlet.peek().is_some()) {
+            self.idle_passes = 0;
+            return false;
+        }
+        self.idle_passes = self.idle_passes.wrapping_add(1);
+        self.timers.is_empty() || !self.idle_passes.is_multiple_of(PASSES_PER_LOOK)
+    }
+
     #[inline]
     fn mark(&mut self, message: &mut Message, behind: &Inlet) {
         let Some(frames) = self.frames_without_mark.get_mut(usize::from(message.header.instrument)) else {
@@ -154,7 +198,7 @@ fn take(inlet: &mut Inlet, index: usize) -> Option<Message> {
 
 impl Agent for Sequencer {
     fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
-        if self.door.stopped() || ports.inlets.iter().all(|i| i.inlet.peek().is_none()) {
+        if self.nothing_to_do(ports) {
             return Work::Idle;
         }
         let now = self.clock.now();
@@ -166,10 +210,11 @@ impl Agent for Sequencer {
                 while self.admit_frame(index, now, ports) {}
             }
         }
+        self.admit_timers(now, ports);
         self.admit_market(now, ports);
         let admitted = self.door.seq() - before;
         if admitted == 0 {
-            return Work::Blocked;
+            return if self.idle_passes > 0 { Work::Idle } else { Work::Blocked };
         }
         self.meters.inputs.add(admitted);
         self.meters.marks.set(self.marks);
@@ -302,6 +347,23 @@ mod tests {
             seen.extend(rig.run());
         }
         assert!(seen.iter().any(|m| m.header.source == 2), "the large frame never entered");
+    }
+
+    #[test]
+    fn a_requested_deadline_becomes_an_input_and_refusals_come_before_market() {
+        let mut rig = rig();
+        assert!(rig.inputs[0].push(started()));
+        // The market clock stands at its origin, 1,000.
+        let request = |deadline| {
+            let body = TimerRequest { owner: 1, id: 7, deadline, ..TimerRequest::default() };
+            Message::new(Header::default(), body)
+        };
+        assert!(rig.inputs[0].push(request(2_000)) && rig.inputs[1].push(ticker(1)));
+        assert_eq!(rig.run().len(), 2, "it is not time yet, and the request itself is no input");
+        assert!(rig.inputs[0].push(request(900)) && rig.inputs[1].push(ticker(2)));
+        let kinds: Vec<_> = rig.run().iter().map(Message::kind).collect();
+        assert_eq!(kinds, [Some(Kind::Timer), Some(Kind::Ticker)]);
+        assert!(rig.sequencer.timers.is_empty());
     }
 
     #[test]

@@ -27,6 +27,10 @@ impl<I: Iterator<Item = Message> + Send> Replayer<I> {
 
 impl<I: Iterator<Item = Message> + Send> Agent for Replayer<I> {
     fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
+        // What stages tell back was journaled when it was admitted: it is compared by their output hashes, not used.
+        for port in &mut ports.inlets {
+            while port.inlet.pop().is_some() {}
+        }
         for done in 0..INPUTS_PER_CYCLE {
             let Some(mut message) = self.next.take().or_else(|| self.inputs.next()) else {
                 return if done > 0 { Work::Done } else { Work::Idle };

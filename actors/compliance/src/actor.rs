@@ -1,0 +1,136 @@
+//! The stage of the main line behind risk: what it passes goes to the gateway, to the journal in full, and on.
+
+use kimera_protocol::{CancelAll, CancelOrder, Kind, Message, NewOrder, OrderUpdate, Refusal, RefusalReason};
+use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
+
+use crate::rules::Rules;
+
+/// Most outputs of one input: an order to the next stage, to the gateway and to the journal.
+pub const OUTPUTS_MAX: usize = 3;
+
+const REASONS: [RefusalReason; 4] = [
+    RefusalReason::OwnTrade,
+    RefusalReason::OrderToTrade,
+    RefusalReason::MessageRate,
+    RefusalReason::TooManyOrders,
+];
+
+/// What the stage counts for those who watch.
+pub struct ComplianceMeters {
+    orders: Counter,
+    cancels: Counter,
+    refused: [Counter; REASONS.len()],
+}
+
+impl ComplianceMeters {
+    /// Counters `compliance.orders`, `compliance.cancels` and `compliance.refused.<reason>`.
+    #[must_use]
+    pub fn new(counters: &Counters) -> Self {
+        Self {
+            orders: counters.counter("compliance.orders"),
+            cancels: counters.counter("compliance.cancels"),
+            refused: REASONS.map(|r| counters.counter(&format!("compliance.refused.{}", r.name()))),
+        }
+    }
+}
+
+/// The stage.
+pub struct Compliance {
+    rules: Rules,
+    meters: ComplianceMeters,
+}
+
+impl Compliance {
+    /// A stage with these rules.
+    #[must_use]
+    pub fn new(rules: Rules, meters: ComplianceMeters) -> Self {
+        Self { rules, meters }
+    }
+
+    fn new_order(&mut self, order: &NewOrder, message: &Message, out: &mut Outbox) {
+        let header = &message.header;
+        match self.rules.judge(order, header.instrument, header.time) {
+            Ok(()) => {
+                self.meters.orders.add(1);
+                for port in [Port::Orders, Port::Record, Port::Line] {
+                    out.forward(port, message);
+                }
+            }
+            Err(reason) => {
+                if let Some(i) = REASONS.iter().position(|r| *r == reason) {
+                    self.meters.refused[i].add(1);
+                }
+                let refusal = Refusal {
+                    id: order.id,
+                    reason: reason as u64,
+                    strategy: u64::from(order.strategy),
+                    ..Refusal::default()
+                };
+                out.send(Port::Feedback, message.instrument(), refusal);
+            }
+        }
+    }
+}
+
+impl Actor for Compliance {
+    fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
+        let message = input.message;
+        if let Some(order) = message.body::<NewOrder>() {
+            self.new_order(order, message, out);
+            return;
+        }
+        if message.body::<CancelOrder>().is_some() || message.body::<CancelAll>().is_some() {
+            self.meters.cancels.add(1);
+            self.rules.cancelled(message.header.time);
+            out.forward(Port::Orders, message);
+            out.forward(Port::Record, message);
+            return;
+        }
+        if let Some(update) = message.body::<OrderUpdate>() {
+            self.rules.report(update, message.header.time);
+        }
+        if message.kind().is_some_and(|k| k == Kind::Quote || k.is_input()) {
+            out.forward(Port::Line, message);
+        }
+    }
+
+    fn digest(&self) -> u64 {
+        self.rules.digest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::ComplianceConfig;
+    use kimera_protocol::{Body, Header, OrderId, Price, Quantity, Side};
+
+    fn handle<B: Body>(stage: &mut Compliance, body: B) -> Vec<(Port, Kind)> {
+        let message = Message::new(Header { seq: 5, time: 1_000, ..Header::default() }, body);
+        let mut out = Outbox::new(OUTPUTS_MAX);
+        out.begin(&message);
+        stage.handle(Input { message: &message, joined: &[] }, &mut out);
+        out.staged().filter_map(|(port, m)| Some((port, m.kind()?))).collect()
+    }
+
+    #[test]
+    fn what_passes_goes_to_the_gateway_and_into_the_journal() {
+        let meters = ComplianceMeters::new(&Counters::detached());
+        let mut stage = Compliance::new(Rules::new(ComplianceConfig::default()), meters);
+        let order = |seq, side: Side| NewOrder {
+            id: OrderId { seq, incarnation: 1, child: 0 },
+            price: Price(100),
+            quantity: Quantity(1),
+            side: side as u8,
+            ..NewOrder::default()
+        };
+        let passed = handle(&mut stage, order(1, Side::Bid));
+        assert_eq!(passed, [Port::Orders, Port::Record, Port::Line].map(|p| (p, Kind::NewOrder)));
+        assert_eq!(handle(&mut stage, order(2, Side::Ask)), [(Port::Feedback, Kind::Refusal)]);
+        let cancel = handle(&mut stage, CancelOrder::default());
+        assert_eq!(cancel, [Port::Orders, Port::Record].map(|p| (p, Kind::CancelOrder)));
+        let all = handle(&mut stage, CancelAll::default());
+        assert_eq!(all, [Port::Orders, Port::Record].map(|p| (p, Kind::CancelAll)));
+        assert_eq!(handle(&mut stage, OrderUpdate::default()), [(Port::Line, Kind::OrderUpdate)]);
+    }
+}

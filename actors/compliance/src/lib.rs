@@ -1,0 +1,13 @@
+//! Rules that do not ask whether an order is wise but whether it may be sent: same-owner trades, orders for each trade,
+//! messages to the venue.
+//!
+//! * [`window`]: exact counts over a sliding stretch of time
+//! * [`rules`]: the rules and what they know
+//! * [`actor`]: the stage of the main line, behind risk; a refusal goes back through the door
+
+pub mod actor;
+pub mod rules;
+pub mod window;
+
+pub use actor::{Compliance, ComplianceMeters};
+pub use rules::{ComplianceConfig, Rules};

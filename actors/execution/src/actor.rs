@@ -1,0 +1,151 @@
+//! The stage of the main line: takes decisions, sends children and cancels; everything else is passed on.
+
+use kimera_protocol::order::OrderFlags;
+use kimera_protocol::{
+    CancelAll, CancelOrder, Command, CommandCode, Decision, InstrumentId, Kind, Message, Nanos, NewOrder,
+    OrderId, OrderUpdate, Refusal, Seq, Side, Started, TimeInForce, Trading, TradingState,
+};
+use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
+
+use crate::parent::{CHILDREN_MAX, Parent, ParentConfig};
+
+/// Most outputs of one input: the input itself, and for each side either cancels or new children.
+pub const OUTPUTS_MAX: usize = 1 + 2 * CHILDREN_MAX;
+
+/// What the stage needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecutionConfig {
+    /// Instrument that is traded.
+    pub instrument: InstrumentId,
+    /// Venue its orders go to.
+    pub venue: u8,
+    /// When and how quotes are replaced.
+    pub parent: ParentConfig,
+}
+
+/// What the stage counts for those who watch.
+pub struct ExecutionMeters {
+    placed: Counter,
+    cancels: Counter,
+}
+
+impl ExecutionMeters {
+    /// Counters `execution.placed` and `execution.cancels`.
+    #[must_use]
+    pub fn new(counters: &Counters) -> Self {
+        Self { placed: counters.counter("execution.placed"), cancels: counters.counter("execution.cancels") }
+    }
+}
+
+/// The stage.
+pub struct Execution {
+    config: ExecutionConfig,
+    sides: [Parent; 2],
+    incarnation: u32,
+    strategy: u16,
+    trading: Trading,
+    /// The input that children are being named after, and the next child's number.
+    naming: (Seq, u32),
+    meters: ExecutionMeters,
+}
+
+impl Execution {
+    /// A stage with nothing standing.
+    #[must_use]
+    pub fn new(config: ExecutionConfig, meters: ExecutionMeters) -> Self {
+        Self {
+            config,
+            sides: [Parent::new(Side::Bid), Parent::new(Side::Ask)],
+            incarnation: 0,
+            strategy: 0,
+            trading: Trading::default(),
+            naming: (0, 0),
+            meters,
+        }
+    }
+
+    /// Cancels what should not stand, then places what should.
+    fn settle(&mut self, message: &Message, out: &mut Outbox) {
+        let (seq, now) = (message.header.seq, message.header.time);
+        if self.naming.0 != seq {
+            self.naming = (seq, 0);
+        }
+        let reduce_only =
+            if self.trading.state == TradingState::Reducing { OrderFlags::REDUCE_ONLY } else { 0 };
+        let base = NewOrder {
+            strategy: self.strategy,
+            flags: reduce_only,
+            time_in_force: TimeInForce::PostOnly as u8,
+            venue: self.config.venue,
+            ..NewOrder::default()
+        };
+        let (config, incarnation) = (self.config, self.incarnation);
+        for parent in &mut self.sides {
+            parent.cancels(now, &config.parent, |id| {
+                self.meters.cancels.add(1);
+                let cancel = CancelOrder { id, venue: u64::from(config.venue), ..CancelOrder::default() };
+                out.send(Port::Line, config.instrument, cancel);
+            });
+            let naming = &mut self.naming;
+            let next = || {
+                naming.1 += 1;
+                OrderId { seq, incarnation, child: naming.1 - 1 }
+            };
+            parent.places(now, &config.parent, &base, next, |order| {
+                self.meters.placed.add(1);
+                out.send(Port::Line, config.instrument, order);
+            });
+        }
+    }
+
+    fn cancel_all(&mut self, now: Nanos, out: &mut Outbox) {
+        self.sides.iter_mut().for_each(|p| p.all_cancelled(now));
+        let all = CancelAll { venue: u64::from(self.config.venue), ..CancelAll::default() };
+        out.send(Port::Line, self.config.instrument, all);
+    }
+
+    fn command(&mut self, command: &Command, now: Nanos, out: &mut Outbox) {
+        self.trading.apply(command);
+        match CommandCode::from_code(command.code) {
+            Some(CommandCode::Halt | CommandCode::CancelAll) => self.cancel_all(now, out),
+            _ => {}
+        }
+    }
+}
+
+impl Actor for Execution {
+    fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
+        let message = input.message;
+        let now = message.header.time;
+        if let Some(decision) = message.body::<Decision>() {
+            self.strategy = decision.strategy as u16;
+            self.sides[0].want(decision.bid);
+            self.sides[1].want(decision.ask);
+            self.settle(message, out);
+            return;
+        }
+        if message.kind() != Some(Kind::Timer) {
+            out.forward(Port::Line, message);
+        }
+        if let Some(update) = message.body::<OrderUpdate>() {
+            if self.sides.iter().any(|p| p.knows(update.id)) {
+                self.sides.iter_mut().for_each(|p| p.report(update, now, &self.config.parent));
+                self.settle(message, out);
+            }
+        } else if let Some(refusal) = message.body::<Refusal>() {
+            // It makes room; the next decision uses it: a refusal itself causes no order.
+            self.sides.iter_mut().for_each(|p| p.refused(refusal.id, now, &self.config.parent));
+        } else if let Some(command) = message.body::<Command>() {
+            self.command(command, now, out);
+        } else if let Some(started) = message.body::<Started>() {
+            self.incarnation = started.incarnation as u32;
+        }
+    }
+
+    fn digest(&self) -> u64 {
+        self.sides.iter().fold(u64::from(self.incarnation), |d, p| d.rotate_left(17) ^ p.digest())
+    }
+}
+
+#[cfg(test)]
+mod tests;

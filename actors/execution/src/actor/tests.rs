@@ -1,0 +1,120 @@
+//! Decisions in, orders out.
+
+use kimera_protocol::{Body, Header, Level, OrderEvent, Price, Quantity};
+
+use super::*;
+
+const LOT: i64 = 100_000;
+const PERP: InstrumentId = InstrumentId(1);
+
+struct Rig {
+    stage: Execution,
+    seq: Seq,
+    time: Nanos,
+}
+
+impl Rig {
+    fn started() -> Self {
+        let parent = ParentConfig {
+            lot: LOT,
+            child_size_max: 10 * LOT,
+            requote_ticks: 10,
+            requote_interval: 1_000,
+            cancel_retry: 5_000,
+            refusal_pause: 500,
+        };
+        let config = ExecutionConfig { instrument: PERP, venue: 1, parent };
+        let stage = Execution::new(config, ExecutionMeters::new(&Counters::detached()));
+        let mut rig = Self { stage, seq: 0, time: 0 };
+        rig.send(Started { incarnation: 3, ..Started::default() });
+        rig
+    }
+
+    /// The next input.
+    fn send<B: Body>(&mut self, body: B) -> Vec<Message> {
+        self.seq += 1;
+        self.send_again(body)
+    }
+
+    /// Another message of the same input.
+    fn send_again<B: Body>(&mut self, body: B) -> Vec<Message> {
+        let header = Header { seq: self.seq, time: self.time, instrument: PERP.0, ..Header::default() };
+        let message = Message::new(header, body);
+        let mut out = Outbox::new(OUTPUTS_MAX);
+        out.begin(&message);
+        self.stage.handle(Input { message: &message, joined: &[] }, &mut out);
+        out.staged().inspect(|(port, _)| assert_eq!(*port, Port::Line)).map(|(_, m)| *m).collect()
+    }
+}
+
+fn wants(bid: i64, ask: i64) -> Decision {
+    let level =
+        |price: i64| Level { price: Price(price), size: Quantity(if price > 0 { 5 * LOT } else { 0 }) };
+    Decision { bid: level(bid), ask: level(ask), strategy: 7, ..Decision::default() }
+}
+
+fn orders(messages: &[Message]) -> Vec<NewOrder> {
+    messages.iter().filter_map(|m| m.body::<NewOrder>().copied()).collect()
+}
+
+fn report(order: &NewOrder, event: OrderEvent) -> OrderUpdate {
+    OrderUpdate {
+        id: order.id,
+        event: event as u8,
+        quantity: order.quantity,
+        cumulative: order.quantity,
+        side: order.side,
+        ..OrderUpdate::default()
+    }
+}
+
+#[test]
+fn a_decision_becomes_one_order_a_side() {
+    let mut rig = Rig::started();
+    let placed = orders(&rig.send(wants(100, 200)));
+    let ids: Vec<_> = placed.iter().map(|o| (o.id.incarnation, o.id.seq, o.id.child)).collect();
+    assert_eq!(ids, [(3, 2, 0), (3, 2, 1)]);
+    assert_eq!(placed[0].time_in_force, TimeInForce::PostOnly as u8);
+    assert_eq!((placed[0].strategy, placed[0].venue, placed[0].flags), (7, 1, 0));
+    assert!(rig.send(wants(101, 201)).is_empty(), "near enough: neither cancel nor order");
+}
+
+#[test]
+fn two_messages_of_one_input_never_share_an_identity() {
+    let mut rig = Rig::started();
+    let placed = orders(&rig.send(wants(100, 0)));
+    let filled = orders(&rig.send(report(&placed[0], OrderEvent::Filled)));
+    assert_eq!(filled.len(), 1, "the wanted quote is put up again");
+    let both = orders(&rig.send_again(wants(100, 200)));
+    assert_eq!((filled[0].id.child, both[0].id.child), (0, 1));
+    assert_eq!(filled[0].id.seq, both[0].id.seq);
+}
+
+#[test]
+fn a_refusal_causes_no_order_and_the_next_decision_waits() {
+    let mut rig = Rig::started();
+    let placed = orders(&rig.send(wants(100, 0)));
+    let refusal = Refusal { id: placed[0].id, reason: 1, ..Refusal::default() };
+    let passed = rig.send(refusal);
+    assert_eq!(passed.iter().map(Message::kind).collect::<Vec<_>>(), [Some(Kind::Refusal)]);
+    assert!(orders(&rig.send(wants(100, 0))).is_empty());
+    rig.time += 500;
+    assert_eq!(orders(&rig.send(wants(100, 0))).len(), 1);
+}
+
+#[test]
+fn a_halt_cancels_everything_by_one_message() {
+    let mut rig = Rig::started();
+    let placed = orders(&rig.send(wants(100, 200)));
+    let halted = rig.send(Command { code: CommandCode::Halt as u64, epoch: 2, ..Command::default() });
+    let kinds: Vec<_> = halted.iter().filter_map(Message::kind).collect();
+    assert_eq!(kinds, [Kind::Command, Kind::CancelAll]);
+    assert!(rig.send(Decision::default()).is_empty(), "asked already");
+    for order in &placed {
+        rig.send(report(order, OrderEvent::Canceled));
+    }
+    rig.send(Command { code: CommandCode::Resume as u64, epoch: 2, ..Command::default() });
+    rig.send(Command { code: CommandCode::Reduce as u64, epoch: 2, ..Command::default() });
+    let out = orders(&rig.send(wants(0, 200)));
+    assert_eq!(out[0].flags, OrderFlags::REDUCE_ONLY);
+}

@@ -1,0 +1,306 @@
+//! A parent: one side of what strategy wants, with a budget of size that its children share.
+//!
+//! Children that may still be filled use the budget up, whatever has been asked of them: one that is being cancelled
+//! or of which nothing is known counts in full. So what stands never exceeds what was wanted, and a quote is replaced
+//! only once the fate of the one before is known.
+
+use kimera_protocol::{Level, Nanos, NewOrder, OrderId, OrderRecord, OrderState, Price, Quantity, Side};
+
+/// Children of a parent at a time.
+pub const CHILDREN_MAX: usize = 4;
+
+/// When a quote is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParentConfig {
+    /// Size step of orders, in 1e-8.
+    pub lot: i64,
+    /// Largest child, in 1e-8.
+    pub child_size_max: i64,
+    /// Distance from what is wanted at which a child is replaced, in ticks.
+    pub requote_ticks: i64,
+    /// Least time a child stands before it is replaced for its price.
+    pub requote_interval: Nanos,
+    /// After this without an answer a cancel is asked for again.
+    pub cancel_retry: Nanos,
+    /// After an order was refused or rejected, the side waits this long.
+    pub refusal_pause: Nanos,
+}
+
+/// A child order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Child {
+    record: OrderRecord,
+    placed: Nanos,
+    cancel_asked: Option<Nanos>,
+}
+
+/// One side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    side: Side,
+    wanted: Option<Level>,
+    children: [Option<Child>; CHILDREN_MAX],
+    /// No new child before this time.
+    pause_until: Nanos,
+}
+
+impl Parent {
+    /// A parent that wants nothing.
+    #[must_use]
+    pub fn new(side: Side) -> Self {
+        Self { side, wanted: None, children: [None; CHILDREN_MAX], pause_until: Nanos::MIN }
+    }
+
+    /// Takes what is wanted from here on; size 0 is nothing.
+    pub fn want(&mut self, level: Level) {
+        self.wanted = Some(level).filter(|l| l.size.0 > 0);
+    }
+
+    /// Size that may still be filled, in 1e-8.
+    #[must_use]
+    pub fn committed(&self) -> i64 {
+        self.children.iter().flatten().map(|c| c.record.remaining()).sum()
+    }
+
+    /// True where a child of this identity is known here.
+    #[must_use]
+    pub fn knows(&self, id: OrderId) -> bool {
+        self.children.iter().flatten().any(|c| c.record.order.id == id)
+    }
+
+    /// Takes a report about a child; ended children make room.
+    pub fn report(&mut self, update: &kimera_protocol::OrderUpdate, now: Nanos, config: &ParentConfig) {
+        for slot in &mut self.children {
+            let Some(child) = slot.as_mut().filter(|c| c.record.order.id == update.id) else { continue };
+            child.record.apply(update);
+            match child.record.state {
+                OrderState::Rejected | OrderState::Unsent => {
+                    self.pause_until = now.saturating_add(config.refusal_pause);
+                }
+                _ => {}
+            }
+            if !child.record.state.is_working() {
+                *slot = None;
+            }
+        }
+    }
+
+    /// A child did not pass risk or compliance: it never left.
+    pub fn refused(&mut self, id: OrderId, now: Nanos, config: &ParentConfig) {
+        for slot in &mut self.children {
+            if slot.is_some_and(|c| c.record.order.id == id) {
+                *slot = None;
+                self.pause_until = now.saturating_add(config.refusal_pause);
+            }
+        }
+    }
+
+    /// Every child has been asked to be cancelled, by one message for all.
+    pub fn all_cancelled(&mut self, now: Nanos) {
+        self.children.iter_mut().flatten().for_each(|c| c.cancel_asked = Some(now));
+    }
+
+    /// Calls `cancel` for each child that should not stand as it is.
+    pub fn cancels(&mut self, now: Nanos, config: &ParentConfig, mut cancel: impl FnMut(OrderId)) {
+        let wanted = self.wanted;
+        for child in self.children.iter_mut().flatten() {
+            let asked_lately =
+                child.cancel_asked.is_some_and(|at| now.saturating_sub(at) < config.cancel_retry);
+            if asked_lately || !child.is_misplaced(wanted, now, config) {
+                continue;
+            }
+            child.cancel_asked = Some(now);
+            cancel(child.record.order.id);
+        }
+    }
+
+    /// Calls `place` for each new child: only where nothing of this side may still be filled, for as much as is wanted.
+    /// `next` makes identities; `base` holds what all children have in common.
+    pub fn places(
+        &mut self,
+        now: Nanos,
+        config: &ParentConfig,
+        base: &NewOrder,
+        mut next: impl FnMut() -> OrderId,
+        mut place: impl FnMut(NewOrder),
+    ) {
+        let Some(wanted) = self.wanted else { return };
+        if now < self.pause_until || self.committed() > 0 || self.children.iter().any(Option::is_some) {
+            return;
+        }
+        let mut budget = wanted.size.0 - wanted.size.0 % config.lot;
+        for slot in &mut self.children {
+            let size = budget.min(config.child_size_max - config.child_size_max % config.lot);
+            if size <= 0 {
+                return;
+            }
+            budget -= size;
+            let order = NewOrder {
+                id: next(),
+                price: wanted.price,
+                quantity: Quantity(size),
+                side: self.side as u8,
+                ..*base
+            };
+            *slot = Some(Child { record: OrderRecord::new(order), placed: now, cancel_asked: None });
+            place(order);
+        }
+    }
+
+    /// A digest of the children.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mix =
+            |digest: u64, word: u64| (digest.rotate_left(13) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.children.iter().flatten().fold(self.pause_until as u64, |d, c| {
+            let asked = c.cancel_asked.unwrap_or_default() as u64;
+            let words = [c.record.order.id.seq, c.record.state as u64, c.record.remaining() as u64, asked];
+            words.iter().fold(d, |d, w| mix(d, *w))
+        })
+    }
+}
+
+impl Child {
+    /// True where it should be cancelled: nothing is wanted, less is wanted, or it has stood long enough at a price
+    /// too far from the one wanted.
+    fn is_misplaced(&self, wanted: Option<Level>, now: Nanos, config: &ParentConfig) -> bool {
+        let Some(wanted) = wanted else { return true };
+        if self.record.remaining() > wanted.size.0 {
+            return true;
+        }
+        let Price(price) = self.record.order.price;
+        let far = (price - wanted.price.0).abs() >= config.requote_ticks;
+        far && now.saturating_sub(self.placed) >= config.requote_interval
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kimera_protocol::{OrderEvent, OrderUpdate};
+    use proptest::prelude::*;
+
+    const CONFIG: ParentConfig = ParentConfig {
+        lot: 10,
+        child_size_max: 40,
+        requote_ticks: 5,
+        requote_interval: 100,
+        cancel_retry: 1_000,
+        refusal_pause: 500,
+    };
+
+    fn level(price: i64, size: i64) -> Level {
+        Level { price: Price(price), size: Quantity(size) }
+    }
+
+    fn place(parent: &mut Parent, now: Nanos, seq: u64) -> Vec<NewOrder> {
+        let (mut child, mut orders) = (0, Vec::new());
+        let next = || {
+            child += 1;
+            OrderId { seq, incarnation: 1, child: child - 1 }
+        };
+        parent.places(now, &CONFIG, &NewOrder::default(), next, |o| orders.push(o));
+        orders
+    }
+
+    fn cancels(parent: &mut Parent, now: Nanos) -> Vec<OrderId> {
+        let mut ids = Vec::new();
+        parent.cancels(now, &CONFIG, |id| ids.push(id));
+        ids
+    }
+
+    fn report(parent: &mut Parent, order: &NewOrder, event: OrderEvent, now: Nanos) {
+        let update = OrderUpdate {
+            id: order.id,
+            event: event as u8,
+            quantity: order.quantity,
+            cumulative: order.quantity,
+            ..OrderUpdate::default()
+        };
+        parent.report(&update, now, &CONFIG);
+    }
+
+    #[test]
+    fn a_budget_is_shared_by_children_and_never_exceeded() {
+        let mut parent = Parent::new(Side::Bid);
+        assert!(place(&mut parent, 0, 1).is_empty());
+        parent.want(level(100, 95));
+        let orders = place(&mut parent, 0, 1);
+        let sizes: Vec<_> = orders.iter().map(|o| o.quantity.0).collect();
+        assert_eq!(sizes, [40, 40, 10], "whole lots, no child above its largest");
+        assert!(place(&mut parent, 1, 2).is_empty(), "what stands is what was wanted");
+        assert_eq!(cancels(&mut parent, 1), []);
+        parent.want(level(100, 1_000));
+        report(&mut parent, &orders[0], OrderEvent::Filled, 2);
+        report(&mut parent, &orders[1], OrderEvent::Filled, 2);
+        assert!(place(&mut parent, 2, 3).is_empty(), "the last one may still be filled");
+        report(&mut parent, &orders[2], OrderEvent::Canceled, 3);
+        assert_eq!(place(&mut parent, 3, 4).len(), CHILDREN_MAX);
+    }
+
+    #[test]
+    fn a_quote_is_replaced_only_when_the_one_before_is_gone() {
+        let mut parent = Parent::new(Side::Ask);
+        parent.want(level(100, 10));
+        let orders = place(&mut parent, 0, 1);
+        parent.want(level(104, 10));
+        assert_eq!(cancels(&mut parent, 500), [], "near enough");
+        parent.want(level(105, 10));
+        assert_eq!(cancels(&mut parent, 99), [], "too young");
+        assert_eq!(cancels(&mut parent, 100), [orders[0].id]);
+        assert_eq!(cancels(&mut parent, 200), [], "asked already");
+        assert!(place(&mut parent, 200, 2).is_empty());
+        assert_eq!(cancels(&mut parent, 1_100), [orders[0].id], "no answer: asked again");
+        report(&mut parent, &orders[0], OrderEvent::Silent, 1_200);
+        assert!(place(&mut parent, 1_200, 2).is_empty(), "nobody knows what became of it");
+        report(&mut parent, &orders[0], OrderEvent::Canceled, 1_300);
+        let again = place(&mut parent, 1_300, 2);
+        assert_eq!((again[0].price, again[0].side), (Price(105), Side::Ask as u8));
+        parent.want(Level::default());
+        assert_eq!(cancels(&mut parent, 1_301), [again[0].id], "nothing wanted: at once");
+    }
+
+    #[test]
+    fn after_a_refusal_the_side_waits() {
+        let mut parent = Parent::new(Side::Bid);
+        parent.want(level(100, 10));
+        let first = place(&mut parent, 0, 1);
+        parent.refused(first[0].id, 0, &CONFIG);
+        assert!(place(&mut parent, 499, 2).is_empty());
+        let second = place(&mut parent, 500, 2);
+        report(&mut parent, &second[0], OrderEvent::Rejected, 600);
+        assert!(place(&mut parent, 1_099, 3).is_empty());
+        assert_eq!(place(&mut parent, 1_100, 3).len(), 1);
+    }
+
+    proptest! {
+        /// Whatever is wanted and whatever is reported, what may still be filled never exceeds the largest size wanted
+        /// since the side was last empty, and a side with something standing places nothing.
+        #[test]
+        fn the_budget_holds(steps in proptest::collection::vec((0u8..5, 1i64..20, 0i64..200, any::<prop::sample::Index>()), 1..120)) {
+            let mut parent = Parent::new(Side::Bid);
+            let (mut orders, mut budget): (Vec<NewOrder>, i64) = (Vec::new(), 0);
+            for (i, (what, price, size, pick)) in steps.into_iter().enumerate() {
+                let now = i as i64 * 60;
+                match what {
+                    0 => parent.want(level(price, size)),
+                    1 if !orders.is_empty() => {
+                        let order = orders[pick.index(orders.len())];
+                        let events = [OrderEvent::Acknowledged, OrderEvent::Filled, OrderEvent::Canceled, OrderEvent::Silent];
+                        report(&mut parent, &order, events[(price % 4) as usize], now);
+                    }
+                    2 if !orders.is_empty() => parent.refused(orders[pick.index(orders.len())].id, now, &CONFIG),
+                    _ => drop(cancels(&mut parent, now)),
+                }
+                let before = parent.committed();
+                let placed = place(&mut parent, now, i as u64 + 1);
+                if !placed.is_empty() {
+                    prop_assert_eq!(before, 0);
+                    budget = parent.wanted.map_or(0, |w| w.size.0);
+                }
+                prop_assert!(parent.committed() <= budget);
+                orders.extend(placed);
+            }
+        }
+    }
+}

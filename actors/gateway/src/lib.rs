@@ -1,0 +1,1 @@
+//! Orders to a venue and its reports back.

@@ -1,0 +1,288 @@
+//! The stage of the main line: a post-only market maker that says at every mark which quotes should stand.
+
+use kimera_protocol::{
+    Command, Decision, Features, FillBook, HoldReason, InstrumentId, Kind, Level, Message, Nanos,
+    OrderUpdate, Price, Quantity, Quote, Timer, TimerOwner, TimerRequest, Trading, TradingState, VenueStatus,
+};
+use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
+
+use crate::fair::{FairConfig, FairPrice};
+use crate::glft::Glft;
+use crate::maker::{MakerConfig, quotes};
+use crate::volatility::{Volatility, VolatilityConfig};
+
+/// Most outputs of one input: the input itself, a decision to execution and to the journal, a deadline.
+pub const OUTPUTS_MAX: usize = 4;
+/// Name of the one deadline: a look at whether the book is still fresh.
+const LOOK: u64 = 1;
+/// Places in [`Features`].
+const MICROPRICE: usize = 0;
+const IMBALANCE: usize = 1;
+
+/// What the maker needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StrategyConfig {
+    /// Number of this strategy, in every order.
+    pub strategy: u16,
+    /// Instrument that is traded, with its tick in 1e-8.
+    pub traded: (InstrumentId, i64),
+    /// Instrument whose price helps to find the fair one, with its tick in 1e-8.
+    pub other: Option<(InstrumentId, i64)>,
+    /// Size of a quote, in 1e-8.
+    pub size: i64,
+    /// γ, for one tick and one quote size.
+    pub risk_aversion: f64,
+    /// A: fills a second at distance 0.
+    pub fill_rate: f64,
+    /// k: decay of the fill rate for one tick of distance.
+    pub fill_decay: f64,
+    /// Fee floor, inventory stop, lean.
+    pub maker: MakerConfig,
+    /// Fair price.
+    pub fair: FairConfig,
+    /// Volatility.
+    pub volatility: VolatilityConfig,
+    /// Market time between two looks at whether the book is still fresh.
+    pub look_interval: Nanos,
+}
+
+/// What the stage counts for those who watch.
+pub struct StrategyMeters {
+    decisions: Counter,
+    quoted: Counter,
+    position: Counter,
+    holds: Vec<Counter>,
+}
+
+impl StrategyMeters {
+    /// Counters `strategy.decisions` (marks), `strategy.quoted`, `strategy.position` and `strategy.hold.<reason>`.
+    #[must_use]
+    pub fn new(counters: &Counters) -> Self {
+        let holds = HoldReason::ALL.iter().map(|r| counters.counter(&format!("strategy.hold.{}", r.name())));
+        Self {
+            decisions: counters.counter("strategy.decisions"),
+            quoted: counters.counter("strategy.quoted"),
+            position: counters.counter("strategy.position"),
+            holds: holds.collect(),
+        }
+    }
+
+    fn count(&self, decision: &Decision) {
+        self.decisions.add(1);
+        match HoldReason::from_code(decision.hold) {
+            None => self.quoted.add(1),
+            Some(reason) => {
+                if let Some(i) = HoldReason::ALL.iter().position(|r| *r == reason) {
+                    self.holds[i].add(1);
+                }
+            }
+        }
+    }
+}
+
+/// The stage.
+pub struct MakerStage {
+    config: StrategyConfig,
+    trading: Trading,
+    venue_ready: bool,
+    quote: Quote,
+    quote_time: Nanos,
+    fair: FairPrice,
+    volatility: Volatility,
+    signal: f64,
+    fills: FillBook,
+    position: i64,
+    meters: StrategyMeters,
+}
+
+impl MakerStage {
+    /// A maker that has seen nothing and may not trade yet.
+    #[must_use]
+    pub fn new(config: StrategyConfig, meters: StrategyMeters) -> Self {
+        Self {
+            trading: Trading::default(),
+            venue_ready: false,
+            quote: Quote::default(),
+            quote_time: 0,
+            fair: FairPrice::new(config.fair),
+            volatility: Volatility::new(config.volatility),
+            signal: 0.0,
+            fills: FillBook::default(),
+            position: 0,
+            meters,
+            config,
+        }
+    }
+
+    /// The position by fills, in 1e-8, with its sign.
+    #[must_use]
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
+    fn is_traded(&self, message: &Message) -> bool {
+        message.instrument() == self.config.traded.0
+    }
+
+    fn quote(&mut self, message: &Message, quote: &Quote) {
+        if !self.is_traded(message) {
+            return;
+        }
+        self.quote = *quote;
+        if quote.usable != 0 {
+            self.quote_time = message.header.time;
+            let mid = (quote.bid.price.0 + quote.ask.price.0) as f64 / 2.0;
+            self.volatility.moved(mid, message.header.time);
+        }
+    }
+
+    fn features(&mut self, message: &Message, features: &Features) {
+        let (time, traded) = (message.header.time, self.is_traded(message));
+        let other = self.config.other.filter(|(id, _)| *id == message.instrument());
+        if !features.status(MICROPRICE).is_usable() {
+            return;
+        }
+        if traded {
+            self.fair.own(features.microprice * self.config.traded.1 as f64, time);
+            self.signal = if features.status(IMBALANCE).is_usable() { features.imbalance } else { 0.0 };
+        } else if let Some((_, tick)) = other {
+            self.fair.other(features.microprice * tick as f64, time);
+        }
+    }
+
+    /// What should stand from here on.
+    fn decide(&self, time: Nanos) -> Decision {
+        let mut decision = Decision {
+            position: self.position,
+            strategy: u64::from(self.config.strategy),
+            signal: self.signal,
+            ..Decision::default()
+        };
+        match self.wanted(time, &mut decision) {
+            Ok(()) => decision,
+            Err(reason) => {
+                let none = Level::default();
+                Decision { bid: none, ask: none, hold: reason as u64, ..decision }
+            }
+        }
+    }
+
+    fn wanted(&self, time: Nanos, decision: &mut Decision) -> Result<(), HoldReason> {
+        if self.trading.state == TradingState::Halted {
+            return Err(HoldReason::Halted);
+        }
+        if !self.venue_ready {
+            return Err(HoldReason::VenueDown);
+        }
+        let age = time.saturating_sub(self.quote_time);
+        if self.quote.usable == 0 || age > self.config.fair.stale_after {
+            return Err(HoldReason::NoBook);
+        }
+        let fair = self.fair.at(time).ok_or(HoldReason::NoFairPrice)? / self.config.traded.1 as f64;
+        decision.fair = fair;
+        let volatility = self.volatility.per_root_second().ok_or(HoldReason::Unfit)?;
+        let c = &self.config;
+        let glft = Glft::new(volatility, c.risk_aversion, c.fill_rate, c.fill_decay)
+            .map_err(|_| HoldReason::Unfit)?;
+        let inventory = self.position as f64 / c.size as f64;
+        let distances = glft.distances(inventory);
+        let best = |level: Level| (level.size.0 > 0).then_some(level);
+        let (bid, ask) = (best(self.quote.bid), best(self.quote.ask));
+        let q = quotes(&c.maker, fair, distances, self.signal, inventory, bid, ask);
+        let (bid_size, ask_size) = self.sizes()?;
+        let level = |price: Option<Price>, size| {
+            price
+                .filter(|_| size > 0)
+                .map_or_else(Level::default, |price| Level { price, size: Quantity(size) })
+        };
+        (decision.bid, decision.ask) = (level(q.bid, bid_size), level(q.ask, ask_size));
+        if decision.bid.size.0 == 0 && decision.ask.size.0 == 0 { Err(HoldReason::NoSide) } else { Ok(()) }
+    }
+
+    /// Sizes of bid and ask: where only the way out is open, the side that leads out and no more than the position.
+    fn sizes(&self) -> Result<(i64, i64), HoldReason> {
+        let size = self.config.size;
+        if self.trading.state == TradingState::Active {
+            return Ok((size, size));
+        }
+        match self.position {
+            0 => Err(HoldReason::Reducing),
+            long if long > 0 => Ok((0, size.min(long))),
+            short => Ok((size.min(short.saturating_neg()), 0)),
+        }
+    }
+
+    fn say(&self, message: &Message, out: &mut Outbox) {
+        let decision = self.decide(message.header.time);
+        if message.is_mark() {
+            self.meters.count(&decision);
+        }
+        out.send(Port::Line, self.config.traded.0, decision);
+        out.send(Port::Record, self.config.traded.0, decision);
+    }
+
+    fn look_again(&self, time: Nanos, out: &mut Outbox) {
+        let request = TimerRequest {
+            owner: TimerOwner::Strategy as u64,
+            id: LOOK,
+            deadline: time.saturating_add(self.config.look_interval),
+            ..TimerRequest::default()
+        };
+        out.send(Port::Feedback, InstrumentId(0), request);
+    }
+}
+
+impl Actor for MakerStage {
+    fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
+        let message = input.message;
+        let time = message.header.time;
+        if let Some(features) = message.body::<Features>() {
+            self.features(message, features);
+            self.say(message, out);
+            return;
+        }
+        if let Some(timer) = message.body::<Timer>()
+            && timer.owner == TimerOwner::Strategy as u64
+        {
+            // Without marks nobody else would notice that the book has grown old.
+            self.look_again(time, out);
+            self.say(message, out);
+            return;
+        }
+        out.forward(Port::Line, message);
+        if let Some(quote) = message.body::<Quote>() {
+            self.quote(message, quote);
+        } else if let Some(update) = message.body::<OrderUpdate>() {
+            let fill = if self.is_traded(message) { self.fills.signed_fill(update) } else { 0 };
+            if fill != 0 {
+                self.position = self.position.saturating_add(fill);
+                self.meters.position.set(self.position as u64);
+                self.say(message, out);
+            }
+        } else if let Some(command) = message.body::<Command>() {
+            if self.trading.apply(command) {
+                self.say(message, out);
+            }
+        } else if let Some(status) = message.body::<VenueStatus>() {
+            self.venue_ready = status.ready != 0;
+            self.say(message, out);
+        } else if message.kind() == Some(Kind::Started) {
+            self.look_again(time, out);
+        }
+    }
+
+    fn digest(&self) -> u64 {
+        let words = [
+            self.position as u64,
+            self.trading.state as u64,
+            self.trading.epoch,
+            self.signal.to_bits(),
+            self.fair.at(self.quote_time).unwrap_or_default().to_bits(),
+            self.volatility.per_root_second().unwrap_or_default().to_bits(),
+        ];
+        words.iter().fold(0, |d: u64, w| (d.rotate_left(13) ^ w).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+}
+
+#[cfg(test)]
+mod tests;

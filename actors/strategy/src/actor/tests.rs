@@ -1,0 +1,158 @@
+//! What stands, and why nothing does.
+
+use kimera_protocol::{Body, CommandCode, Flags, Header, OrderEvent, OrderId, Side, Started, Status};
+
+use super::*;
+
+const SECOND: Nanos = 1_000_000_000;
+const UNIT: i64 = 100_000_000;
+const PERP: InstrumentId = InstrumentId(1);
+const SPOT: InstrumentId = InstrumentId(0);
+
+fn config() -> StrategyConfig {
+    StrategyConfig {
+        strategy: 1,
+        traded: (PERP, UNIT / 10),
+        other: Some((SPOT, UNIT / 100)),
+        size: UNIT / 100,
+        risk_aversion: 0.001,
+        fill_rate: 0.3,
+        fill_decay: 0.015,
+        maker: MakerConfig { maker_fee: 0.0002, inventory_max: 3.0, lean: 0.5 },
+        fair: FairConfig { other_weight: 0.5, basis_half_life: 60 * SECOND, stale_after: SECOND },
+        volatility: VolatilityConfig { bar: SECOND, half_life_bars: 60.0, bars_min: 3 },
+        look_interval: SECOND,
+    }
+}
+
+struct Rig {
+    stage: MakerStage,
+    time: Nanos,
+}
+
+impl Rig {
+    /// A maker that may trade and has seen ten seconds of a market that moves.
+    fn quoting() -> Self {
+        let stage = MakerStage::new(config(), StrategyMeters::new(&Counters::detached()));
+        let mut rig = Self { stage, time: 0 };
+        rig.send(SPOT, Started::default());
+        rig.command(CommandCode::Resume, 1);
+        rig.send(PERP, VenueStatus { ready: 1, ..VenueStatus::default() });
+        for i in 0..10 {
+            rig.mark(600_000 + 30 * (i % 2));
+        }
+        rig
+    }
+
+    fn send<B: Body>(&mut self, instrument: InstrumentId, body: B) -> Vec<(Port, Message)> {
+        let flags = if B::KIND == Kind::Features { Flags::MARK } else { 0 };
+        let header = Header { seq: 1, time: self.time, instrument: instrument.0, flags, ..Header::default() };
+        let message = Message::new(header, body);
+        let mut out = Outbox::new(OUTPUTS_MAX);
+        out.begin(&message);
+        self.stage.handle(Input { message: &message, joined: &[] }, &mut out);
+        out.staged().map(|(port, m)| (port, *m)).collect()
+    }
+
+    fn command(&mut self, code: CommandCode, epoch: u64) -> Decision {
+        decision(&self.send(SPOT, Command { code: code as u64, epoch, ..Command::default() }))
+    }
+
+    /// Moves time by a second and marks the market at a mid.
+    fn mark(&mut self, mid: i64) -> Decision {
+        self.time += SECOND;
+        let level = |price| Level { price: Price(price), size: Quantity(UNIT) };
+        let quote = Quote { bid: level(mid - 1), ask: level(mid + 1), usable: 1, ..Quote::default() };
+        assert_eq!(self.send(PERP, quote).len(), 1, "risk needs the quote too");
+        let mut features = Features { microprice: mid as f64, ..Features::default() };
+        features.set_status(MICROPRICE, Status::Ok);
+        decision(&self.send(PERP, features))
+    }
+
+    fn fill(&mut self, side: Side, size: i64, seq: u64) -> Option<Decision> {
+        let update = OrderUpdate {
+            id: OrderId { seq, incarnation: 1, child: 0 },
+            event: OrderEvent::Filled as u8,
+            side: side as u8,
+            quantity: Quantity(size),
+            cumulative: Quantity(size),
+            ..OrderUpdate::default()
+        };
+        let outputs = self.send(PERP, update);
+        assert_eq!(outputs[0].1.kind(), Some(Kind::OrderUpdate), "execution hears of it first");
+        outputs.iter().find_map(|(_, m)| m.body::<Decision>().copied())
+    }
+}
+
+fn decision(outputs: &[(Port, Message)]) -> Decision {
+    let of = |port| outputs.iter().find_map(|(p, m)| m.body::<Decision>().filter(|_| *p == port).copied());
+    assert_eq!(of(Port::Line), of(Port::Record), "what is decided is journaled in full");
+    of(Port::Line).unwrap()
+}
+
+fn hold(decision: Decision) -> Option<HoldReason> {
+    assert!(decision.hold == 0 || (decision.bid.size.0, decision.ask.size.0) == (0, 0));
+    HoldReason::from_code(decision.hold)
+}
+
+#[test]
+fn quotes_stand_either_side_behind_the_fee() {
+    let d = Rig::quoting().mark(600_000);
+    assert_eq!(hold(d), None);
+    assert_eq!((d.bid.size.0, d.ask.size.0), (UNIT / 100, UNIT / 100));
+    // The fee is 120 ticks of 600,000; the distance comes on top.
+    assert!(d.bid.price.0 < 600_000 - 120 - 60 && d.ask.price.0 > 600_000 + 120 + 60, "{d:?}");
+    assert!((d.ask.price.0 + d.bid.price.0 - 1_200_000).abs() <= 1, "flat, they are even");
+}
+
+#[test]
+fn inventory_moves_the_quotes_and_stops_the_side_that_adds() {
+    let mut rig = Rig::quoting();
+    let flat = rig.mark(600_000);
+    assert!(rig.fill(Side::Bid, UNIT / 100, 7).is_some(), "a fill changes what should stand at once");
+    assert_eq!(rig.fill(Side::Bid, UNIT / 100, 7), None, "told twice it is known");
+    let long = rig.mark(600_000);
+    assert!(long.bid.price < flat.bid.price && long.ask.price < flat.ask.price);
+    rig.fill(Side::Bid, 2 * UNIT / 100, 8);
+    let full = rig.mark(600_000);
+    assert_eq!((full.bid.size.0, full.ask.size.0), (0, UNIT / 100));
+    assert_eq!(full.position, 3 * UNIT / 100);
+}
+
+#[test]
+fn each_hold_has_its_reason() {
+    let mut rig = Rig::quoting();
+    assert_eq!(hold(rig.command(CommandCode::Halt, 2)), Some(HoldReason::Halted));
+    assert_eq!(hold(rig.command(CommandCode::Resume, 2)), None);
+    let down = rig.send(PERP, VenueStatus::default());
+    assert_eq!(hold(decision(&down)), Some(HoldReason::VenueDown));
+    rig.send(PERP, VenueStatus { ready: 1, ..VenueStatus::default() });
+    assert_eq!(hold(rig.command(CommandCode::Reduce, 2)), Some(HoldReason::Reducing));
+    let shorter = rig.fill(Side::Ask, UNIT / 200, 9).unwrap();
+    assert_eq!((shorter.bid.size.0, shorter.ask.size.0), (UNIT / 200, 0), "only the way out, only so far");
+
+    let mut fresh = MakerStage::new(config(), StrategyMeters::new(&Counters::detached()));
+    assert_eq!(hold(fresh.decide(0)), Some(HoldReason::Halted), "nobody has said that it may");
+    fresh.trading.apply(&Command { code: CommandCode::Resume as u64, epoch: 1, ..Command::default() });
+    fresh.venue_ready = true;
+    assert_eq!(hold(fresh.decide(0)), Some(HoldReason::NoBook));
+    fresh.quote.usable = 1;
+    assert_eq!(hold(fresh.decide(0)), Some(HoldReason::NoFairPrice));
+    fresh.fair.own(60_000.0 * UNIT as f64, 0);
+    assert_eq!(hold(fresh.decide(0)), Some(HoldReason::Unfit));
+}
+
+#[test]
+fn a_book_that_grows_old_is_noticed_without_a_mark() {
+    let mut rig = Rig::quoting();
+    let timer = Timer { owner: TimerOwner::Strategy as u64, id: LOOK, ..Timer::default() };
+    let soon = rig.send(SPOT, timer);
+    assert_eq!(hold(decision(&soon)), None);
+    rig.time += 2 * SECOND;
+    let late = rig.send(SPOT, timer);
+    assert_eq!(hold(decision(&late)), Some(HoldReason::NoBook));
+    let request = late.iter().find_map(|(p, m)| m.body::<TimerRequest>().filter(|_| *p == Port::Feedback));
+    assert_eq!(request.map(|r| r.deadline), Some(rig.time + SECOND));
+    let other = Timer { owner: 99, ..timer };
+    assert_eq!(rig.send(SPOT, other).len(), 1, "another stage's deadline is passed on");
+}
