@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use kimera_protocol::{
-    Instrument, InstrumentId, NewOrder, OrderId, OrderRecord, OrderState, Price, Quantity, Side, TimeInForce,
-    VenueId,
+    FillBook, Instrument, InstrumentId, NewOrder, OrderId, OrderRecord, OrderState, Price, Quantity, Side,
+    TimeInForce, VenueId,
 };
+use kimera_venues::binance::account::read_trades;
 use kimera_venues::binance::orders::{Asked, OrderWriter, Response, Verdict, read_response};
 use kimera_venues::binance::signing::Signer;
 use kimera_venues::binance::user_data::{UserEvent, read_user_event};
@@ -225,27 +226,33 @@ fn a_maker_is_filled_by_the_recorded_market_and_a_dropped_fill_is_missed() {
         for order in &orders {
             client.place(&venue, order);
         }
-        let trades = loop {
-            let trades = venue.signed("GET", "/fapi/v1/userTrades", "");
-            if trades.as_array().is_some_and(|t| !t.is_empty()) {
-                break trades;
-            }
-            std::thread::yield_now();
+        let position = |venue: &Venue| {
+            let account = venue.signed("GET", "/fapi/v2/account", "");
+            let text = account["positions"][0]["positionAmt"].as_str().unwrap().to_owned();
+            kimera_protocol::fixed::parse_decimal(text.as_bytes(), 8).unwrap()
         };
-        assert_eq!(trades[0]["maker"], true);
-        // What the private stream has said by the time a later order is acknowledged there is all it will say of it.
+        while position(&venue) == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(venue.signed("DELETE", "/fapi/v1/allOpenOrders", "symbol=BTCUSDT")["code"], 200);
+        // What the private stream has said by the time a later order is acknowledged there is all it will say.
         let marker = order(9, Side::Bid, bid - 9_000, 2, TimeInForce::PostOnly);
         assert_eq!(client.place(&venue, &marker), Verdict::Done);
-        let mut seen = Vec::new();
+        let mut seen = FillBook::default();
+        let mut told_position = 0;
         loop {
             let update = next_event(&mut private);
             if update.id == marker.id {
                 break;
             }
-            seen.push(update);
+            told_position += seen.signed_fill(&update);
         }
-        let first = trades[0]["id"].as_u64().unwrap();
-        assert_eq!(seen.iter().any(|u| u.trade_id == first && u.maker == 1), told, "{name}: {seen:?}");
+        assert_eq!(told_position == position(&venue), told, "{name}: {told_position}");
+        let trades = venue.signed("GET", "/fapi/v1/userTrades", "symbol=BTCUSDT");
+        let trades = read_trades(&instrument(), trades.to_string().as_bytes()).unwrap();
+        let sum: i64 = trades.iter().map(|t| t.quantity.0 * if t.side == Side::Bid { 1 } else { -1 }).sum();
+        assert_eq!(sum == position(&venue), told, "a trade that is lost is nowhere");
+        assert!(trades.iter().all(|t| t.maker));
         std::fs::remove_dir_all(&venue.folder).unwrap();
     }
 }

@@ -10,6 +10,7 @@
 //! * [`process`]: signals to child processes
 //! * [`counters`]: counters and histograms in a file that other processes read
 //! * [`clock`]: time-stamp counter and market clock; [`idle`]: what a core thread does with nothing to do
+//! * [`kill_word`]: what may leave, in a mapped file that outlives everyone
 //! * [`storage`]: durable writes that are submitted and polled
 //! * [`net`]: non-blocking sockets, HTTP and WebSocket clients for agents
 
@@ -21,6 +22,7 @@ pub mod counters;
 pub mod credit;
 pub mod executor;
 pub mod idle;
+pub mod kill_word;
 pub mod memory;
 pub mod net;
 pub mod plan;
@@ -34,6 +36,7 @@ pub use actor::{Actor, Agent, Input, Outbox, Port, Work};
 pub use clock::{MarketClock, Tsc};
 pub use counters::{Counter, Counters, Histogram};
 pub use credit::{CreditWindow, Frontier};
+pub use kill_word::{KillWord, Word};
 pub use ring::{Inlet, Outlet};
 pub use seat::{AgentSeat, Cell, Ports, Seat};
 pub use topology::{Topology, Wiring};

@@ -48,6 +48,8 @@ pub struct OrderApi {
     keyed: Hmac<Sha256>,
     listen_key: Option<String>,
     listen_keys: u64,
+    /// A trade that is told to nobody: the control of those who compare.
+    hidden_trade: Option<u64>,
     /// The account.
     pub account: Account,
 }
@@ -79,6 +81,7 @@ impl OrderApi {
             keyed: Hmac::<Sha256>::new_from_slice(secret).ok()?,
             listen_key: None,
             listen_keys: 0,
+            hidden_trade: None,
             account,
         })
     }
@@ -313,7 +316,11 @@ impl OrderApi {
                 Ok((self.account.open_orders().map(|o| self.order_json(o)).collect(), Vec::new()))
             }
             ("GET", "/fapi/v1/userTrades") => {
-                let trades = self.account.trades().iter().map(|t| {
+                let order = parameters.get("orderId").and_then(|id| id.parse::<u64>().ok());
+                let told = self.account.trades().iter().filter(|t| {
+                    Some(t.trade_id) != self.hidden_trade && order.is_none_or(|id| id == t.order_id)
+                });
+                let trades = told.map(|t| {
                     json!({
                         "symbol": self.symbol, "id": t.trade_id, "orderId": t.order_id, "side": t.side,
                         "price": text(t.price, decimals.0), "qty": text(t.size, decimals.1),
@@ -358,6 +365,11 @@ impl OrderApi {
             }
             _ => Err(error(405, -1, "no such operation")),
         }
+    }
+
+    /// From now on this trade is told to nobody; the account keeps it.
+    pub fn hide_trade(&mut self, trade_id: u64) {
+        self.hidden_trade = Some(trade_id);
     }
 
     /// True for the key of the private stream.

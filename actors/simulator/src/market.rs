@@ -152,6 +152,14 @@ impl Market {
         }
     }
 
+    /// The trade of a private event is told to nobody from now on.
+    pub fn hide_trade_of(&mut self, event: &str) {
+        let trade = serde_json::from_str::<serde_json::Value>(event).ok().and_then(|e| e["o"]["t"].as_u64());
+        if let (Some(orders), Some(trade)) = (&mut self.orders, trade) {
+            orders.hide_trade(trade);
+        }
+    }
+
     /// Takes orders from now on.
     pub fn serve_orders(&mut self, orders: OrderApi) {
         self.orders = Some(orders);

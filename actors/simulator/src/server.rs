@@ -36,7 +36,8 @@ pub struct ServerConfig {
     pub credentials: Option<(String, Vec<u8>)>,
     /// File of the account; in memory only where none.
     pub account: Option<PathBuf>,
-    /// The fill, counted from 1, that is not told on the private stream: a venue that loses one.
+    /// The fill, counted from 1, that is told to nobody, neither on the private stream nor among the trades: a venue
+    /// that loses one.
     pub drop_fill: Option<u64>,
 }
 
@@ -197,6 +198,7 @@ impl Server {
                 if event.contains("\"x\":\"TRADE\"") {
                     self.fills_told += 1;
                     if self.drop_fill == Some(self.fills_told) {
+                        market.hide_trade_of(&event);
                         continue;
                     }
                 }

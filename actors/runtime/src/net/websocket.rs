@@ -213,6 +213,12 @@ impl WsClient {
         }
     }
 
+    /// True while bytes wait that the socket has not taken.
+    #[must_use]
+    pub fn has_unsent(&self) -> bool {
+        !self.output.is_empty()
+    }
+
     /// Queues a text message; [`WsClient::pump`] writes it.
     pub fn send_text(&mut self, payload: &[u8]) {
         self.queue(TEXT, payload);

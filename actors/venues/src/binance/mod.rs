@@ -4,6 +4,7 @@
 //! any way is read again by a slow path that takes any order of fields, and is counted. A field the venue adds costs
 //! speed, not correctness.
 
+pub mod account;
 mod fast;
 mod generic;
 pub mod orders;

@@ -4,7 +4,7 @@
 //! the order of their names, because that is the text that is signed.
 
 use kimera_protocol::fixed::{UNIT_DECIMALS, format_decimal};
-use kimera_protocol::{Instrument, NewOrder, OrderId, Price, Quantity, Side, TimeInForce};
+use kimera_protocol::{Instrument, NewOrder, OrderEvent, OrderId, Price, Quantity, Side, TimeInForce};
 
 use super::signing::Signer;
 use crate::frame::DecodeError;
@@ -211,6 +211,8 @@ pub struct Response {
     pub filled: i64,
     /// For a status: true where it stands on the book.
     pub standing: bool,
+    /// For a status: how it ended, where it was not by being filled.
+    pub ended: Option<OrderEvent>,
 }
 
 /// Codes after which the venue itself does not know what became of a request.
@@ -222,7 +224,7 @@ const UNCLEAR: [i32; 3] = [-1006, -1007, -1000];
 /// [`DecodeError`] where it is no JSON.
 pub fn read_response(text: &[u8]) -> Result<Option<Response>, DecodeError> {
     let (mut id, mut status, mut code) = (None, None, None);
-    let (mut venue_order_id, mut filled, mut standing) = (0, 0, false);
+    let (mut venue_order_id, mut filled, mut standing, mut ended) = (0, 0, false, None);
     let mut reader = Reader::new(text);
     reader.object(|key, value| {
         match key {
@@ -243,7 +245,13 @@ pub fn read_response(text: &[u8]) -> Result<Option<Response>, DecodeError> {
                         filled = kimera_protocol::fixed::parse_decimal(digits, UNIT_DECIMALS)
                             .map_err(|e| DecodeError::Number("executedQty", e))?;
                     }
-                    b"status" => standing = matches!(value.string()?, b"NEW" | b"PARTIALLY_FILLED"),
+                    b"status" => match value.string()? {
+                        b"NEW" | b"PARTIALLY_FILLED" => standing = true,
+                        b"CANCELED" => ended = Some(OrderEvent::Canceled),
+                        b"EXPIRED" | b"EXPIRED_IN_MATCH" => ended = Some(OrderEvent::Expired),
+                        b"REJECTED" => ended = Some(OrderEvent::Rejected),
+                        _ => {}
+                    },
                     _ => value.skip()?,
                 }
                 Ok(())
@@ -261,7 +269,7 @@ pub fn read_response(text: &[u8]) -> Result<Option<Response>, DecodeError> {
         }
         (_, code) => Verdict::Unclear(code.unwrap_or(0)),
     };
-    Ok(Some(Response { asked, order, verdict, venue_order_id, filled, standing }))
+    Ok(Some(Response { asked, order, verdict, venue_order_id, filled, standing, ended }))
 }
 
 fn parse_request_id(id: &[u8]) -> Option<(Asked, OrderId)> {

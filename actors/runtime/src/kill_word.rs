@@ -1,0 +1,174 @@
+//! The kill word: what may leave, in a mapped file that anyone with the right to the state directory can set, with or
+//! without a supervisor. It survives restarts.
+//!
+//! One word of eight bytes holds the trading state and the trading epoch, so that both change at once. Halting makes
+//! the epoch grow, and a gateway sends only what was stamped in the word's epoch: nothing stamped before a halt leaves
+//! after a resume.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kimera_protocol::TradingState;
+use memmap2::MmapMut;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"KIMERAKW");
+const BYTES: u64 = 16;
+const STATE_BITS: u32 = 8;
+
+/// What the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// What may leave.
+    pub state: TradingState,
+    /// Grows at every halt, from 1.
+    pub epoch: u64,
+}
+
+impl Word {
+    fn pack(self) -> u64 {
+        (self.epoch << STATE_BITS) | u64::from(self.state as u8)
+    }
+
+    /// A word with a state of no meaning is a halt: nobody knows what was meant.
+    fn unpack(word: u64) -> Self {
+        let state = match word & ((1 << STATE_BITS) - 1) {
+            0 => TradingState::Active,
+            1 => TradingState::Reducing,
+            _ => TradingState::Halted,
+        };
+        Self { state, epoch: word >> STATE_BITS }
+    }
+}
+
+/// The mapped file.
+pub struct KillWord {
+    map: MmapMut,
+    word: NonNull<AtomicU64>,
+}
+
+// SAFETY: the word is only ever accessed as an `AtomicU64`, and the map lives as long as the `KillWord`.
+unsafe impl Send for KillWord {}
+// SAFETY: as above.
+unsafe impl Sync for KillWord {}
+
+impl KillWord {
+    /// Opens the file; makes it, active and in epoch 1, where there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be made, mapped, or is no kill word: it is never repaired by guessing.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Self::make(path)?,
+            Err(e) => return Err(e),
+        };
+        let broken = || {
+            let text = format!("{} is no kill word; remove it only when nothing trades", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        };
+        if file.metadata()?.len() != BYTES {
+            return Err(broken());
+        }
+        // SAFETY: the file has a fixed size and every access to its word is atomic, here and in other processes.
+        let mut map = unsafe { MmapMut::map_mut(&file)? };
+        if map[..8] != MAGIC.to_le_bytes() {
+            return Err(broken());
+        }
+        let base = NonNull::new(map.as_mut_ptr()).ok_or_else(broken)?;
+        // SAFETY: the map is page aligned and 16 bytes long: the second word lies inside it and is aligned.
+        let word = unsafe { base.add(8) }.cast();
+        Ok(Self { map, word })
+    }
+
+    /// Made beside its place and moved there: nobody sees half of one, and one that came first is kept.
+    fn make(path: &Path) -> io::Result<File> {
+        let partial = path.with_extension(format!("partial-{}", std::process::id()));
+        let mut bytes = MAGIC.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&Word { state: TradingState::Active, epoch: 1 }.pack().to_le_bytes());
+        std::fs::write(&partial, bytes)?;
+        File::open(&partial)?.sync_all()?;
+        let linked = std::fs::hard_link(&partial, path);
+        let _ = std::fs::remove_file(&partial);
+        match linked {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            _ => OpenOptions::new().read(true).write(true).open(path),
+        }
+    }
+
+    #[inline]
+    fn cell(&self) -> &AtomicU64 {
+        // SAFETY: `word` points into `map`, which lives as long as `self`.
+        unsafe { self.word.as_ref() }
+    }
+
+    /// What it says now.
+    #[inline]
+    #[must_use]
+    pub fn get(&self) -> Word {
+        Word::unpack(self.cell().load(Ordering::Acquire))
+    }
+
+    /// Halts: visible to every process at once, then put on disk. The epoch grows even where it was halted already.
+    ///
+    /// # Errors
+    /// Where the disk refuses; the halt holds all the same.
+    pub fn halt(&self) -> io::Result<Word> {
+        let mut now = self.cell().load(Ordering::Acquire);
+        loop {
+            let next = Word { state: TradingState::Halted, epoch: Word::unpack(now).epoch + 1 };
+            match self.cell().compare_exchange_weak(now, next.pack(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return self.map.flush().map(|()| next),
+                Err(other) => now = other,
+            }
+        }
+    }
+
+    /// Lets orders leave again, if nobody has halted since `epoch`: false where someone has.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn clear(&self, epoch: u64) -> io::Result<bool> {
+        let now = self.cell().load(Ordering::Acquire);
+        if Word::unpack(now).epoch != epoch {
+            return Ok(false);
+        }
+        let next = Word { state: TradingState::Active, epoch };
+        let swapped = self.cell().compare_exchange(now, next.pack(), Ordering::AcqRel, Ordering::Acquire);
+        self.map.flush()?;
+        Ok(swapped.is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_halt_is_seen_by_every_map_and_survives() {
+        let path = std::env::temp_dir().join(format!("kimera-kill-word-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let (a, b) = (KillWord::open(&path).unwrap(), KillWord::open(&path).unwrap());
+        assert_eq!(b.get(), Word { state: TradingState::Active, epoch: 1 });
+        assert_eq!(a.halt().unwrap(), Word { state: TradingState::Halted, epoch: 2 });
+        assert_eq!(b.get(), Word { state: TradingState::Halted, epoch: 2 });
+        b.halt().unwrap();
+        assert!(!a.clear(2).unwrap(), "someone has halted again since");
+        assert_eq!(KillWord::open(&path).unwrap().get(), Word { state: TradingState::Halted, epoch: 3 });
+        assert!(a.clear(3).unwrap());
+        assert_eq!(b.get(), Word { state: TradingState::Active, epoch: 3 });
+        drop((a, b));
+        for broken in [&b"KIMERAKW"[..], &[0; 16]] {
+            std::fs::write(&path, broken).unwrap();
+            assert!(KillWord::open(&path).err().unwrap().to_string().contains("is no kill word"));
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_state_without_meaning_is_a_halt() {
+        assert_eq!(Word::unpack(0x107), Word { state: TradingState::Halted, epoch: 1 });
+    }
+}
