@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use kimera_runtime::KillWord;
 use kimera_simulator::{Server, ServerConfig, Tape, TapeError};
 
 use crate::config::Config;
+use crate::control::{Client, OrdersAtEnd};
 use crate::engine::{EngineOptions, interrupt_flag};
 use crate::exit::{Exit, Failure};
 use crate::replay::{ExecutorChoice, ReplayOptions};
@@ -20,7 +22,7 @@ use crate::{engine, line, replay, state, supervise, verbs};
 
 const PROFILE: &str = "config/profiles/paper.toml";
 
-/// An autonomous crypto trading system. This build reads the market; it sends no orders.
+/// An autonomous crypto trading system. This build trades on paper, against a simulated venue on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "kimera", version, arg_required_else_help = true)]
 pub struct Cli {
@@ -32,6 +34,10 @@ pub struct Cli {
 enum Verb {
     /// Starts venue and engine and shows how they run. Example: kimera supervise --for 60s --speed 20
     Supervise(SuperviseArgs),
+    /// Asks a running supervisor. Example: kimera ctl trading.halt; kimera ctl shutdown --orders keep
+    Ctl(CtlArgs),
+    /// Stops all trading at once, supervisor or not. Example: kimera kill; kimera kill --state state/a
+    Kill(KillArgs),
     /// The engine alone, against a venue that runs. Example: kimera engine --state state/a --endpoints state/a/endpoints.json
     Engine(EngineArgs),
     /// The simulated venue alone: plays recorded frames. Example: kimera venue --endpoints /tmp/venue.json --speed 10
@@ -75,6 +81,31 @@ struct SuperviseArgs {
     /// Allocate once where nothing may, to show that it is noticed.
     #[arg(long, hide = true)]
     canary: bool,
+    /// The venue tells nobody of this fill, counted from 1.
+    #[arg(long, hide = true)]
+    drop_fill: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+struct CtlArgs {
+    /// status, tree, trading.halt, trading.reduce, trading.resume, orders.cancel_all, latency.report or shutdown.
+    method: String,
+    /// State directory of the run [default: the newest under state/ that runs].
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// With shutdown: what becomes of the orders that stand [default: cancel].
+    #[arg(long)]
+    orders: Option<OrdersAtEnd>,
+    /// One JSON object on one line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct KillArgs {
+    /// State directory of the run [default: every one under state/ that runs].
+    #[arg(long)]
+    state: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -245,7 +276,10 @@ impl Cli {
                 json: a.json,
                 dry_run: a.dry_run,
                 canary: a.canary,
+                drop_fill: a.drop_fill,
             }),
+            Verb::Ctl(a) => ctl(&a),
+            Verb::Kill(a) => kill(a.state),
             Verb::Engine(a) => run_engine(a),
             Verb::Venue(a) => run_venue(&a),
             Verb::Replay(a) => run_replay(a),
@@ -258,6 +292,65 @@ impl Cli {
             Verb::Topology(a) => run_topology(&a),
         }
     }
+}
+
+/// State directories under `state/`, newest first.
+fn known_states() -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir("state") else { return Vec::new() };
+    let mut found: Vec<_> = entries.flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect();
+    found.sort();
+    found.reverse();
+    found
+}
+
+fn ctl(a: &CtlArgs) -> Result<Exit, Failure> {
+    let socket = |state: &PathBuf| state::Layout::of(state).socket("control");
+    let state = match &a.state {
+        Some(state) => state.clone(),
+        None => known_states().into_iter().find(|s| socket(s).exists()).ok_or_else(|| Failure {
+            code: Exit::Unreachable,
+            message: "nothing runs under state/; name the run with --state".into(),
+        })?,
+    };
+    let params = match (a.method.as_str(), a.orders) {
+        ("shutdown", orders) => serde_json::json!({"orders": orders.unwrap_or_default()}),
+        (_, None) => serde_json::json!({}),
+        (method, Some(_)) => return Err(Failure::usage(format!("--orders says nothing to {method}"))),
+    };
+    let mut client = Client::connect(&socket(&state), Duration::from_secs(15))?;
+    match client.call(&a.method, &params)? {
+        Ok(result) if a.json => print(&result.to_string())?,
+        Ok(result) => print(&serde_json::to_string_pretty(&result).map_err(Failure::run)?)?,
+        Err(e) if (-32_700..=-32_600).contains(&e.code) => return Err(Failure::usage(e.message)),
+        Err(e) => return Err(Failure { code: Exit::Refused, message: e.message }),
+    }
+    Ok(Exit::Ok)
+}
+
+/// Writes the kill word; needs nobody's help and asks nothing.
+fn kill(state: Option<PathBuf>) -> Result<Exit, Failure> {
+    let named = state.is_some();
+    let states = match state {
+        Some(state) => vec![state],
+        None => known_states().into_iter().filter(|s| state::is_held(s)).collect(),
+    };
+    if states.is_empty() {
+        return Err(Failure::run("nothing runs under state/; name the run with --state"));
+    }
+    for state in states {
+        let path = state::Layout::of(&state).kill_word();
+        if named && !state.is_dir() {
+            return Err(Failure::run(format!("{} is no state directory", state.display())));
+        }
+        let word = KillWord::open(&path).and_then(|word| word.halt());
+        let word = word.map_err(|e| Failure::run(format!("cannot halt {}: {e}", state.display())))?;
+        print(&format!(
+            "halted: {} (epoch {}); resume with: kimera ctl trading.resume",
+            state.display(),
+            word.epoch
+        ))?;
+    }
+    Ok(Exit::Ok)
 }
 
 fn run_engine(a: EngineArgs) -> Result<Exit, Failure> {

@@ -14,6 +14,10 @@ pub enum Exit {
     Usage = 2,
     /// Configuration invalid.
     Configuration = 3,
+    /// The supervisor, or whoever was asked, is not reachable.
+    Unreachable = 4,
+    /// Refused by risk, compliance or the engine's own rules.
+    Refused = 5,
     /// A blob or recording is missing.
     MissingBlob = 7,
     /// Interrupted.

@@ -30,10 +30,20 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Wall time the two readings of the clock may be apart.
 const TOLERANCE_MS: i64 = 250;
 
-fn ask(address: SocketAddr, method: &str, path: &str) -> Result<Vec<u8>, Failure> {
-    let fail = |e: &dyn std::fmt::Display| Failure::run(format!("venue at {address}: {method} {path}: {e}"));
+/// One exchange, waited for. `shown` names the path in errors: a signed one is not for anybody's log.
+///
+/// # Errors
+/// Where the venue does not answer, or answers with another status than 200.
+pub fn ask(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    shown: &str,
+    headers: &[(&str, &str)],
+) -> Result<Vec<u8>, Failure> {
+    let fail = |e: &dyn std::fmt::Display| Failure::run(format!("venue at {address}: {method} {shown}: {e}"));
     let mut exchange =
-        Exchange::start(address, method, path, &[], b"", 64 << 10, TIMEOUT).map_err(|e| fail(&e))?;
+        Exchange::start(address, method, path, headers, b"", 1 << 20, TIMEOUT).map_err(|e| fail(&e))?;
     loop {
         match exchange.poll() {
             Ok(Some(response)) if response.status == 200 => return Ok(response.body),
@@ -55,7 +65,8 @@ fn ask(address: SocketAddr, method: &str, path: &str) -> Result<Vec<u8>, Failure
 /// # Errors
 /// Where the venue does not answer or answers nonsense.
 pub fn agree(address: SocketAddr, delay_ms: u64) -> Result<VenueClock, Failure> {
-    let body = ask(address, "POST", &format!("/kimera/v1/clock/start?delay_ms={delay_ms}"))?;
+    let path = format!("/kimera/v1/clock/start?delay_ms={delay_ms}");
+    let body = ask(address, "POST", &path, &path, &[])?;
     let state: VenueClock = serde_json::from_slice(&body)
         .map_err(|e| Failure::run(format!("venue at {address}: its clock is unreadable: {e}")))?;
     let sane = state.running && (1..=100).contains(&state.clock.speed) && state.clock.start != u64::MAX;
@@ -71,7 +82,7 @@ pub fn agree(address: SocketAddr, delay_ms: u64) -> Result<VenueClock, Failure> 
 /// Where they are apart, or the venue does not answer.
 pub fn check(address: SocketAddr, time_path: &str, clock: &MarketClock) -> Result<(), Failure> {
     let before = clock.now();
-    let body = ask(address, "GET", time_path)?;
+    let body = ask(address, "GET", time_path, time_path, &[])?;
     let after = clock.now();
     let said: ServerTime = serde_json::from_slice(&body)
         .map_err(|e| Failure::run(format!("venue at {address}: its time is unreadable: {e}")))?;

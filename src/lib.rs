@@ -2,6 +2,7 @@
 //!
 //! * [`cli`]: verbs and their arguments; [`exit`]: what a failure says and with which code it ends
 //! * [`config`]: one typed tree; [`state`]: the state directory
+//! * [`control`]: control sockets of supervisor and engine
 //! * [`line`]: who is wired to whom, and who sits there
 //! * [`engine`]: a live run; [`handshake`]: the clock shared with the venue
 //! * [`replay`]: a journal through the same line, compared
@@ -10,6 +11,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod engine;
 pub mod exit;
 pub mod handshake;

@@ -1,55 +1,109 @@
 //! Who is wired to whom, and who sits there: the same for a live run and a replay.
+//!
+//! The main line is one chain. Each stage gets one ordered stream: the inputs that later stages need and what the
+//! stages before have said. Decisions and orders also go to the journal in full; refusals and requests for a deadline go
+//! back to the sequencer.
 
 use std::collections::BTreeMap;
 
+use kimera_compliance::{Compliance, ComplianceMeters, Rules, actor as compliance_stage};
+use kimera_execution::{Execution, ExecutionMeters, actor as execution_stage};
+use kimera_ledger::{Books, Ledger, LedgerMeters};
 use kimera_market::{Market, actor as market_stage};
+use kimera_risk::{Gate, Risk, RiskMeters, actor as risk_stage};
 use kimera_runtime::counters::Counters;
 use kimera_runtime::credit::{FRAME_MESSAGES_MAX, InputClass, WINDOW_MAX};
 use kimera_runtime::seat::{Cell, Seat, SeatMeters, Tap};
 use kimera_runtime::topology::{EdgeSpec, Plane, SEQUENCER, SeatSpec, Topology, Wiring};
-use kimera_runtime::{Port, Tsc};
+use kimera_runtime::{Actor, Port, Tsc};
+use kimera_strategy::{MakerStage, StrategyMeters, actor as strategy_stage};
 
 use crate::config::Config;
 use crate::exit::Failure;
 
 /// Seat through which the engine's own process speaks to the sequencer.
 pub const CONTROL: &str = "control";
-/// The market stage.
+/// Books and features.
 pub const MARKET: &str = "market";
+/// Decisions.
+pub const STRATEGY: &str = "strategy";
+/// Children and cancels.
+pub const EXECUTION: &str = "execution";
+/// The last gate.
+pub const RISK: &str = "risk";
+/// Rules.
+pub const COMPLIANCE: &str = "compliance";
+/// Double entry.
+pub const LEDGER: &str = "ledger";
 /// The journal.
 pub const JOURNAL: &str = "journal";
+
+/// Most messages of one input from one stage to the next. The market stage says two at a mark, each stage behind it
+/// passes them on, and execution adds at most its own outputs to them.
+const FROM_MARKET: usize = market_stage::OUTPUTS_MAX;
+const FROM_STRATEGY: usize = 2 * FROM_MARKET;
+/// One input reaches execution as at most an input passed on and a decision: both may place and cancel.
+const FROM_EXECUTION: usize = 2 * execution_stage::OUTPUTS_MAX;
 
 fn seat(name: &str, plane: Plane, purpose: &str, sink: bool, outputs_max: usize) -> SeatSpec {
     SeatSpec { name: name.into(), plane, purpose: purpose.into(), sink, outputs_max }
 }
 
-fn edge(from: &str, to: &str, port: Port, per_input: usize, capacity: usize) -> EdgeSpec {
-    EdgeSpec { from: from.into(), to: to.into(), port, per_input, capacity }
+/// An edge behind the door: it holds what a whole window of inputs can cause.
+fn edge(from: &str, to: &str, port: Port, per_input: usize) -> EdgeSpec {
+    EdgeSpec { from: from.into(), to: to.into(), port, per_input, capacity: per_input * WINDOW_MAX as usize }
+}
+
+/// An edge to the door.
+fn input(from: &str, per_input: usize, capacity: usize) -> EdgeSpec {
+    EdgeSpec { from: from.into(), to: SEQUENCER.into(), port: Port::Input, per_input, capacity }
 }
 
 /// Seats and edges of an engine with this configuration.
 #[must_use]
 pub fn topology(config: &Config) -> Topology {
-    let window = WINDOW_MAX as usize;
+    let gateway = config.account.gateway.as_str();
     let mut seats = vec![seat(CONTROL, Plane::Control, "start, stop and commands as inputs", false, 1)];
-    let mut edges = vec![edge(CONTROL, SEQUENCER, Port::Input, 1, 64)];
+    let mut edges = vec![input(CONTROL, 1, 64)];
     for instrument in &config.instruments {
         let purpose = format!("{} {} market data", instrument.market.name(), instrument.symbol);
         seats.push(seat(&instrument.feed, Plane::Io, &purpose, false, FRAME_MESSAGES_MAX));
-        edges.push(edge(&instrument.feed, SEQUENCER, Port::Input, FRAME_MESSAGES_MAX, 4_096));
+        edges.push(input(&instrument.feed, FRAME_MESSAGES_MAX, 4_096));
     }
     seats.push(seat(SEQUENCER, Plane::Hot, "the one door: order, time, marks, credit", false, 1));
-    seats.push(seat(
-        MARKET,
-        Plane::Hot,
-        "books and microstructure features",
-        true,
-        market_stage::OUTPUTS_MAX,
-    ));
+    let stages = [
+        (MARKET, "books and microstructure features", market_stage::OUTPUTS_MAX),
+        (STRATEGY, "what should stand: a decision at every mark", strategy_stage::OUTPUTS_MAX),
+        (EXECUTION, "parents into children, replacements", execution_stage::OUTPUTS_MAX),
+        (RISK, "the last gate: every check on every child", risk_stage::OUTPUTS_MAX),
+        (COMPLIANCE, "rules of venue and law", compliance_stage::OUTPUTS_MAX),
+    ];
+    seats.extend(stages.map(|(name, purpose, outputs)| seat(name, Plane::Hot, purpose, false, outputs)));
+    seats.push(seat(LEDGER, Plane::Hot, "double entry: each fill once", true, 0));
+    seats.push(seat(gateway, Plane::Io, "orders to the venue, its reports back", true, 1));
     seats.push(seat(JOURNAL, Plane::Io, "input and output log", true, 0));
-    edges.push(edge(SEQUENCER, MARKET, Port::Line, 1, window));
-    edges.push(edge(SEQUENCER, JOURNAL, Port::Record, 1, 4 * window));
-    edges.push(edge(MARKET, JOURNAL, Port::Record, 1, window));
+    edges.push(input(gateway, 1, 4_096));
+    edges.push(edge(SEQUENCER, MARKET, Port::Line, 1));
+    edges.push(edge(MARKET, STRATEGY, Port::Line, FROM_MARKET));
+    edges.push(edge(STRATEGY, EXECUTION, Port::Line, FROM_STRATEGY));
+    edges.push(edge(EXECUTION, RISK, Port::Line, FROM_EXECUTION));
+    edges.push(edge(RISK, COMPLIANCE, Port::Line, FROM_EXECUTION));
+    edges.push(edge(COMPLIANCE, LEDGER, Port::Line, FROM_EXECUTION));
+    edges.push(edge(COMPLIANCE, gateway, Port::Orders, FROM_EXECUTION));
+    edges.push(edge(SEQUENCER, JOURNAL, Port::Record, 4));
+    for (name, per_input) in [
+        (MARKET, 1),
+        (STRATEGY, FROM_MARKET),
+        (EXECUTION, 1),
+        (RISK, 1),
+        (COMPLIANCE, FROM_EXECUTION),
+        (LEDGER, 1),
+    ] {
+        edges.push(edge(name, JOURNAL, Port::Record, per_input));
+    }
+    for (name, per_input) in [(STRATEGY, FROM_MARKET), (RISK, FROM_EXECUTION), (COMPLIANCE, FROM_EXECUTION)] {
+        edges.push(edge(name, SEQUENCER, Port::Feedback, per_input));
+    }
     Topology { seats, edges }
 }
 
@@ -62,9 +116,14 @@ pub fn compared_seats(topology: &Topology) -> Vec<String> {
 
 /// Classes of the sequencer's inlets, in the topology's order.
 #[must_use]
-pub fn input_classes(topology: &Topology) -> Vec<InputClass> {
-    let inputs = topology.edges.iter().filter(|e| e.to == SEQUENCER);
-    inputs.map(|e| if e.from == CONTROL { InputClass::Command } else { InputClass::Market }).collect()
+pub fn input_classes(config: &Config, topology: &Topology) -> Vec<InputClass> {
+    let class = |e: &EdgeSpec| match e.from.as_str() {
+        CONTROL => InputClass::Command,
+        gateway if gateway == config.account.gateway => InputClass::Execution,
+        _ if e.port == Port::Feedback => InputClass::Execution,
+        _ => InputClass::Market,
+    };
+    topology.edges.iter().filter(|e| e.to == SEQUENCER).map(class).collect()
 }
 
 /// What a seat measures, under its name.
@@ -79,10 +138,31 @@ pub fn meters(counters: &Counters, name: &str) -> SeatMeters {
     }
 }
 
+/// Seats one stage after the other.
+struct Seats<'a> {
+    topology: &'a Topology,
+    wiring: &'a mut Wiring,
+    counters: &'a Counters,
+    tsc: Tsc,
+    taps: &'a BTreeMap<String, Tap>,
+    cells: Vec<Box<dyn Cell>>,
+}
+
+impl Seats<'_> {
+    fn add<A: Actor + 'static>(&mut self, name: &str, actor: A) -> Result<(), Failure> {
+        let missing = || Failure::run(format!("the topology has no {name} seat"));
+        let ports = self.wiring.take(name).ok_or_else(missing)?;
+        let outputs = self.topology.seat(name).map_or(0, |s| s.outputs_max);
+        let seat = Seat::new(actor, ports, outputs, meters(self.counters, name), self.tsc);
+        self.cells.push(Box::new(seat.with_tap(self.taps.get(name).cloned())));
+        Ok(())
+    }
+}
+
 /// The deterministic seats behind the door; `taps` names those whose outputs are noted input by input.
 ///
 /// # Errors
-/// Where the topology lacks one of them.
+/// Where the topology lacks one of them, or the configuration is wrong.
 pub fn cells(
     config: &Config,
     topology: &Topology,
@@ -91,12 +171,20 @@ pub fn cells(
     tsc: Tsc,
     taps: &BTreeMap<String, Tap>,
 ) -> Result<Vec<Box<dyn Cell>>, Failure> {
-    let ports = wiring.take(MARKET).ok_or_else(|| Failure::run("the topology has no market seat"))?;
-    let outputs = topology.seat(MARKET).map_or(0, |s| s.outputs_max);
-    let market =
-        Seat::new(Market::new(&config.market_config()), ports, outputs, meters(counters, MARKET), tsc)
-            .with_tap(taps.get(MARKET).cloned());
-    Ok(vec![Box::new(market)])
+    let wrong = |e: String| Failure::configuration(e);
+    let (limits, rules) = config.risk_config().map_err(wrong)?;
+    let books = Books::new(config.capital().map_err(wrong)?, &config.tick_units().map_err(wrong)?);
+    let strategy = config.strategy_config().map_err(wrong)?;
+    let execution = config.execution_config().map_err(wrong)?;
+    let mut seats = Seats { topology, wiring, counters, tsc, taps, cells: Vec::new() };
+    seats.add(MARKET, Market::new(&config.market_config()))?;
+    seats.add(STRATEGY, MakerStage::new(strategy, StrategyMeters::new(counters)))?;
+    seats.add(EXECUTION, Execution::new(execution, ExecutionMeters::new(counters)))?;
+    seats.add(RISK, Risk::new(Gate::new(limits, rules), RiskMeters::new(counters)))?;
+    let rules = Rules::new(config.compliance_config());
+    seats.add(COMPLIANCE, Compliance::new(rules, ComplianceMeters::new(counters)))?;
+    seats.add(LEDGER, Ledger::new(books, LedgerMeters::new(counters, config.instruments.len())))?;
+    Ok(seats.cells)
 }
 
 #[cfg(test)]
@@ -112,6 +200,7 @@ mod tests {
         for name in ["cores-2", "cores-4"] {
             assert_eq!(plan(name, 64).unwrap().check(&topology, Some(&[0, 1, 2, 3])), Ok(()));
         }
-        assert_eq!(compared_seats(&topology), [MARKET]);
+        let stages = [MARKET, STRATEGY, EXECUTION, RISK, COMPLIANCE, LEDGER];
+        assert_eq!(compared_seats(&topology), stages);
     }
 }

@@ -19,6 +19,7 @@ use crate::exit::Failure;
 use crate::line;
 use crate::report::SCHEMA_VERSION;
 use crate::state::Layout;
+use crate::verbs;
 
 /// Which executor replays.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +71,9 @@ pub struct ReplayReport {
     pub inputs: u64,
     /// Evaluations.
     pub marks: u64,
-    /// Decisions: none in a line that ends with the market stage.
+    /// Decisions at marks, holds included.
     pub decisions: u64,
-    /// Orders: none, likewise.
+    /// Orders that passed risk and compliance.
     pub orders: u64,
     /// Hash over every seat's last checkpoint.
     pub hash: String,
@@ -92,8 +93,37 @@ pub struct Recorded {
     pub inputs: Arc<[Message]>,
     /// Checkpoints by seat index and boundary.
     pub checkpoints: BTreeMap<(u64, Seq), Checkpoint>,
+    /// What was decided and sent, in full.
+    pub said: Said,
     /// How the journal ends.
     pub tail: Tail,
+}
+
+/// Decisions and orders in full, each in its stage's order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    /// What strategy wanted.
+    pub decisions: Vec<Message>,
+    /// Orders and cancels that went to a gateway.
+    pub orders: Vec<Message>,
+}
+
+impl Said {
+    /// Keeps a message that is one of them, without its ingress stamp.
+    fn keep(&mut self, mut message: Message) {
+        message.header.ingress = 0;
+        match message.kind() {
+            Some(Kind::Decision) => self.decisions.push(message),
+            Some(Kind::NewOrder | Kind::CancelOrder | Kind::CancelAll) => self.orders.push(message),
+            _ => {}
+        }
+    }
+
+    /// Drops what was caused by later inputs: they are not in the journal any more.
+    fn up_to(&mut self, last: Seq) {
+        self.decisions.retain(|m| m.header.seq <= last);
+        self.orders.retain(|m| m.header.seq <= last);
+    }
 }
 
 /// Reads the journal of a state directory, with its configuration.
@@ -102,13 +132,15 @@ pub struct Recorded {
 /// Damage (1), a missing blob (7), a journal of another code epoch.
 pub fn load(state: &Path) -> Result<Recorded, Failure> {
     let mut reader = JournalReader::open(&Layout::of(state).journal()).map_err(as_failure)?;
-    let (mut inputs, mut checkpoints) = (Vec::new(), BTreeMap::new());
+    let (mut inputs, mut checkpoints, mut said) = (Vec::new(), BTreeMap::new(), Said::default());
     for record in reader.by_ref() {
         let message = record.map_err(as_failure)?.message;
         if let Some(checkpoint) = message.body::<Checkpoint>() {
             checkpoints.insert((checkpoint.seat, checkpoint.boundary), *checkpoint);
         } else if message.kind().is_some_and(Kind::is_input) {
             inputs.push(message);
+        } else {
+            said.keep(message);
         }
     }
     let started = inputs.first().and_then(|m| m.body::<Started>());
@@ -122,7 +154,7 @@ pub fn load(state: &Path) -> Result<Recorded, Failure> {
     }
     let blob = Blobs::of(state).get(&started.configuration).map_err(Failure::missing)?;
     let config = Config::parse(&String::from_utf8_lossy(&blob)).map_err(Failure::configuration)?;
-    Ok(Recorded { config, inputs: inputs.into(), checkpoints, tail: reader.tail().clone() })
+    Ok(Recorded { config, inputs: inputs.into(), checkpoints, said, tail: reader.tail().clone() })
 }
 
 fn as_failure(fault: Fault) -> Failure {
@@ -191,7 +223,7 @@ fn first_changed_input(
 }
 
 /// What a replay computed.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Recomputed {
     /// Inputs that went through.
     pub inputs: u64,
@@ -199,6 +231,25 @@ pub struct Recomputed {
     pub marks: u64,
     /// Checkpoints by seat index and boundary.
     pub checkpoints: BTreeMap<(u64, Seq), Checkpoint>,
+    /// Decisions and orders in full.
+    pub said: Said,
+}
+
+/// Sits in a gateway's seat: takes orders and sends nothing.
+struct Sink;
+
+impl Agent for Sink {
+    fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
+        let mut result = Work::Idle;
+        for port in &mut ports.inlets {
+            let upstream = port.writer.get();
+            while port.inlet.pop().is_some() {
+                result = Work::Done;
+            }
+            ports.frontier.advance(upstream);
+        }
+        result
+    }
 }
 
 /// Sits in the journal's seat and collects what would have been written.
@@ -213,6 +264,8 @@ impl Agent for Collector {
                 result = Work::Done;
                 if let Some(checkpoint) = message.body::<Checkpoint>() {
                     seen.checkpoints.insert((checkpoint.seat, checkpoint.boundary), *checkpoint);
+                } else if !message.kind().is_some_and(Kind::is_input) {
+                    seen.said.keep(message);
                 } else {
                     seen.inputs += 1;
                     seen.marks += u64::from(message.is_mark());
@@ -258,6 +311,8 @@ pub fn recompute(
     let missing = || Failure::run("the topology lacks sequencer or journal");
     let (door_ports, journal_ports) =
         (wiring.take(SEQUENCER).ok_or_else(missing)?, wiring.take(line::JOURNAL).ok_or_else(missing)?);
+    let gateway = wiring.take(&config.account.gateway).ok_or_else(missing)?;
+    cells.push(Box::new(AgentSeat::new(Sink, gateway, false)));
     let door = Door::new(wiring.sinks());
     let last = inputs.last().map_or(0, |m| m.header.seq).min(until);
     let seen: Arc<Mutex<Recomputed>> = Arc::default();
@@ -352,18 +407,54 @@ fn compare(
             });
         }
     }
+    // What is in the journal in full is compared in full, and names the very input.
+    let in_full = first_said(recorded, replayed, last);
+    if in_full.as_ref().is_some_and(|d| first_difference.as_ref().is_none_or(|f| d.seq <= f.cause_seq)) {
+        first_difference = in_full;
+    }
+    let decisions = replayed.said.decisions.iter().filter(|m| m.is_mark()).count() as u64;
+    let is_order = |m: &&Message| m.kind() == Some(Kind::NewOrder);
     Ok(ReplayReport {
         schema_version: SCHEMA_VERSION,
         identical: first_difference.is_none() && !boundaries.is_empty(),
         inputs: replayed.inputs,
         marks: replayed.marks,
-        decisions: 0,
-        orders: 0,
+        decisions,
+        orders: replayed.said.orders.iter().filter(is_order).count() as u64,
         hash: format!("{:016x}", total_hash(&replayed.checkpoints)),
         checkpoints: boundaries.len() as u64,
         tail: format!("{:?}", recorded.tail).to_lowercase(),
         first_difference,
     })
+}
+
+/// The first decision or order that is not the same in both.
+fn first_said(recorded: &Recorded, replayed: &Recomputed, last: Seq) -> Option<Difference> {
+    let (mut old, mut new) = (recorded.said.clone(), replayed.said.clone());
+    old.up_to(last);
+    new.up_to(last);
+    let closed = recorded.tail == Tail::Closed;
+    let streams =
+        [(line::STRATEGY, &old.decisions, &new.decisions), (line::COMPLIANCE, &old.orders, &new.orders)];
+    let differences = streams.into_iter().filter_map(|(seat, old, new)| {
+        // A journal that was cut off may lack the last of them.
+        let length = if closed { old.len().max(new.len()) } else { old.len() };
+        let at = (0..length).find(|&i| old.get(i) != new.get(i))?;
+        let (old, new) = (old.get(at), new.get(at));
+        let seq = old.into_iter().chain(new).map(|m| m.header.seq).min()?;
+        let show =
+            |m: Option<&Message>| m.map_or_else(|| "nothing".into(), |m| verbs::message_json(m).to_string());
+        let kind = old.or(new).and_then(Message::kind).map_or("unknown", Kind::name);
+        Some(Difference {
+            seq,
+            seat: seat.into(),
+            kind: kind.into(),
+            expected: show(old),
+            actual: show(new),
+            cause_seq: seq,
+        })
+    });
+    differences.min_by_key(|d| d.seq)
 }
 
 fn describe(checkpoint: Option<&Checkpoint>) -> String {

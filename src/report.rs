@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use kimera_protocol::TradingState;
+use kimera_protocol::fixed::{UNIT_DECIMALS, format_decimal};
 use kimera_runtime::MarketClock;
 use kimera_runtime::counters::{Quantiles, Snapshot};
 use kimera_runtime::memory::ArenaReport;
 use kimera_runtime::plan::Plan;
+use kimera_venues::binance::account::AccountState;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
+use crate::engine::control::state_name;
+use crate::exit::Failure;
 use crate::state::State;
 
 /// Version of every JSON object the program prints.
@@ -26,6 +32,8 @@ pub enum EndReason {
     Interrupted,
     /// The parent process is gone.
     ParentGone,
+    /// By the control socket.
+    Asked,
 }
 
 /// Latencies in nanoseconds, as the summary carries them.
@@ -51,10 +59,53 @@ impl From<Quantiles> for LatencyRow {
 pub struct Latency {
     /// From the socket read of a frame to the end of its evaluation at a mark.
     pub frame_to_mark: LatencyRow,
+    /// From the socket read of a frame to the signed bytes of an order that it caused.
+    pub frame_to_order: LatencyRow,
+    /// The same, until the socket has taken the bytes.
+    pub frame_to_socket: LatencyRow,
     /// Sampled handler times and commit times.
     pub stages: BTreeMap<String, LatencyRow>,
     /// Times the machine kept an idle core thread away, by thread.
     pub hiccups: BTreeMap<String, LatencyRow>,
+}
+
+impl Latency {
+    /// Every row with its name, in the order of the table.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(String, LatencyRow)> {
+        let mut rows = vec![
+            ("frame to mark".to_owned(), self.frame_to_mark),
+            ("frame to order".to_owned(), self.frame_to_order),
+            ("frame to socket".to_owned(), self.frame_to_socket),
+        ];
+        rows.extend(self.stages.iter().map(|(name, row)| (name.clone(), *row)));
+        rows.extend(self.hiccups.iter().map(|(name, row)| (format!("hiccups {name}"), *row)));
+        rows
+    }
+}
+
+/// Whether the books agree: with themselves, and with the venue's own account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerSummary {
+    /// Every commodity sums to nothing over all accounts.
+    pub balanced: bool,
+    /// Position and money are what the venue says; `None` where it did not answer.
+    pub venue_match: Option<bool>,
+}
+
+/// Result of the run, decimals of the quote asset as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pnl {
+    /// Of what was closed, before fees.
+    pub realised: String,
+    /// Of what is open, at the last mid.
+    pub unrealised: String,
+    /// Paid; negative where rebates are larger.
+    pub fees: String,
+    /// All of it.
+    pub net: String,
+    /// What is still held, in the base asset.
+    pub position: String,
 }
 
 /// What a feed counted.
@@ -91,6 +142,24 @@ pub struct EngineSummary {
     pub events: u64,
     /// Evaluations.
     pub marks: u64,
+    /// Marks that reached strategy, holds included.
+    pub decisions: u64,
+    /// Orders that passed risk and compliance.
+    pub orders: u64,
+    /// Orders whose bytes left.
+    pub orders_sent: u64,
+    /// Fills booked.
+    pub fills: u64,
+    /// Why decisions quoted nothing.
+    pub holds: BTreeMap<String, u64>,
+    /// Orders that did not pass, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Whether the books agree.
+    pub ledger: LedgerSummary,
+    /// Result.
+    pub pnl: Pnl,
+    /// What the kill word says at the end.
+    pub trading: String,
     /// By feed.
     pub feeds: BTreeMap<String, FeedCounts>,
     /// Nanoseconds.
@@ -107,38 +176,68 @@ pub struct EngineSummary {
     pub journal: String,
 }
 
+/// What a summary is made from.
+pub struct Facts<'a> {
+    /// Counters at the end.
+    pub counters: &'a Snapshot,
+    /// Configuration.
+    pub config: &'a Config,
+    /// Core plan.
+    pub plan: &'a Plan,
+    /// Market clock.
+    pub clock: &'a MarketClock,
+    /// Market time at the end.
+    pub market_end: i64,
+    /// Why it ended.
+    pub ended: EndReason,
+    /// State directory.
+    pub state: &'a State,
+    /// Locked memory.
+    pub arena: &'a ArenaReport,
+    /// What the venue says of our account.
+    pub venue: Option<AccountState>,
+    /// What the kill word says.
+    pub trading: TradingState,
+    /// What the machine refused.
+    pub degraded: Vec<String>,
+}
+
 impl EngineSummary {
-    /// The summary of a run from its counters.
-    #[must_use]
-    #[allow(clippy::too_many_arguments)] // One call, at the end of a run.
-    pub fn new(
-        counters: &Snapshot,
-        plan: &Plan,
-        clock: &MarketClock,
-        market_end: i64,
-        ended: EndReason,
-        state: &State,
-        arena: &ArenaReport,
-        degraded: Vec<String>,
-    ) -> Self {
-        Self {
+    /// The summary of a run.
+    ///
+    /// # Errors
+    /// Where the configuration makes no instruments, which it did at the start.
+    pub fn new(facts: &Facts<'_>) -> Result<Self, Failure> {
+        let counters = facts.counters;
+        let gateway = &facts.config.account.gateway;
+        let (ledger, pnl) = money_summary(facts)?;
+        Ok(Self {
             schema_version: SCHEMA_VERSION,
             mode: "paper-recorded".into(),
-            line: "market only".into(),
-            ended,
+            line: "market making".into(),
+            ended: facts.ended,
             incarnation: counters.incarnation,
-            plan: plan.name.clone(),
-            market_seconds: (market_end - clock.origin) as f64 / 1e9,
+            plan: facts.plan.name.clone(),
+            market_seconds: (facts.market_end - facts.clock.origin) as f64 / 1e9,
             events: counters.counter("sequencer.seq"),
             marks: counters.counter("sequencer.marks"),
+            decisions: counters.counter("strategy.decisions"),
+            orders: counters.counter("compliance.orders"),
+            orders_sent: counters.counter(&format!("{gateway}.sent")),
+            fills: counters.counter("ledger.fills"),
+            holds: by_reason(counters, "strategy.hold."),
+            refused: refusals(counters),
+            ledger,
+            pnl,
+            trading: state_name(facts.trading).into(),
             feeds: feeds(counters),
-            latency_ns: latency(counters),
+            latency_ns: latency(counters, gateway),
             sealed_allocations: sum_of(counters, ".sealed_allocations"),
-            arena_bytes: arena.used_bytes as u64,
-            arena_locked: arena.locked,
-            degraded,
-            journal: state.layout().journal().display().to_string(),
-        }
+            arena_bytes: facts.arena.used_bytes as u64,
+            arena_locked: facts.arena.locked,
+            degraded: facts.degraded.clone(),
+            journal: facts.state.layout().journal().display().to_string(),
+        })
     }
 
     /// The table for people.
@@ -155,6 +254,7 @@ impl EngineSummary {
             "  {:.1} s of market time, {} sequenced inputs, {} marks",
             self.market_seconds, self.events, self.marks
         );
+        self.trading_text(&mut text);
         let _ = writeln!(
             text,
             "\n  feed           frames  slow path  undecodable  conflated  gaps  connections  snapshots"
@@ -183,9 +283,7 @@ impl EngineSummary {
                 q.p50, q.p90, q.p99, q.p999, q.max, q.count
             );
         };
-        row("frame to mark", &self.latency_ns.frame_to_mark);
-        self.latency_ns.stages.iter().for_each(|(name, q)| row(name, q));
-        self.latency_ns.hiccups.iter().for_each(|(name, q)| row(&format!("hiccups {name}"), q));
+        self.latency_ns.rows().iter().for_each(|(name, q)| row(name, q));
         let locked = if self.arena_locked { "locked" } else { "not locked" };
         let _ = writeln!(
             text,
@@ -199,6 +297,83 @@ impl EngineSummary {
         let _ = writeln!(text, "  journal: {}", self.journal);
         text
     }
+}
+
+impl EngineSummary {
+    fn trading_text(&self, text: &mut String) {
+        let venue = match self.ledger.venue_match {
+            Some(true) => "agrees with the venue",
+            Some(false) => "DISAGREES WITH THE VENUE",
+            None => "not compared with the venue",
+        };
+        let balanced = if self.ledger.balanced { "balanced" } else { "NOT BALANCED" };
+        let _ = writeln!(
+            text,
+            "\n  {} decisions, {} orders, {} sent, {} fills; ledger {balanced}, {venue}; trading {}",
+            self.decisions, self.orders, self.orders_sent, self.fills, self.trading
+        );
+        let p = &self.pnl;
+        let _ = writeln!(
+            text,
+            "  P&L {} = realised {} + unrealised {} - fees {}; position {}",
+            p.net, p.realised, p.unrealised, p.fees, p.position
+        );
+        for (what, counts) in [("held", &self.holds), ("refused", &self.refused)] {
+            if !counts.is_empty() {
+                let rows: Vec<_> = counts.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+                let _ = writeln!(text, "  {what}: {}", rows.join(", "));
+            }
+        }
+    }
+}
+
+/// Units of 1e-8 as a decimal.
+#[must_use]
+pub fn money(units: i64) -> String {
+    format_decimal(i128::from(units), UNIT_DECIMALS).as_str().to_owned()
+}
+
+/// Result of the run and whether the books agree. Equity is money plus the position at the last mid; what is not
+/// realised is what is left when fees and the realised part are taken out.
+fn money_summary(facts: &Facts<'_>) -> Result<(LedgerSummary, Pnl), Failure> {
+    let signed = |name: &str| facts.counters.counter(name) as i64;
+    let capital = facts.config.capital().map_err(Failure::configuration)?;
+    let instruments = facts.config.instruments().map_err(Failure::configuration)?;
+    let value: i128 = instruments
+        .iter()
+        .map(|i| {
+            let position = i128::from(signed(&format!("ledger.position.{}", i.id.0)));
+            let doubled = i128::from(signed(&format!("ledger.doubled_mid.{}", i.id.0)));
+            position * doubled * i128::from(i.tick_units) / 2 / 100_000_000
+        })
+        .sum();
+    let (cash, fees, realised) = (signed("ledger.cash"), signed("ledger.fees"), signed("ledger.realised"));
+    let net = i64::try_from(i128::from(cash) + value - i128::from(capital)).unwrap_or(i64::MAX);
+    let traded = facts.config.traded_id().0;
+    let position = signed(&format!("ledger.position.{traded}"));
+    let pnl = Pnl {
+        realised: money(realised),
+        unrealised: money(net.saturating_sub(realised).saturating_add(fees)),
+        fees: money(fees),
+        net: money(net),
+        position: money(position),
+    };
+    let venue_match = facts.venue.map(|v| v.position == position && v.cash == Some(cash));
+    Ok((LedgerSummary { balanced: signed("ledger.balanced") == 1, venue_match }, pnl))
+}
+
+/// Counters under a prefix that are not zero, by the rest of their names.
+fn by_reason(counters: &Snapshot, prefix: &str) -> BTreeMap<String, u64> {
+    let under = counters.counters.iter().filter_map(|(label, n)| Some((label.strip_prefix(prefix)?, *n)));
+    under.filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.to_owned(), n)).collect()
+}
+
+fn refusals(counters: &Snapshot) -> BTreeMap<String, u64> {
+    let mut all = by_reason(counters, "risk.refused.");
+    for (reason, n) in by_reason(counters, "compliance.refused.") {
+        *all.entry(reason).or_default() += n;
+    }
+    all
 }
 
 fn feeds(counters: &Snapshot) -> BTreeMap<String, FeedCounts> {
@@ -220,9 +395,15 @@ fn feeds(counters: &Snapshot) -> BTreeMap<String, FeedCounts> {
         .collect()
 }
 
-fn latency(counters: &Snapshot) -> Latency {
-    let mut latency =
-        Latency { frame_to_mark: counters.histogram("market.mark_age_ns").into(), ..Latency::default() };
+/// The latency part of a summary, from counters.
+#[must_use]
+pub fn latency(counters: &Snapshot, gateway: &str) -> Latency {
+    let mut latency = Latency {
+        frame_to_mark: counters.histogram("market.mark_age_ns").into(),
+        frame_to_order: counters.histogram(&format!("{gateway}.frame_to_order_ns")).into(),
+        frame_to_socket: counters.histogram(&format!("{gateway}.frame_to_socket_ns")).into(),
+        ..Latency::default()
+    };
     for (label, quantiles) in &counters.histograms {
         let row = LatencyRow::from(*quantiles);
         if let Some(name) = label.strip_suffix(".residence_ns") {

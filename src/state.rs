@@ -50,6 +50,30 @@ impl Layout {
         self.0.join("endpoints.json")
     }
 
+    /// What may leave.
+    #[must_use]
+    pub fn kill_word(&self) -> PathBuf {
+        self.0.join("kill")
+    }
+
+    /// The simulated venue's own account.
+    #[must_use]
+    pub fn venue_account(&self) -> PathBuf {
+        self.0.join("venue-account.jsonl")
+    }
+
+    /// Control socket of a process.
+    #[must_use]
+    pub fn socket(&self, process: &str) -> PathBuf {
+        self.0.join(format!("{process}.sock"))
+    }
+
+    /// What was asked of the control sockets, by whom.
+    #[must_use]
+    pub fn audit(&self) -> PathBuf {
+        self.0.join("audit.log")
+    }
+
     /// Log of a child process.
     #[must_use]
     pub fn log(&self, process: &str) -> PathBuf {
@@ -108,6 +132,13 @@ impl State {
     pub fn incarnation(&self) -> u64 {
         self.incarnation
     }
+}
+
+/// True where an engine runs in this directory: its lock is held.
+#[must_use]
+pub fn is_held(root: &Path) -> bool {
+    let lock = File::options().write(true).open(root.join("lock"));
+    lock.is_ok_and(|lock| lock_exclusively(&lock).is_ok_and(|free| !free))
 }
 
 /// Replaces a file durably: never half written, old or new after a crash.

@@ -4,13 +4,16 @@ use std::fmt::Write;
 use std::path::Path;
 
 use kimera_journal::{JournalReader, Record};
-use kimera_protocol::{Checkpoint, Kind};
+use kimera_protocol::{
+    CancelOrder, Checkpoint, Command, CommandCode, Decision, HoldReason, Kind, Message, NewOrder, OrderEvent,
+    OrderUpdate, Refusal, RefusalReason, VenueStatus,
+};
 use kimera_runtime::counters::Snapshot;
 use kimera_runtime::topology::Topology;
 use serde_json::json;
 
 use crate::exit::Failure;
-use crate::report::SCHEMA_VERSION;
+use crate::report::{SCHEMA_VERSION, money};
 use crate::state::Layout;
 
 /// The topology as a table.
@@ -129,10 +132,71 @@ pub fn read_journal(state: &Path, mut each: impl FnMut(&Record)) -> Result<Journ
 /// A record on one line of JSON.
 #[must_use]
 pub fn record_json(record: &Record) -> serde_json::Value {
+    let mut value = message_json(&record.message);
+    value["segment"] = json!(record.segment);
+    value["offset"] = json!(record.offset);
+    value
+}
+
+/// A message as JSON: its place, and what it says.
+#[must_use]
+pub fn message_json(m: &Message) -> serde_json::Value {
+    json!({
+        "seq": m.header.seq,
+        "time": m.header.time,
+        "kind": m.kind().map_or("unknown", Kind::name),
+        "mark": m.is_mark(),
+        "instrument": m.header.instrument,
+        "body": trading_body(m).unwrap_or_else(|| market_body(m)),
+    })
+}
+
+/// What decisions, orders, their reports and commands say.
+fn trading_body(m: &Message) -> Option<serde_json::Value> {
+    let side = |code: u8| if code == 0 { "buy" } else { "sell" };
+    let size = |q: kimera_protocol::Quantity| money(q.0);
+    if let Some(d) = m.body::<Decision>() {
+        let quote = |l: &kimera_protocol::Level| json!([l.price.0, size(l.size)]);
+        let hold = HoldReason::from_code(d.hold).map(HoldReason::name);
+        return Some(json!({
+            "bid": quote(&d.bid), "ask": quote(&d.ask), "fair": d.fair, "signal": d.signal,
+            "confidence": d.confidence, "position": money(d.position), "hold": hold,
+        }));
+    }
+    if let Some(o) = m.body::<NewOrder>() {
+        return Some(json!({
+            "id": o.id.to_text().as_str(), "side": side(o.side), "price": o.price.0, "quantity": size(o.quantity),
+            "time_in_force": o.time_in_force, "flags": o.flags, "stamp_seq": o.stamp_seq,
+            "limits_version": o.limits_version, "trading_epoch": o.trading_epoch, "send_by": o.send_by,
+        }));
+    }
+    if let Some(c) = m.body::<CancelOrder>() {
+        return Some(json!({"id": c.id.to_text().as_str()}));
+    }
+    if let Some(u) = m.body::<OrderUpdate>() {
+        let event = OrderEvent::from_code(u.event).map(|e| format!("{e:?}").to_lowercase());
+        return Some(json!({
+            "id": u.id.to_text().as_str(), "event": event, "side": side(u.side), "price": u.price.0,
+            "quantity": size(u.quantity), "cumulative": size(u.cumulative), "fee": money(u.fee),
+            "trade_id": u.trade_id, "maker": u.maker == 1, "code": u.code, "venue_order_id": u.venue_order_id,
+        }));
+    }
+    if let Some(r) = m.body::<Refusal>() {
+        let reason = u8::try_from(r.reason).ok().and_then(RefusalReason::from_code).map(RefusalReason::name);
+        return Some(json!({"id": r.id.to_text().as_str(), "reason": reason}));
+    }
+    if let Some(c) = m.body::<Command>() {
+        let code = CommandCode::from_code(c.code).map(|c| format!("{c:?}").to_lowercase());
+        return Some(json!({"command": code, "epoch": c.epoch}));
+    }
+    let status = m.body::<VenueStatus>()?;
+    Some(json!({"venue": status.venue, "ready": status.ready == 1}))
+}
+
+fn market_body(m: &Message) -> serde_json::Value {
     use kimera_protocol::{DepthBegin, Gapped, Levels, Started, Ticker, Trade};
-    let m = &record.message;
     let level = |l: &kimera_protocol::Level| json!([l.price.0, l.size.to_string()]);
-    let body = if let Some(t) = m.body::<Ticker>() {
+    if let Some(t) = m.body::<Ticker>() {
         json!({"update_id": t.update_id, "bid": level(&t.bid), "ask": level(&t.ask), "frame": [t.frame.epoch, t.frame.number]})
     } else if let Some(t) = m.body::<Trade>() {
         json!({"trade_id": t.trade_id, "price": t.price.0, "size": t.size.to_string(), "aggressor": t.aggressor, "frame": [t.frame.epoch, t.frame.number]})
@@ -149,15 +213,5 @@ pub fn record_json(record: &Record) -> serde_json::Value {
         json!({"incarnation": s.incarnation, "code_epoch": s.code_epoch, "origin": s.origin, "speed": s.speed})
     } else {
         json!({})
-    };
-    json!({
-        "seq": m.header.seq,
-        "time": m.header.time,
-        "kind": m.kind().map_or("unknown", Kind::name),
-        "mark": m.is_mark(),
-        "instrument": m.header.instrument,
-        "segment": record.segment,
-        "offset": record.offset,
-        "body": body,
-    })
+    }
 }

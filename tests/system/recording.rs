@@ -8,7 +8,9 @@ use kimera::line;
 use kimera_feed::backlog::Backlog;
 use kimera_feed::book_feed::{BookFeed, Exit};
 use kimera_market::{Book, Market};
-use kimera_protocol::{FrameRef, Header, InstrumentId, Message, Price, Side, Started, Status};
+use kimera_protocol::{
+    Command, CommandCode, FrameRef, Header, InstrumentId, Message, Price, Side, Started, Status, VenueStatus,
+};
 use kimera_runtime::ring::ring;
 use kimera_runtime::seat::{AgentSeat, Cell, PortInlet, PortOutlet, Ports};
 use kimera_runtime::{Counters, Frontier, Inlet, MarketClock, Outlet, Port, Work};
@@ -74,6 +76,7 @@ fn ports(inlets: Vec<Inlet>, outlets: Vec<(Port, Outlet)>) -> Ports {
 pub fn inputs(count: usize) -> Arc<[Message]> {
     let config = config();
     let tape = Tape::load(&data()).unwrap();
+    let classes = line::input_classes(&config, &line::topology(&config));
     let (mut control, control_inlet) = ring(64);
     let (mut sources, mut inlets) = (Vec::new(), vec![control_inlet]);
     for index in 0..config.instruments.len() {
@@ -81,15 +84,26 @@ pub fn inputs(count: usize) -> Arc<[Message]> {
         sources.push(Source::new(&config, index, outlet));
         inlets.push(inlet);
     }
+    // The gateway's inlet, and those of what stages tell back.
+    let mut gateway = None;
+    while inlets.len() < classes.len() {
+        let (outlet, inlet) = ring(64);
+        gateway.get_or_insert(outlet);
+        inlets.push(inlet);
+    }
     let (line_outlet, mut out) = ring(4_096);
     let sink = Frontier::new();
     // A clock that stands still: time is max(previous + 1, clock), so the inputs are the same every time.
     let clock = MarketClock { origin: tape.start, start: u64::MAX, speed: 1 };
-    let classes = line::input_classes(&line::topology(&config));
     let door = Door::new(vec![sink.clone()]);
     let sequencer = Sequencer::new(door, clock, classes, config.instruments.len(), &Counters::detached());
     let mut cell = AgentSeat::new(sequencer, ports(inlets, vec![(Port::Line, line_outlet)]), false);
     assert!(control.push(Message::new(Header::default(), Started { incarnation: 1, ..Started::default() })));
+    // Trading begins at once, with a venue that takes orders and never says what became of them.
+    let resume = Command { code: CommandCode::Resume as u64, epoch: 1, ..Command::default() };
+    assert!(control.push(Message::new(Header::default(), resume)));
+    let ready = VenueStatus { venue: 1, ready: 1, ..VenueStatus::default() };
+    assert!(gateway.unwrap().push(Message::new(Header::default(), ready)));
     let mut frames: Vec<(i64, usize, usize)> = Vec::new();
     for (market, recording) in tape.recordings.iter().enumerate() {
         frames.extend(recording.frames.iter().enumerate().map(|(i, f)| (f.time, market, i)));

@@ -106,9 +106,10 @@ impl Execution {
 
     fn command(&mut self, command: &Command, now: Nanos, out: &mut Outbox) {
         self.trading.apply(command);
-        match CommandCode::from_code(command.code) {
-            Some(CommandCode::Halt | CommandCode::CancelAll) => self.cancel_all(now, out),
-            _ => {}
+        let cancels = CommandCode::from_code(command.code)
+            .is_some_and(|c| matches!(c, CommandCode::Halt | CommandCode::CancelAll));
+        if cancels {
+            self.cancel_all(now, out);
         }
     }
 }

@@ -1,1 +1,12 @@
-//! Orders to a venue and its reports back.
+//! Orders to a venue and its reports back, on a thread of its own.
+//!
+//! * [`desk`]: every order that left: what is known of it, what has to be asked, what has to be cancelled
+//! * [`link`]: a WebSocket connection that is made again when it is lost
+//! * [`agent`]: the duty cycle: order ring, kill word, sockets
+
+pub mod agent;
+pub mod desk;
+pub mod link;
+
+pub use agent::{Gateway, GatewayConfig};
+pub use desk::{Desk, Unsent};

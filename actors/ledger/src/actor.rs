@@ -1,25 +1,87 @@
 //! The last stage of the main line: books each fill once, whatever order its reports come in.
 
-use kimera_protocol::{NewOrder, OrderId, OrderRecord, OrderUpdate};
-use kimera_runtime::{Actor, Input, Outbox};
+use kimera_protocol::{NewOrder, OrderId, OrderRecord, OrderUpdate, Quote};
+use kimera_runtime::{Actor, Counter, Counters, Input, Outbox};
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
 
 use crate::books::Books;
 
 /// Orders followed at a time; the oldest that has ended makes room.
 const ORDERS_MAX: usize = 1_024;
 
+/// What the stage publishes for those who watch. Money in 1e-8 of the quote asset; what has a sign as two's complement.
+pub struct LedgerMeters {
+    fills: Counter,
+    alarms: Counter,
+    cash: Counter,
+    fees: Counter,
+    realised: Counter,
+    balanced: Counter,
+    instruments: Vec<InstrumentMeters>,
+}
+
+struct InstrumentMeters {
+    position: Counter,
+    doubled_mid: Counter,
+}
+
+impl LedgerMeters {
+    /// Counters `ledger.*`, and for each of `instruments` `ledger.position.<i>` and `ledger.doubled_mid.<i>` (ticks).
+    #[must_use]
+    pub fn new(counters: &Counters, instruments: usize) -> Self {
+        let counter = |what: &str| counters.counter(&format!("ledger.{what}"));
+        let of = |i: usize| InstrumentMeters {
+            position: counter(&format!("position.{i}")),
+            doubled_mid: counter(&format!("doubled_mid.{i}")),
+        };
+        Self {
+            fills: counter("fills"),
+            alarms: counter("alarms"),
+            cash: counter("cash"),
+            fees: counter("fees"),
+            realised: counter("realised"),
+            balanced: counter("balanced"),
+            instruments: (0..instruments).map(of).collect(),
+        }
+    }
+}
+
+/// An amount in units of 1e-8, what is finer cut off.
+fn units(amount: Decimal) -> u64 {
+    let scaled = amount.checked_mul(Decimal::from(100_000_000)).map(|d| d.trunc());
+    scaled.and_then(|d| d.to_i64()).unwrap_or(i64::MIN) as u64
+}
+
 /// The stage. It says nothing: it is where inputs end.
 pub struct Ledger {
     books: Books,
     orders: Vec<OrderRecord>,
+    fills: u64,
     alarms: u64,
+    meters: LedgerMeters,
 }
 
 impl Ledger {
     /// A stage with these books.
     #[must_use]
-    pub fn new(books: Books) -> Self {
-        Self { books, orders: Vec::with_capacity(ORDERS_MAX), alarms: 0 }
+    pub fn new(books: Books, meters: LedgerMeters) -> Self {
+        let ledger = Self { books, orders: Vec::with_capacity(ORDERS_MAX), fills: 0, alarms: 0, meters };
+        ledger.publish();
+        ledger
+    }
+
+    fn publish(&self) {
+        let m = &self.meters;
+        m.fills.set(self.fills);
+        m.alarms.set(self.alarms);
+        m.cash.set(units(self.books.cash()));
+        m.fees.set(units(self.books.fees()));
+        m.realised.set(units(self.books.realised()));
+        m.balanced.set(u64::from(self.books.balanced()));
+        for (i, meters) in m.instruments.iter().enumerate() {
+            meters.position.set(self.books.instrument(i as u16).map_or(0, |b| units(b.position)));
+        }
     }
 
     /// The books.
@@ -72,9 +134,13 @@ impl Ledger {
         // The side is the order's own where it is known: a report cannot turn a purchase into a sale.
         let booked = OrderUpdate { side: record.order.side, ..*update };
         self.alarms += u64::from(applied.is_alarm());
-        if applied.books_fill() && self.books.fill(instrument, &booked).is_err() {
-            self.alarms += 1;
+        if applied.books_fill() {
+            match self.books.fill(instrument, &booked) {
+                Ok(_) => self.fills += 1,
+                Err(_) => self.alarms += 1,
+            }
         }
+        self.publish();
     }
 }
 
@@ -85,11 +151,16 @@ impl Actor for Ledger {
             self.follow(OrderRecord::new(*order));
         } else if let Some(update) = message.body::<OrderUpdate>() {
             self.report(message.header.instrument, update);
+        } else if let Some(quote) = message.body::<Quote>()
+            && quote.usable != 0
+            && let Some(meters) = self.meters.instruments.get(usize::from(message.header.instrument))
+        {
+            meters.doubled_mid.set((quote.bid.price.0 + quote.ask.price.0) as u64);
         }
     }
 
     fn digest(&self) -> u64 {
-        let mantissa = |d: rust_decimal::Decimal| d.normalize().mantissa() as u64;
+        let mantissa = |d: Decimal| d.normalize().mantissa() as u64;
         let words = [self.books.cash(), self.books.realised(), self.books.fees()].map(mantissa);
         words.iter().fold(self.alarms, |digest, word| {
             digest.rotate_left(21) ^ word.wrapping_mul(0x9E37_79B9_7F4A_7C15)
@@ -133,7 +204,8 @@ mod tests {
     }
 
     fn ledger() -> Ledger {
-        Ledger::new(Books::new(1_000 * UNIT, &[UNIT]))
+        let meters = LedgerMeters::new(&Counters::detached(), 1);
+        Ledger::new(Books::new(1_000 * UNIT, &[UNIT]), meters)
     }
 
     #[test]

@@ -8,6 +8,6 @@ pub mod actor;
 pub mod books;
 pub mod postings;
 
-pub use actor::Ledger;
+pub use actor::{Ledger, LedgerMeters};
 pub use books::{Books, InstrumentBook, LedgerError};
 pub use postings::{Account, Commodity, Entry, Posting};

@@ -13,17 +13,21 @@ pub const OUTPUTS_MAX: usize = 1;
 /// What the stage counts for those who watch.
 pub struct RiskMeters {
     passed: Counter,
+    trading_state: Counter,
+    epoch: Counter,
     alarms: Counter,
     refused: Vec<Counter>,
 }
 
 impl RiskMeters {
-    /// Counters `risk.passed`, `risk.alarms` and `risk.refused.<reason>`.
+    /// Counters `risk.passed`, `risk.alarms`, `risk.trading_state`, `risk.epoch` and `risk.refused.<reason>`.
     #[must_use]
     pub fn new(counters: &Counters) -> Self {
         let refused = CHECKS.iter().map(|(r, _)| counters.counter(&format!("risk.refused.{}", r.name())));
         Self {
             passed: counters.counter("risk.passed"),
+            trading_state: counters.counter("risk.trading_state"),
+            epoch: counters.counter("risk.epoch"),
             alarms: counters.counter("risk.alarms"),
             refused: refused.collect(),
         }
@@ -96,6 +100,8 @@ impl Actor for Risk {
             self.gate.quote(message.header.instrument, quote, time);
         } else if let Some(command) = message.body::<Command>() {
             self.gate.command(command, time);
+            self.meters.trading_state.set(self.gate.trading_state() as u64);
+            self.meters.epoch.set(self.gate.epoch());
         } else if let Some(refusal) = message.body::<Refusal>() {
             self.gate.refused_later(message.header.instrument, refusal.id);
         }
@@ -155,10 +161,7 @@ mod tests {
         };
         let refused = handle(&mut risk, order);
         assert_eq!(refused[0].0, Port::Feedback);
-        assert_eq!(
-            refused[0].1.body::<Refusal>().map(|r| r.reason),
-            Some(kimera_protocol::RefusalReason::StalePrice as u64)
-        );
+        assert_eq!(refused[0].1.body::<Refusal>().map(|r| r.reason), Some(RefusalReason::StalePrice as u64));
         let level = |p| Level { price: Price(p), size: Quantity(1) };
         let quote = Quote { bid: level(499_999), ask: level(500_001), usable: 1, ..Quote::default() };
         assert_eq!(handle(&mut risk, quote)[0].0, Port::Line);

@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use memmap2::{Mmap, MmapMut};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"KIMERACT");
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 const HEADER_WORDS: usize = 64;
 const ENTRY_WORDS: usize = 16;
-const ENTRIES_MAX: usize = 256;
+const ENTRIES_MAX: usize = 512;
 const LABEL_BYTES: usize = (ENTRY_WORDS - 2) * 8;
 const COUNTER_WORDS: usize = 16;
 const VALUES_AT: usize = HEADER_WORDS + ENTRIES_MAX * ENTRY_WORDS;
@@ -30,7 +30,7 @@ const PER_OCTAVE: usize = 128;
 const OCTAVES: usize = 28;
 const BUCKETS: usize = LINEAR + OCTAVES * PER_OCTAVE;
 const HISTOGRAM_WORDS: usize = (HISTOGRAM_HEAD + BUCKETS).next_multiple_of(COUNTER_WORDS);
-const TOTAL_WORDS: usize = VALUES_AT + 192 * COUNTER_WORDS + 48 * HISTOGRAM_WORDS;
+const TOTAL_WORDS: usize = VALUES_AT + 384 * COUNTER_WORDS + 96 * HISTOGRAM_WORDS;
 
 const KIND_COUNTER: u64 = 1;
 const KIND_HISTOGRAM: u64 = 2;

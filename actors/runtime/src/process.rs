@@ -1,4 +1,7 @@
-//! Signals to processes we started.
+//! Signals to processes we started, and who is at the other end of a local socket.
+
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 
 /// Asks a process to end (`SIGTERM`); false where there is none to ask.
 #[must_use]
@@ -17,4 +20,55 @@ fn signal(pid: u32, signal: i32) -> bool {
     // 0 and negative numbers would reach whole groups.
     // SAFETY: a plain call; it touches no memory of ours.
     pid > 0 && unsafe { libc::kill(pid, signal) } == 0
+}
+
+/// Who is at the other end of a local socket, as the kernel says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Process.
+    pub pid: i32,
+    /// User.
+    pub uid: u32,
+}
+
+/// The peer of a local socket (`SO_PEERCRED`).
+///
+/// # Errors
+/// Where the kernel does not say.
+pub fn peer_of(stream: &UnixStream) -> std::io::Result<Peer> {
+    let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: `found` and `length` are valid for the call and describe each other; the descriptor is open.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(Peer { pid: found.pid, uid: found.uid })
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
+}
+
+/// The user this process runs as.
+#[must_use]
+pub fn own_uid() -> u32 {
+    // SAFETY: a plain call that cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_says_who_is_there() {
+        let (a, _b) = UnixStream::pair().unwrap();
+        assert_eq!(peer_of(&a).unwrap(), Peer { pid: std::process::id() as i32, uid: own_uid() });
+    }
 }

@@ -1,18 +1,31 @@
 //! The launcher's run: venue and engine as child processes, a live line a second, the summary at the end.
+//!
+//! * [`process`]: a child that does not outlive us
+//! * [`control`]: the control socket
+//! * [`live_line`]: how a run goes, once a second
+
+pub mod control;
+pub mod live_line;
+pub mod process;
 
 use std::fs::File;
-use std::io::{IsTerminal, Write};
-use std::os::unix::process::CommandExt;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use kimera_runtime::counters::Snapshot;
+use kimera_runtime::plan::available_cores;
 use kimera_runtime::process::terminate;
 
-use crate::config::Config;
+use crate::config::{Config, plan};
+use crate::control::Server;
+use crate::engine::venue_account::CREDENTIALS;
+use control::{Children, SupervisorHandler};
+use live_line::LiveLine;
+use process::Process;
+
 use crate::exit::{Exit, Failure};
 use crate::report::EngineSummary;
 use crate::state::Layout;
@@ -38,81 +51,13 @@ pub struct LaunchOptions {
     pub dry_run: bool,
     /// As the engine's.
     pub canary: bool,
+    /// As the venue's.
+    pub drop_fill: Option<u64>,
 }
 
 /// Longest wait for the venue to say where it listens: it reads its tape first.
 const VENUE_START: Duration = Duration::from_secs(60);
-/// Longest wait for a child to end when asked.
-const CHILD_STOP: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
-
-/// A child that does not outlive us.
-struct Process {
-    name: &'static str,
-    child: Child,
-    log: PathBuf,
-}
-
-impl Process {
-    fn start(name: &'static str, arguments: &[String], layout: &Layout) -> Result<Self, Failure> {
-        let log = layout.log(name);
-        let fail = |e: std::io::Error| Failure::run(format!("cannot start the {name}: {e}"));
-        let file = File::create(&log).map_err(|e| {
-            Failure::run(format!("cannot write {}: {e}; choose another --state", log.display()))
-        })?;
-        let program = std::env::current_exe().map_err(fail)?;
-        let child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(file)
-            // A group of its own: Ctrl-C reaches us, and we decide what the children do.
-            .process_group(0)
-            .spawn()
-            .map_err(fail)?;
-        Ok(Self { name, child, log })
-    }
-
-    fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
-    }
-
-    /// The last line of its log: what it said when it died.
-    fn last_words(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("nothing in its log").to_owned()
-    }
-
-    fn failure(&self, status: ExitStatus) -> Failure {
-        let code = match status.code() {
-            Some(3) => Exit::Configuration,
-            Some(7) => Exit::MissingBlob,
-            _ => Exit::Failed,
-        };
-        let words = self.last_words();
-        let message = words.strip_prefix("kimera: ").unwrap_or(&words);
-        Failure { code, message: format!("{}: {message} (log: {})", self.name, self.log.display()) }
-    }
-
-    fn stop(&mut self) {
-        let _ = terminate(self.child.id());
-        let deadline = Instant::now() + CHILD_STOP;
-        while self.ended().is_none() && Instant::now() < deadline {
-            std::thread::sleep(POLL);
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.ended().is_none() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-}
 
 /// Launches venue and engine and waits for the end of the run.
 ///
@@ -139,15 +84,42 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
     let _ = std::fs::remove_file(layout.endpoints());
     let interrupts = count_interrupts()?;
     say(&format!("state: {}", state.display()));
-    let mut venue = Process::start("venue", &venue, &layout)?;
+    let credentials = credentials()?;
+    let children = Arc::new(Children::default());
+    let name = options.plan.as_deref().unwrap_or(&config.plan);
+    let handler = SupervisorHandler {
+        layout: layout.clone(),
+        children: children.clone(),
+        plan: plan(name, available_cores().len()).ok(),
+    };
+    let socket = Server::start(&layout.socket("control"), &layout.audit(), Box::new(handler))?;
+    let mut venue = Process::start("venue", &venue, &layout, &credentials)?;
+    children.venue.store(venue.pid(), Ordering::Release);
     wait_for_venue(&mut venue, &layout, &interrupts)?;
-    let mut engine = Process::start("engine", &engine, &layout)?;
+    let mut engine = Process::start("engine", &engine, &layout, &credentials)?;
+    children.engine.store(engine.pid(), Ordering::Release);
     let status = watch(&mut venue, &mut engine, options, &layout, &interrupts)?;
+    children.engine.store(0, Ordering::Release);
     venue.stop();
+    drop(socket);
     if !status.success() {
         return Err(engine.failure(status));
     }
     finish(options, &layout, interrupts.load(Ordering::Acquire) > 0)
+}
+
+/// Credentials of the paper account: the environment's, or fresh ones that only this run's processes know.
+fn credentials() -> Result<[String; 2], Failure> {
+    let given = CREDENTIALS.map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    if let [Some(key), Some(secret)] = given {
+        return Ok([key, secret]);
+    }
+    let mut bytes = [0u8; 48];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|e| Failure::run(format!("cannot make credentials from /dev/urandom: {e}")))?;
+    let hex = |part: &[u8]| part.iter().map(|b| format!("{b:02x}")).collect();
+    Ok([hex(&bytes[..16]), hex(&bytes[16..])])
 }
 
 fn finish(options: &LaunchOptions, layout: &Layout, interrupted: bool) -> Result<Exit, Failure> {
@@ -168,7 +140,8 @@ fn venue_arguments(options: &LaunchOptions, config: &Config, layout: &Layout) ->
     let data = config.data.display().to_string();
     let endpoints = layout.endpoints().display().to_string();
     let (speed, port) = (options.speed.to_string(), options.port.to_string());
-    [
+    let account = layout.venue_account().display().to_string();
+    let mut arguments: Vec<String> = [
         "venue",
         "--data",
         &data,
@@ -178,11 +151,17 @@ fn venue_arguments(options: &LaunchOptions, config: &Config, layout: &Layout) ->
         &port,
         "--endpoints",
         &endpoints,
+        "--account",
+        &account,
         "--parent",
         &parent,
     ]
     .map(str::to_owned)
-    .to_vec()
+    .to_vec();
+    if let Some(fill) = options.drop_fill {
+        arguments.extend(["--drop-fill".to_owned(), fill.to_string()]);
+    }
+    arguments
 }
 
 fn engine_arguments(options: &LaunchOptions, state: &Path, layout: &Layout) -> Vec<String> {
@@ -208,8 +187,20 @@ fn engine_arguments(options: &LaunchOptions, state: &Path, layout: &Layout) -> V
 /// Says what would happen; the launch script has said what would be built.
 fn dry_run(state: &Path, venue: &[String], engine: &[String]) -> Result<Exit, Failure> {
     let program = std::env::current_exe().map_or_else(|_| "kimera".into(), |p| p.display().to_string());
-    let files =
-        ["lock", "incarnation", "endpoints.json", "counters", "blobs/", "journal/", "summary.json", "*.log"];
+    let files = [
+        "lock",
+        "incarnation",
+        "endpoints.json",
+        "counters",
+        "kill",
+        "control.sock",
+        "engine.sock",
+        "venue-account.jsonl",
+        "blobs/",
+        "journal/",
+        "summary.json",
+        "*.log",
+    ];
     let mut text = String::new();
     for file in files {
         text.push_str(&format!("write: {}\n", state.join(file).display()));
@@ -327,7 +318,7 @@ fn watch(
                 asked = true;
                 line.end();
                 say("ending the run (again to force)");
-                let _ = terminate(engine.child.id());
+                let _ = terminate(engine.pid());
             }
             _ => {
                 line.end();
@@ -340,77 +331,4 @@ fn watch(
         line.tick(&layout.counters());
         std::thread::sleep(POLL);
     }
-}
-
-/// The live line: one a second; drawn over itself on a terminal.
-struct LiveLine {
-    terminal: bool,
-    next: Instant,
-    events: u64,
-    origin: u64,
-    length: Option<f64>,
-    drawn: bool,
-}
-
-impl LiveLine {
-    fn new(options: &LaunchOptions) -> Self {
-        Self {
-            terminal: std::io::stderr().is_terminal(),
-            next: Instant::now() + Duration::from_secs(1),
-            events: 0,
-            origin: 0,
-            length: options.market_ns.map(|ns| ns as f64 / 1e9),
-            drawn: false,
-        }
-    }
-
-    fn tick(&mut self, counters: &Path) {
-        if Instant::now() < self.next {
-            return;
-        }
-        self.next += Duration::from_secs(1);
-        let Ok(snapshot) = Snapshot::of_file(counters) else { return };
-        let time = snapshot.counter("sequencer.market_time_ns");
-        if self.origin == 0 {
-            self.origin = time;
-        }
-        let of_day = time / 1_000_000_000 % 86_400;
-        let clock = format!("{:02}:{:02}:{:02}", of_day / 3_600, of_day / 60 % 60, of_day % 60);
-        let events = snapshot.counter("sequencer.seq");
-        let age = snapshot.histogram("market.mark_age_ns");
-        let elapsed = time.saturating_sub(self.origin) as f64 / 1e9;
-        // The shipped tape is 346 s; without --for the bar runs against that only as far as it is known.
-        let bar = self.length.map_or_else(String::new, |length| bar(elapsed / length));
-        let text = format!(
-            "{clock}{bar}  {events} inputs (+{}/s)  {} marks  frame to mark p50 {:.1} us p99 {:.1} us  durable to {}",
-            events.saturating_sub(self.events),
-            snapshot.counter("sequencer.marks"),
-            age.p50 as f64 / 1e3,
-            age.p99 as f64 / 1e3,
-            snapshot.counter("journal.durable_seq"),
-        );
-        self.events = events;
-        let mut err = std::io::stderr();
-        let _ = if self.terminal { write!(err, "\r\x1b[2K{text}") } else { writeln!(err, "{text}") };
-        let _ = err.flush();
-        self.drawn = true;
-    }
-
-    fn end(&mut self) {
-        if self.drawn && self.terminal {
-            say("");
-        }
-        self.drawn = false;
-    }
-}
-
-fn bar(share: f64) -> String {
-    const WIDTH: usize = 20;
-    let filled = ((share.clamp(0.0, 1.0) * WIDTH as f64).round() as usize).min(WIDTH);
-    format!(
-        "  [{}{}] {:>3.0} %",
-        "#".repeat(filled),
-        "-".repeat(WIDTH - filled),
-        share.clamp(0.0, 1.0) * 100.0
-    )
 }

@@ -1,6 +1,10 @@
 //! The configuration: one typed tree with range checks; an unknown key is an error with line and column.
 
+mod trading;
+
 use std::path::{Path, PathBuf};
+
+pub use trading::{AccountSection, ComplianceSection, ExecutionSection, RiskSection, StrategySection};
 
 use kimera_market::MarketConfig;
 use kimera_market::features::FeatureConfig;
@@ -120,6 +124,16 @@ pub struct Config {
     /// Instruments, in the order of their identifiers.
     #[serde(rename = "instrument")]
     pub instruments: Vec<InstrumentSection>,
+    /// What the venue holds for us at the start.
+    pub account: AccountSection,
+    /// The market maker.
+    pub strategy: StrategySection,
+    /// When quotes are replaced.
+    pub execution: ExecutionSection,
+    /// Limits.
+    pub risk: RiskSection,
+    /// Rules.
+    pub compliance: ComplianceSection,
     /// Estimators.
     pub market: MarketSection,
     /// Journal.
@@ -170,13 +184,6 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        let within = |name: &str, value: f64, low: f64, high: f64| {
-            if (low..=high).contains(&value) {
-                Ok(())
-            } else {
-                Err(format!("{name} = {value} is outside {low} to {high}"))
-            }
-        };
         if self.instruments.is_empty() || self.instruments.len() > 64 {
             return Err("there must be 1 to 64 [[instrument]] sections".into());
         }
@@ -193,6 +200,7 @@ impl Config {
             }
         }
         self.instruments()?;
+        self.check_trading()?;
         let m = &self.market;
         within("market.imbalance_decay", m.imbalance_decay, 0.0, 20.0)?;
         within("market.liquidity_ticks", m.liquidity_ticks.into(), 1.0, 1_000.0)?;
@@ -268,8 +276,8 @@ impl Config {
 
 /// The core plans that come with the program, smallest first.
 const PLANS: [(&str, usize, &str); 2] = [
-    ("cores-2", 2, include_str!("../config/plans/cores-2.toml")),
-    ("cores-4", 4, include_str!("../config/plans/cores-4.toml")),
+    ("cores-2", 2, include_str!("../../config/plans/cores-2.toml")),
+    ("cores-4", 4, include_str!("../../config/plans/cores-4.toml")),
 ];
 
 /// The plan of a name, or the largest one the machine has the cores for (`auto`).
@@ -291,6 +299,14 @@ pub fn plan(name: &str, cores: usize) -> Result<Plan, Failure> {
     toml::from_str(text).map_err(|e| Failure::configuration(format!("core plan {name}: {e}")))
 }
 
+fn within(name: &str, value: f64, low: f64, high: f64) -> Result<(), String> {
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{name} = {value} is outside {low} to {high}"))
+    }
+}
+
 fn merge(base: &mut toml::Table, over: toml::Table) {
     for (key, value) in over {
         match (base.get_mut(&key), value) {
@@ -306,7 +322,7 @@ fn merge(base: &mut toml::Table, over: toml::Table) {
 mod tests {
     use super::*;
 
-    const PAPER: &str = include_str!("../config/profiles/paper.toml");
+    const PAPER: &str = include_str!("../../config/profiles/paper.toml");
 
     #[test]
     fn the_shipped_profile_is_good_and_survives_its_own_text() {

@@ -1,0 +1,516 @@
+//! The duty cycle, the same every time: kill word, order ring to its end, cancels, new orders one by one with the word
+//! read before each, then what the venue says.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use kimera_protocol::{
+    CancelAll, CancelOrder, Header, Instrument, Kind, Message, NewOrder, OrderId, TradingState, VenueStatus,
+};
+use kimera_runtime::clock::monotonic_ns;
+use kimera_runtime::net::http::Exchange;
+use kimera_runtime::{
+    Agent, Counter, Counters, Histogram, KillWord, MarketClock, Port, Ports, Tsc, Word, Work,
+};
+use kimera_venues::binance::account::{read_listen_key, read_trades, signed_path};
+use kimera_venues::binance::orders::{OrderWriter, read_response};
+use kimera_venues::binance::signing::Signer;
+use kimera_venues::binance::user_data::{UserEvent, read_user_event};
+
+use crate::desk::{Desk, Unsent};
+use crate::link::{Link, Turn};
+
+/// Orders that may wait for the socket.
+const WAITING_MAX: usize = 1_024;
+/// Reports that may wait for the sequencer before the private stream is not read any more.
+const STAGED_MAX: usize = 2_048;
+/// Reports are still staged from answers above that.
+const STAGED_CAPACITY: usize = 2 * STAGED_MAX;
+/// Messages read from one socket in one cycle.
+const MESSAGES_PER_CYCLE: usize = 64;
+/// Cycles between two looks for silence.
+const CYCLES_PER_TICK: u32 = 64;
+const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
+const HTTP_BYTES_MAX: usize = 4 << 20;
+/// Between two tries of one thing over HTTP, ns.
+const HTTP_RETRY: u64 = 1_000_000_000;
+/// The listen key lives an hour; it is prolonged this often, ns.
+const KEY_PROLONG: u64 = 30 * 60 * 1_000_000_000;
+
+/// Where a gateway connects and for whom.
+pub struct GatewayConfig {
+    /// Name of its seat.
+    pub name: String,
+    /// Venue's number, in orders and reports.
+    pub venue: u8,
+    /// Instrument it trades.
+    pub instrument: Instrument,
+    /// Order API, private stream and HTTP.
+    pub address: SocketAddr,
+    /// Credentials.
+    pub signer: Signer,
+    /// The clock the venue shares.
+    pub clock: MarketClock,
+}
+
+struct Meters {
+    sent: Counter,
+    cancels: Counter,
+    unsent: Counter,
+    reports: Counter,
+    working: Counter,
+    unknown: Counter,
+    unexplained: Counter,
+    foreign_fills: Counter,
+    unreadable: Counter,
+    connections: Counter,
+    ready: Counter,
+    frame_to_order: Histogram,
+    frame_to_socket: Histogram,
+}
+
+enum Job {
+    Key,
+    Prolong,
+    Trades(OrderId),
+    CancelAll,
+}
+
+/// The agent.
+pub struct Gateway {
+    config: GatewayConfig,
+    desk: Desk,
+    writer: OrderWriter,
+    word: KillWord,
+    seen: Word,
+    orders: Link,
+    private: Link,
+    private_path: Option<String>,
+    http: Option<(Job, Exchange)>,
+    http_not_before: u64,
+    key_age: u64,
+    waiting: VecDeque<Message>,
+    staged: VecDeque<Message>,
+    text: Vec<u8>,
+    /// Fills of orders that are not ours have been seen: the position is not what we think, nothing is sent any more.
+    tainted: bool,
+    told_ready: bool,
+    cycles: u32,
+    tsc: Tsc,
+    meters: Meters,
+}
+
+impl Gateway {
+    /// A gateway that connects at its first duty cycle.
+    #[must_use]
+    pub fn new(config: GatewayConfig, word: KillWord, counters: &Counters) -> Self {
+        let counter = |what: &str| counters.counter(&format!("{}.{what}", config.name));
+        let histogram = |what: &str| counters.histogram(&format!("{}.{what}", config.name));
+        let meters = Meters {
+            sent: counter("sent"),
+            cancels: counter("cancels"),
+            unsent: counter("unsent"),
+            reports: counter("reports"),
+            working: counter("working"),
+            unknown: counter("unknown"),
+            unexplained: counter("unexplained"),
+            foreign_fills: counter("foreign_fills"),
+            unreadable: counter("unreadable"),
+            connections: counter("connections"),
+            ready: counter("ready"),
+            frame_to_order: histogram("frame_to_order_ns"),
+            frame_to_socket: histogram("frame_to_socket_ns"),
+        };
+        Self {
+            desk: Desk::default(),
+            writer: OrderWriter::new(config.instrument.clone(), config.signer.clone()),
+            seen: word.get(),
+            word,
+            orders: Link::new(config.address),
+            private: Link::new(config.address),
+            private_path: None,
+            http: None,
+            http_not_before: 0,
+            key_age: 0,
+            waiting: VecDeque::with_capacity(WAITING_MAX),
+            staged: VecDeque::with_capacity(STAGED_CAPACITY),
+            text: Vec::with_capacity(1_024),
+            tainted: false,
+            told_ready: false,
+            cycles: 0,
+            tsc: Tsc::calibrate(),
+            meters,
+            config,
+        }
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.config.clock.now() / 1_000_000
+    }
+
+    fn is_ready(&self) -> bool {
+        self.orders.is_open() && self.private.is_open() && !self.tainted
+    }
+
+    /// Reads the kill word; at a halt everything that stands is wanted back, from our own table.
+    fn look_at_word(&mut self) {
+        let word = self.word.get();
+        if word != self.seen {
+            self.seen = word;
+            if word.state == TradingState::Halted {
+                self.desk.cancel_all();
+            }
+        }
+    }
+
+    /// Takes everything the line has sent.
+    fn drain(&mut self, ports: &mut Ports) -> bool {
+        let mut worked = false;
+        for port in &mut ports.inlets {
+            // Read before the ring: whatever the writer did up to here is then visible in it.
+            let upstream = port.writer.get();
+            while let Some(message) = port.inlet.pop() {
+                worked = true;
+                self.take(&message);
+            }
+            ports.frontier.advance(upstream);
+        }
+        worked
+    }
+
+    fn take(&mut self, message: &Message) {
+        if let Some(order) = message.body::<NewOrder>() {
+            if self.waiting.len() < WAITING_MAX {
+                self.waiting.push_back(*message);
+            } else {
+                self.desk.unsent(order, message.instrument(), Unsent::NoRoom);
+            }
+        } else if let Some(cancel) = message.body::<CancelOrder>() {
+            let before = self.waiting.len();
+            self.withdraw(|order| order.id == cancel.id);
+            if self.waiting.len() == before {
+                self.desk.cancel(cancel.id);
+            }
+        } else if message.body::<CancelAll>().is_some() {
+            self.withdraw(|_| true);
+            self.desk.cancel_all();
+        }
+    }
+
+    /// Orders that still wait here and are not wanted any more never leave.
+    fn withdraw(&mut self, which: impl Fn(&NewOrder) -> bool) {
+        let desk = &mut self.desk;
+        self.waiting.retain(|message| match message.body::<NewOrder>() {
+            Some(order) if which(order) => {
+                desk.unsent(order, message.instrument(), Unsent::Cancelled);
+                false
+            }
+            _ => true,
+        });
+    }
+
+    /// Cancels first, whatever the word says.
+    fn send_cancels(&mut self) -> bool {
+        let mut worked = false;
+        while self.orders.is_open()
+            && let Some(id) = self.desk.next_cancel()
+        {
+            let now_ms = self.now_ms();
+            self.writer.cancel(id, now_ms, &mut self.text);
+            self.meters.cancels.add(1);
+            self.desk.cancel_sent(id, monotonic_ns());
+            worked = true;
+            if let Some(client) = self.orders.client() {
+                client.send_text(&self.text);
+            }
+        }
+        if worked {
+            self.flush();
+        }
+        worked
+    }
+
+    /// New orders one by one; the word is read before each, so that at most the one being written leaves after it.
+    fn send_orders(&mut self) -> bool {
+        let mut worked = false;
+        while let Some(message) = self.waiting.front().copied() {
+            let Some(order) = message.body::<NewOrder>() else { break };
+            // A socket that takes nothing keeps them here, where the word and their time still count.
+            let blocked = self.orders.client().is_some_and(|c| c.has_unsent());
+            let late = self.config.clock.now() > order.send_by;
+            if blocked && !late && self.word.get().state != TradingState::Halted {
+                break;
+            }
+            self.waiting.pop_front();
+            worked = true;
+            self.send_order(&message, order);
+        }
+        worked
+    }
+
+    fn send_order(&mut self, message: &Message, order: &NewOrder) {
+        let market_now = self.config.clock.now();
+        let (word, ready) = (self.word.get(), self.is_ready());
+        if self.desk.admit(order, message.instrument(), word, ready, market_now).is_err() {
+            self.meters.unsent.add(1);
+            return;
+        }
+        let timestamp_ms = market_now / 1_000_000;
+        if self.writer.place(order, timestamp_ms, &mut self.text).is_err() {
+            self.desk.unsent(order, message.instrument(), Unsent::NoWireForm);
+            self.meters.unsent.add(1);
+            return;
+        }
+        // From the frame that caused it, of the market or of the private stream.
+        let timed = message.header.ingress != 0;
+        let age = |tsc: &Tsc| tsc.to_ns(Tsc::now().saturating_sub(message.header.ingress));
+        if timed {
+            self.meters.frame_to_order.record(age(&self.tsc));
+        }
+        if let Some(client) = self.orders.client() {
+            client.send_text(&self.text);
+        }
+        self.desk.placed(order.id, timestamp_ms, monotonic_ns());
+        self.meters.sent.add(1);
+        self.flush();
+        if timed {
+            self.meters.frame_to_socket.record(age(&self.tsc));
+        }
+    }
+
+    /// Hands the socket what waits for it.
+    fn flush(&mut self) {
+        if self.orders.poll(None) == Turn::Lost {
+            self.desk.connection_lost(monotonic_ns());
+        }
+    }
+
+    fn serve_orders(&mut self) -> bool {
+        let turn = self.orders.poll(Some("/ws-fapi/v1"));
+        let now = monotonic_ns();
+        match turn {
+            Turn::Lost => self.desk.connection_lost(now),
+            Turn::Opened => self.meters.connections.add(1),
+            Turn::Idle | Turn::Moved => {}
+        }
+        let venue_ms = self.now_ms();
+        let mut broken = false;
+        if let Some(client) = self.orders.client() {
+            for _ in 0..MESSAGES_PER_CYCLE {
+                match client.next_message() {
+                    Ok(Some(text)) => match read_response(text) {
+                        Ok(Some(response)) => self.desk.response(&response, now, venue_ms),
+                        Ok(None) => {}
+                        Err(_) => self.meters.unreadable.add(1),
+                    },
+                    Ok(None) => break,
+                    Err(_) => {
+                        broken = true;
+                        break;
+                    }
+                }
+            }
+        }
+        if broken && self.orders.drop_connection() == Turn::Lost {
+            self.desk.connection_lost(now);
+        }
+        turn != Turn::Idle || broken
+    }
+
+    fn serve_private(&mut self) -> bool {
+        if self.staged.len() > STAGED_MAX {
+            return false; // the sequencer is behind: the venue has to wait, orders and cancels do not
+        }
+        let turn = self.private.poll(self.private_path.as_deref());
+        let mut broken = false;
+        match turn {
+            // What was said while nobody listened has to be asked for.
+            Turn::Opened => self.desk.ask_about_everything(monotonic_ns()),
+            Turn::Lost => self.private_path = None,
+            Turn::Idle | Turn::Moved => {}
+        }
+        if let Some(client) = self.private.client() {
+            for _ in 0..MESSAGES_PER_CYCLE {
+                let event = match client.next_message() {
+                    Ok(Some(text)) => read_user_event(&self.config.instrument, text),
+                    Ok(None) => break,
+                    Err(_) => {
+                        broken = true;
+                        break;
+                    }
+                };
+                match event {
+                    Ok(UserEvent::Order(update)) => self.desk.user_event(self.config.instrument.id, &update),
+                    Ok(UserEvent::Foreign { filled, .. }) => {
+                        self.tainted |= filled != 0;
+                        self.meters.foreign_fills.add(u64::from(filled != 0));
+                    }
+                    Ok(UserEvent::KeyExpired) => broken = true,
+                    Ok(UserEvent::Other) => {}
+                    Err(_) => {
+                        // Something was said about an order and not understood: ask.
+                        self.meters.unreadable.add(1);
+                        self.desk.ask_about_everything(monotonic_ns());
+                    }
+                }
+            }
+        }
+        if broken {
+            self.private.drop_connection();
+            self.private_path = None;
+        }
+        turn != Turn::Idle || broken
+    }
+
+    /// The next thing to do over HTTP, one at a time.
+    fn next_job(&mut self, now: u64) -> Option<Job> {
+        let halted = self.seen.state == TradingState::Halted;
+        if halted && !self.orders.is_open() && self.desk.working() > 0 {
+            return Some(Job::CancelAll); // the order connection is away, and a halt does not wait for it
+        }
+        if self.private_path.is_none() {
+            return Some(Job::Key);
+        }
+        if let Some((id, venue_order_id)) = self.desk.next_trades() {
+            let query = format!("orderId={venue_order_id}&symbol={}", self.config.instrument.symbol);
+            self.start(Job::Trades(id), "GET", "/fapi/v1/userTrades", &query);
+            return None;
+        }
+        (now.saturating_sub(self.key_age) > KEY_PROLONG).then_some(Job::Prolong)
+    }
+
+    fn start(&mut self, job: Job, method: &str, path: &str, query: &str) {
+        let headers = [("X-MBX-APIKEY", self.config.signer.api_key())];
+        let path = match job {
+            Job::Key | Job::Prolong => path.to_owned(),
+            Job::Trades(_) | Job::CancelAll => signed_path(&self.config.signer, path, query, self.now_ms()),
+        };
+        let (address, timeout) = (self.config.address, HTTP_TIMEOUT);
+        match Exchange::start(address, method, &path, &headers, b"", HTTP_BYTES_MAX, timeout) {
+            Ok(exchange) => self.http = Some((job, exchange)),
+            Err(_) => self.http_not_before = monotonic_ns() + HTTP_RETRY,
+        }
+    }
+
+    fn serve_http(&mut self) -> bool {
+        let Some((job, mut exchange)) = self.http.take() else {
+            let now = monotonic_ns();
+            if now < self.http_not_before {
+                return false;
+            }
+            let symbol = format!("symbol={}", self.config.instrument.symbol);
+            match self.next_job(now) {
+                Some(job @ Job::Key) => self.start(job, "POST", "/fapi/v1/listenKey", ""),
+                Some(job @ Job::Prolong) => self.start(job, "PUT", "/fapi/v1/listenKey", ""),
+                Some(job @ Job::CancelAll) => self.start(job, "DELETE", "/fapi/v1/allOpenOrders", &symbol),
+                Some(Job::Trades(_)) | None => return false,
+            }
+            return true;
+        };
+        match exchange.poll() {
+            Ok(None) => {
+                self.http = Some((job, exchange));
+                return false;
+            }
+            Ok(Some(response)) if response.status == 200 => self.answered(&job, &response.body),
+            Ok(Some(_)) | Err(_) => self.http_not_before = monotonic_ns() + HTTP_RETRY,
+        }
+        true
+    }
+
+    fn answered(&mut self, job: &Job, body: &[u8]) {
+        let now = monotonic_ns();
+        match job {
+            Job::Key => match read_listen_key(body) {
+                Some(key) => {
+                    self.private_path = Some(format!("/private/ws/{key}"));
+                    self.key_age = now;
+                }
+                None => self.http_not_before = now + HTTP_RETRY,
+            },
+            Job::Prolong => self.key_age = now,
+            Job::Trades(id) => match read_trades(&self.config.instrument, body) {
+                Ok(trades) => self.desk.trades(*id, &trades),
+                Err(_) => self.meters.unreadable.add(1),
+            },
+            // The private stream, or the questions, say what became of each.
+            Job::CancelAll => {
+                self.desk.ask_about_everything(now);
+                self.http_not_before = now + HTTP_RETRY;
+            }
+        }
+    }
+
+    /// Asks about what nobody knows.
+    fn ask(&mut self) -> bool {
+        let now = monotonic_ns();
+        self.desk.tick(now);
+        let mut worked = false;
+        while self.orders.is_open()
+            && let Some(id) = self.desk.next_question(now)
+        {
+            let now_ms = self.now_ms();
+            self.writer.status(id, now_ms, &mut self.text);
+            if let Some(client) = self.orders.client() {
+                client.send_text(&self.text);
+            }
+            worked = true;
+        }
+        if worked {
+            self.flush();
+        }
+        worked
+    }
+
+    /// Reports and changes of readiness to the sequencer, in order, as far as its ring takes them.
+    fn tell(&mut self, ports: &mut Ports) -> bool {
+        let ingress = Tsc::now();
+        let before = self.staged.len();
+        while self.staged.len() < STAGED_CAPACITY
+            && let Some((instrument, update)) = self.desk.next_event()
+        {
+            let header = Header { ingress, ..Header::unsequenced(Kind::OrderUpdate, instrument) };
+            self.staged.push_back(Message::new(header, update));
+        }
+        if self.is_ready() != self.told_ready {
+            self.told_ready = !self.told_ready;
+            let venue = u64::from(self.config.venue);
+            let status = VenueStatus { venue, ready: u64::from(self.told_ready), ..VenueStatus::default() };
+            let header = Header::unsequenced(Kind::VenueStatus, self.config.instrument.id);
+            self.staged.push_back(Message::new(header, status));
+            self.meters.ready.set(u64::from(self.told_ready));
+        }
+        let mut worked = self.staged.len() > before;
+        while let Some(message) = self.staged.front() {
+            if !ports.send(Port::Input, *message) {
+                break;
+            }
+            self.staged.pop_front();
+            self.meters.reports.add(1);
+            worked = true;
+        }
+        worked
+    }
+}
+
+impl Agent for Gateway {
+    fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
+        self.look_at_word();
+        let mut worked = self.drain(ports);
+        worked |= self.send_cancels();
+        worked |= self.send_orders();
+        worked |= self.serve_orders();
+        worked |= self.serve_private();
+        self.cycles = self.cycles.wrapping_add(1);
+        if worked || self.cycles.is_multiple_of(CYCLES_PER_TICK) {
+            worked |= self.serve_http();
+            worked |= self.ask();
+            self.meters.working.set(self.desk.working() as u64);
+            self.meters.unknown.set(self.desk.unknown() as u64);
+            self.meters.unexplained.set(self.desk.unexplained());
+        }
+        worked |= self.tell(ports);
+        if worked { Work::Done } else { Work::Idle }
+    }
+}

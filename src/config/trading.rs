@@ -1,0 +1,326 @@
+//! The order side of the configuration: account, strategy, execution, risk, compliance.
+
+use kimera_compliance::ComplianceConfig;
+use kimera_execution::ExecutionConfig;
+use kimera_execution::parent::ParentConfig;
+use kimera_protocol::fixed::{UNIT_DECIMALS, parse_decimal};
+use kimera_protocol::{Instrument, InstrumentId};
+use kimera_risk::{BasisPoints, InstrumentRules, Limits};
+use kimera_strategy::{FairConfig, MakerConfig, StrategyConfig, VolatilityConfig};
+use serde::{Deserialize, Serialize};
+
+use super::{Config, within};
+
+/// What the venue holds for us at the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountSection {
+    /// Seat of the gateway.
+    pub gateway: String,
+    /// Money at the start, a decimal of the quote asset.
+    pub capital: String,
+}
+
+/// The market maker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StrategySection {
+    /// Number of the strategy in every order, 1 to 65,535.
+    pub number: u16,
+    /// Feed of the instrument that is traded.
+    pub trades: String,
+    /// Feed of the market whose price helps to find the fair one.
+    pub follows: Option<String>,
+    /// Size of a quote, a decimal.
+    pub size: String,
+    /// γ, for one tick and one quote size.
+    pub risk_aversion: f64,
+    /// A: fills a second at distance 0.
+    pub fill_rate_per_s: f64,
+    /// k: decay of the fill rate for one tick of distance.
+    pub fill_decay_per_tick: f64,
+    /// Maker fee, the floor of a quote's distance.
+    pub maker_fee_bps: f64,
+    /// Inventory in quote sizes at which a side stops.
+    pub inventory_max: f64,
+    /// How far quotes follow the signal, as a share of their distance, 0 to 1.
+    pub lean: f64,
+    /// Share of the followed market's price in the fair price, 0 to 1.
+    pub follow_weight: f64,
+    /// Half-life of the basis between the two markets.
+    pub basis_half_life_ms: u32,
+    /// Bars of the volatility.
+    pub volatility_bar_ms: u32,
+    /// Its half-life in bars.
+    pub volatility_half_life_bars: f64,
+    /// Bars before it is used.
+    pub volatility_bars_min: u32,
+    /// Age at which a price is not used any more.
+    pub stale_after_ms: u32,
+}
+
+/// When quotes are replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecutionSection {
+    /// Largest child order, a decimal.
+    pub child_size_max: String,
+    /// Distance from what is wanted at which a quote is replaced.
+    pub requote_ticks: u32,
+    /// Least time a quote stands before it is replaced for its price.
+    pub requote_interval_ms: u32,
+    /// After this without an answer a cancel is asked for again.
+    pub cancel_retry_ms: u32,
+    /// Wait of a side after an order was refused.
+    pub refusal_pause_ms: u32,
+}
+
+/// Limits of the last gate, the model book's 4.1 and 4.14.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // The names say it; units last.
+pub struct RiskSection {
+    pub limits_version: u64,
+    pub collar_bps: u32,
+    pub collar_reducing_bps: u32,
+    pub order_size_max: String,
+    pub order_notional_max: String,
+    pub position_bps: u32,
+    pub asset_bps: u32,
+    pub drawdown_bps: u32,
+    pub daily_loss_bps: u32,
+    pub orders_per_second: u32,
+    pub orders_burst: u32,
+    pub duplicate_window_ms: u32,
+    pub stale_after_ms: u32,
+    pub send_within_ms: u32,
+    pub working_max: u32,
+}
+
+/// Rules of the venue and the law.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // As above; meanings are with `ComplianceConfig`.
+pub struct ComplianceSection {
+    pub messages_max: u32,
+    pub message_window_ms: u32,
+    pub orders_per_trade_max: u32,
+    pub orders_free: u32,
+    pub order_to_trade_window_ms: u32,
+}
+
+const fn ms(value: u32) -> i64 {
+    value as i64 * 1_000_000
+}
+
+fn units(name: &str, text: &str) -> Result<i64, String> {
+    match parse_decimal(text.as_bytes(), UNIT_DECIMALS) {
+        Ok(value) if value > 0 => Ok(value),
+        Ok(_) => Err(format!("{name} = \"{text}\" must be positive")),
+        Err(e) => Err(format!("{name} = \"{text}\": {e}")),
+    }
+}
+
+impl Config {
+    /// The instrument that is traded.
+    ///
+    /// # Errors
+    /// Where `strategy.trades` names no feed.
+    pub fn traded(&self) -> Result<Instrument, String> {
+        self.instrument_of("strategy.trades", &self.strategy.trades)
+    }
+
+    fn instrument_of(&self, name: &str, feed: &str) -> Result<Instrument, String> {
+        let known: Vec<_> = self.instruments.iter().map(|s| s.feed.as_str()).collect();
+        let at = known.iter().position(|known| *known == feed);
+        let at =
+            at.ok_or_else(|| format!("{name} = \"{feed}\" is no feed; there are {}", known.join(", ")))?;
+        Ok(self.instruments()?.swap_remove(at))
+    }
+
+    /// Money at the start, in 1e-8 of the quote asset.
+    ///
+    /// # Errors
+    /// A text that is no positive decimal.
+    pub fn capital(&self) -> Result<i64, String> {
+        units("account.capital", &self.account.capital)
+    }
+
+    /// What strategy needs.
+    ///
+    /// # Errors
+    /// What is wrong, by its name.
+    pub fn strategy_config(&self) -> Result<StrategyConfig, String> {
+        let s = &self.strategy;
+        let traded = self.traded()?;
+        let other =
+            s.follows.as_ref().map(|feed| self.instrument_of("strategy.follows", feed)).transpose()?;
+        let size = units("strategy.size", &s.size)?;
+        if size % traded.lot_units != 0 {
+            return Err(format!("strategy.size = \"{}\" is no multiple of the lot of {}", s.size, s.trades));
+        }
+        Ok(StrategyConfig {
+            strategy: s.number,
+            traded: (traded.id, traded.tick_units),
+            other: other.filter(|o| o.id != traded.id).map(|o| (o.id, o.tick_units)),
+            size,
+            risk_aversion: s.risk_aversion,
+            fill_rate: s.fill_rate_per_s,
+            fill_decay: s.fill_decay_per_tick,
+            maker: MakerConfig {
+                maker_fee: s.maker_fee_bps / 1e4,
+                inventory_max: s.inventory_max,
+                lean: s.lean,
+            },
+            fair: FairConfig {
+                other_weight: s.follow_weight,
+                basis_half_life: ms(s.basis_half_life_ms),
+                stale_after: ms(s.stale_after_ms),
+            },
+            volatility: VolatilityConfig {
+                bar: ms(s.volatility_bar_ms),
+                half_life_bars: s.volatility_half_life_bars,
+                bars_min: s.volatility_bars_min.into(),
+            },
+            look_interval: ms(s.stale_after_ms),
+        })
+    }
+
+    /// What execution needs.
+    ///
+    /// # Errors
+    /// What is wrong, by its name.
+    pub fn execution_config(&self) -> Result<ExecutionConfig, String> {
+        let (traded, e) = (self.traded()?, &self.execution);
+        Ok(ExecutionConfig {
+            instrument: traded.id,
+            venue: traded.venue.0,
+            parent: ParentConfig {
+                lot: traded.lot_units,
+                child_size_max: units("execution.child_size_max", &e.child_size_max)?,
+                requote_ticks: e.requote_ticks.into(),
+                requote_interval: ms(e.requote_interval_ms),
+                cancel_retry: ms(e.cancel_retry_ms),
+                refusal_pause: ms(e.refusal_pause_ms),
+            },
+        })
+    }
+
+    /// What risk needs: limits, and the rules of every instrument.
+    ///
+    /// # Errors
+    /// What is wrong, by its name.
+    pub fn risk_config(&self) -> Result<(Limits, Vec<InstrumentRules>), String> {
+        let r = &self.risk;
+        let share = |bps: u32| BasisPoints(bps.into());
+        let limits = Limits {
+            version: r.limits_version,
+            equity_start: self.capital()?,
+            collar: share(r.collar_bps),
+            collar_reducing: share(r.collar_reducing_bps),
+            order_size_max: units("risk.order_size_max", &r.order_size_max)?,
+            order_notional_max: units("risk.order_notional_max", &r.order_notional_max)?,
+            position: share(r.position_bps),
+            asset: share(r.asset_bps),
+            drawdown: share(r.drawdown_bps),
+            daily_loss: share(r.daily_loss_bps),
+            orders_per_second: r.orders_per_second,
+            orders_burst: r.orders_burst,
+            duplicate_window: ms(r.duplicate_window_ms),
+            stale_after: ms(r.stale_after_ms),
+            send_within: ms(r.send_within_ms),
+            working_max: r.working_max as usize,
+        };
+        let traded = self.traded()?.id;
+        let rules = |i: &Instrument| InstrumentRules {
+            tick_units: i.tick_units,
+            lot_units: i.lot_units,
+            asset: 0, // every instrument of this profile has the same base asset
+            tradable: i.id == traded,
+        };
+        Ok((limits, self.instruments()?.iter().map(rules).collect()))
+    }
+
+    /// What compliance needs.
+    #[must_use]
+    pub fn compliance_config(&self) -> ComplianceConfig {
+        let c = &self.compliance;
+        ComplianceConfig {
+            messages_max: c.messages_max.into(),
+            message_window: ms(c.message_window_ms),
+            orders_per_trade_max: c.orders_per_trade_max.into(),
+            orders_free: c.orders_free.into(),
+            order_to_trade_window: ms(c.order_to_trade_window_ms),
+        }
+    }
+
+    /// Instruments by number with their price steps, for the books.
+    ///
+    /// # Errors
+    /// As [`Config::instruments`].
+    pub fn tick_units(&self) -> Result<Vec<i64>, String> {
+        Ok(self.instruments()?.iter().map(|i| i.tick_units).collect())
+    }
+
+    /// Number of the instrument that is traded.
+    #[must_use]
+    pub fn traded_id(&self) -> InstrumentId {
+        self.traded().map_or(InstrumentId(0), |i| i.id)
+    }
+
+    pub(super) fn check_trading(&self) -> Result<(), String> {
+        let s = &self.strategy;
+        self.capital()?;
+        self.strategy_config()?;
+        self.execution_config()?;
+        self.risk_config()?;
+        for (name, value, low, high) in [
+            ("strategy.number", f64::from(s.number), 1.0, 65_535.0),
+            ("strategy.risk_aversion", s.risk_aversion, 1e-9, 1e3),
+            ("strategy.fill_rate_per_s", s.fill_rate_per_s, 1e-9, 1e6),
+            ("strategy.fill_decay_per_tick", s.fill_decay_per_tick, 1e-9, 1e3),
+            ("strategy.maker_fee_bps", s.maker_fee_bps, 0.0, 1_000.0),
+            ("strategy.inventory_max", s.inventory_max, 0.0, 1e6),
+            ("strategy.lean", s.lean, 0.0, 1.0),
+            ("strategy.follow_weight", s.follow_weight, 0.0, 1.0),
+            ("strategy.volatility_half_life_bars", s.volatility_half_life_bars, 0.01, 1e9),
+        ] {
+            within(name, value, low, high)?;
+        }
+        let (e, r, c) = (&self.execution, &self.risk, &self.compliance);
+        for (name, value, low) in [
+            ("strategy.basis_half_life_ms", s.basis_half_life_ms, 1),
+            ("strategy.volatility_bar_ms", s.volatility_bar_ms, 1),
+            ("strategy.volatility_bars_min", s.volatility_bars_min, 1),
+            ("strategy.stale_after_ms", s.stale_after_ms, 1),
+            ("execution.requote_ticks", e.requote_ticks, 1),
+            ("execution.requote_interval_ms", e.requote_interval_ms, 0),
+            ("execution.cancel_retry_ms", e.cancel_retry_ms, 1),
+            ("execution.refusal_pause_ms", e.refusal_pause_ms, 1),
+            ("risk.orders_per_second", r.orders_per_second, 1),
+            ("risk.orders_burst", r.orders_burst, 1),
+            ("risk.duplicate_window_ms", r.duplicate_window_ms, 0),
+            ("risk.stale_after_ms", r.stale_after_ms, 1),
+            ("risk.send_within_ms", r.send_within_ms, 1),
+            ("compliance.messages_max", c.messages_max, 1),
+            ("compliance.message_window_ms", c.message_window_ms, 1),
+            ("compliance.orders_per_trade_max", c.orders_per_trade_max, 1),
+            ("compliance.orders_free", c.orders_free, 1),
+            ("compliance.order_to_trade_window_ms", c.order_to_trade_window_ms, 1),
+        ] {
+            within(name, value.into(), low.into(), 86_400_000.0)?;
+        }
+        within("risk.working_max", r.working_max.into(), 1.0, 512.0)?;
+        for (name, bps) in [
+            ("risk.collar_bps", r.collar_bps),
+            ("risk.collar_reducing_bps", r.collar_reducing_bps),
+            ("risk.position_bps", r.position_bps),
+            ("risk.asset_bps", r.asset_bps),
+            ("risk.drawdown_bps", r.drawdown_bps),
+            ("risk.daily_loss_bps", r.daily_loss_bps),
+        ] {
+            within(name, bps.into(), 1.0, 10_000.0)?;
+        }
+        Ok(())
+    }
+}

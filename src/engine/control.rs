@@ -1,0 +1,166 @@
+//! The engine's control socket: what can be asked of a running line. Halting sets the kill word first, here and now;
+//! everything else is done by the engine's own loop, as sequenced commands.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use kimera_protocol::TradingState;
+use kimera_runtime::counters::Snapshot;
+use kimera_runtime::{Counters, KillWord};
+use serde_json::{Value, json};
+
+use crate::control::server::Handler;
+use crate::control::{OrdersAtEnd, RpcError};
+use crate::report::{LatencyRow, latency, money};
+
+/// Longest wait for the loop to do what was asked.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Methods of the engine's socket.
+pub const METHODS: [&str; 8] = [
+    "hello",
+    "status",
+    "trading.halt",
+    "trading.reduce",
+    "trading.resume",
+    "orders.cancel_all",
+    "latency.report",
+    "shutdown",
+];
+
+/// What the loop is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Sequence the halt that the kill word already says.
+    Halt,
+    /// Only ways out from here on.
+    Reduce,
+    /// Trade again.
+    Resume,
+    /// Take every order back.
+    CancelAll,
+    /// End the run.
+    Shutdown(OrdersAtEnd),
+}
+
+/// A wish and where the answer goes.
+pub struct Ask {
+    /// The wish.
+    pub wish: Wish,
+    /// Takes one answer.
+    pub answer: Sender<Result<Value, RpcError>>,
+}
+
+/// The socket's side.
+pub struct EngineHandler {
+    word: KillWord,
+    counters: Counters,
+    incarnation: u64,
+    gateway: String,
+    asks: Mutex<Sender<Ask>>,
+}
+
+impl EngineHandler {
+    /// A handler, and the loop's end of it.
+    #[must_use]
+    pub fn new(word: KillWord, counters: Counters, incarnation: u64, gateway: &str) -> (Self, Receiver<Ask>) {
+        let (asks, receiver) = channel();
+        let gateway = gateway.to_owned();
+        (Self { word, counters, incarnation, gateway, asks: Mutex::new(asks) }, receiver)
+    }
+
+    fn ask(&self, wish: Wish) -> Result<Value, RpcError> {
+        let (answer, receiver) = channel();
+        let asks = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
+        asks.send(Ask { wish, answer }).map_err(|_| RpcError::refused("the engine is ending"))?;
+        drop(asks);
+        receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            Err(RpcError::refused("the engine did not do it in time; the kill word holds where it was set"))
+        })
+    }
+
+    fn status(&self) -> Value {
+        status(&self.counters.snapshot(), &self.word, self.incarnation, &self.gateway)
+    }
+}
+
+/// State names as people and programs read them.
+#[must_use]
+pub fn state_name(state: TradingState) -> &'static str {
+    match state {
+        TradingState::Active => "active",
+        TradingState::Reducing => "reducing",
+        TradingState::Halted => "halted",
+    }
+}
+
+fn sequenced_state(counters: &Snapshot) -> &'static str {
+    if counters.counter("risk.epoch") == 0 {
+        return "starting";
+    }
+    match counters.counter("risk.trading_state") {
+        0 => "active",
+        1 => "reducing",
+        _ => "halted",
+    }
+}
+
+fn status(counters: &Snapshot, word: &KillWord, incarnation: u64, gateway: &str) -> Value {
+    let count = |name: &str| counters.counter(name);
+    let word = word.get();
+    json!({
+        "incarnation": incarnation,
+        "pid": std::process::id(),
+        "trading": sequenced_state(counters),
+        "kill_word": {"state": state_name(word.state), "epoch": word.epoch},
+        "seq": count("sequencer.seq"),
+        "durable_seq": count("journal.durable_seq"),
+        "marks": count("sequencer.marks"),
+        "decisions": count("strategy.decisions"),
+        "orders": {
+            "sent": count(&format!("{gateway}.sent")),
+            "working": count(&format!("{gateway}.working")),
+            "unknown": count(&format!("{gateway}.unknown")),
+        },
+        "venue_ready": count(&format!("{gateway}.ready")) == 1,
+        "fills": count("ledger.fills"),
+        "cash": money(count("ledger.cash") as i64),
+        "fees": money(count("ledger.fees") as i64),
+        "balanced": count("ledger.balanced") == 1,
+    })
+}
+
+impl Handler for EngineHandler {
+    fn name(&self) -> &'static str {
+        "engine"
+    }
+
+    fn call(&self, method: &str, params: &Value) -> Result<Value, RpcError> {
+        match method {
+            "status" => Ok(self.status()),
+            "trading.halt" => {
+                // First the word, which the gateway reads before each order; then the line hears of it.
+                let written = self.word.halt();
+                let asked = self.ask(Wish::Halt);
+                written.map_err(|e| {
+                    RpcError::refused(format!("halted, but the kill word is not on disk: {e}"))
+                })?;
+                asked
+            }
+            "trading.reduce" => self.ask(Wish::Reduce),
+            "trading.resume" => self.ask(Wish::Resume),
+            "orders.cancel_all" => self.ask(Wish::CancelAll),
+            "shutdown" => self.ask(Wish::Shutdown(OrdersAtEnd::of(params)?)),
+            "latency.report" => {
+                let counters = self.counters.snapshot();
+                let report = latency(&counters, &self.gateway);
+                let rows: Vec<(String, LatencyRow)> = report.rows();
+                Ok(
+                    json!({"unit": "ns", "rows": rows.into_iter().collect::<std::collections::BTreeMap<_, _>>()}),
+                )
+            }
+            other => Err(RpcError::no_method(other, &METHODS)),
+        }
+    }
+}

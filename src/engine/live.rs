@@ -1,0 +1,384 @@
+//! The engine's own loop: trading begins when the first record is durable, commands are sequenced, the end is in order.
+
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use kimera_journal::JournalFailure;
+use kimera_protocol::{Command, CommandCode, Flags, Header, Message, TradingState};
+use kimera_runtime::clock::monotonic_ns;
+use kimera_runtime::executor::ThreadedExecutor;
+use kimera_runtime::memory::ArenaReport;
+use kimera_runtime::plan::Plan;
+use kimera_runtime::{KillWord, Port};
+use serde_json::{Value, json};
+
+use super::control::{Ask, EngineHandler, Wish, state_name};
+use super::venue_account::VenueAccount;
+use super::watchdog::Watchdog;
+use super::{Built, EngineOptions};
+use crate::config::Config;
+use crate::control::{OrdersAtEnd, RpcError, Server};
+use crate::exit::Failure;
+use crate::handshake::VenueClock;
+use crate::report::{EndReason, EngineSummary, Facts};
+use crate::state::State;
+
+/// A duty cycle longer than this ends the engine.
+const STUCK: Duration = Duration::from_secs(5);
+/// Time until a cycle that was found too long is looked at again.
+const SECOND_LOOK: Duration = Duration::from_millis(500);
+/// Longest wait for the line to finish what is in flight.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Longest wait for the venue to take orders back at the end.
+const CANCEL: Duration = Duration::from_secs(5);
+/// Longest wait for a command to reach risk.
+const COMMAND: Duration = Duration::from_secs(5);
+/// Wall time left to the last frames of a tape, ns.
+const TAPE_GRACE: u64 = 50_000_000;
+const HOUSEKEEPING: Duration = Duration::from_millis(5);
+
+/// What a run is made of beside its seats.
+pub struct Run<'a> {
+    /// Arguments.
+    pub options: &'a EngineOptions,
+    /// Configuration.
+    pub config: &'a Config,
+    /// Core plan.
+    pub plan: &'a Plan,
+    /// True where threads are pinned.
+    pub pin: bool,
+    /// Clock and end of the venue.
+    pub venue: VenueClock,
+    /// The account that is traded.
+    pub account: VenueAccount,
+    /// What may leave.
+    pub word: KillWord,
+    /// State directory.
+    pub state: State,
+    /// Locked memory.
+    pub arena: ArenaReport,
+}
+
+/// Runs until the end.
+///
+/// # Errors
+/// What broke.
+pub fn run(run: Run<'_>, mut built: Built, interrupted: &AtomicBool) -> Result<EngineSummary, Failure> {
+    let gateway = run.config.account.gateway.as_str();
+    let layout = run.state.layout();
+    let word = KillWord::open(&layout.kill_word()).map_err(Failure::run)?;
+    let (handler, asks) = EngineHandler::new(word, built.counters.clone(), run.state.incarnation(), gateway);
+    let socket = Server::start(&layout.socket("engine"), &layout.audit(), Box::new(handler))?;
+    let cells = std::mem::take(&mut built.cells);
+    let executor = ThreadedExecutor::start(run.plan, cells, &built.counters, run.pin)
+        .map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
+    executor.seal();
+    let mut live =
+        Live { run: &run, built, executor, asks, halts_seen: 0, orders_at_end: OrdersAtEnd::Cancel };
+    let ended = live.until_end(interrupted);
+    drop(socket);
+    let reason = match ended {
+        Ok(reason) => reason,
+        Err(End::Broken(failure)) => {
+            // The threads are stopped, the journal keeps what it has.
+            drop(live.executor.finish());
+            return Err(failure);
+        }
+        Err(End::Stuck(failure)) => {
+            // A thread that does not come back cannot be stopped: the process ends with it.
+            std::mem::forget(live.executor);
+            return Err(failure);
+        }
+    };
+    live.finish(reason)
+}
+
+/// Why the loop could not go on.
+enum End {
+    Broken(Failure),
+    Stuck(Failure),
+}
+
+struct Live<'a> {
+    run: &'a Run<'a>,
+    built: Built,
+    executor: ThreadedExecutor,
+    asks: Receiver<Ask>,
+    /// Newest epoch of the kill word that the line has been told of.
+    halts_seen: u64,
+    orders_at_end: OrdersAtEnd,
+}
+
+impl Live<'_> {
+    fn until_end(&mut self, interrupted: &AtomicBool) -> Result<EndReason, End> {
+        let clock = self.run.venue.clock;
+        let whole = self.run.venue.end;
+        let end = self.run.options.market_ns.map_or(whole, |ns| whole.min(clock.origin.saturating_add(ns)));
+        let mut watchdog = Watchdog::new(STUCK, SECOND_LOOK);
+        let mut trading = false;
+        loop {
+            std::thread::sleep(HOUSEKEEPING);
+            self.built.counters.heartbeat(monotonic_ns());
+            if let Some(broken) = broken(&self.executor, &self.built.failure) {
+                return Err(End::Broken(Failure::run(format!("the engine was ended: {broken}"))));
+            }
+            if let Some(thread) = watchdog.stuck(&self.executor) {
+                let seconds = STUCK.as_secs();
+                return Err(End::Stuck(Failure::run(format!(
+                    "the engine was ended: thread {thread} has not come back from its duty cycle for {seconds} s"
+                ))));
+            }
+            if !trading {
+                // Who runs is on disk before anything is sent: an order's identity holds the start's number.
+                trading = self.counter("journal.durable_seq") > 0 && self.begin_trading();
+            } else {
+                self.follow_word();
+            }
+            if let Some(reason) = self.serve_asks() {
+                return Ok(reason);
+            }
+            if interrupted.load(Ordering::Acquire) {
+                return Ok(EndReason::Interrupted);
+            }
+            if self.run.options.parent.is_some_and(|parent| std::os::unix::process::parent_id() != parent) {
+                return Ok(EndReason::ParentGone);
+            }
+            // The tape's last frames are still on their way when its time is over.
+            let grace = if end == whole { TAPE_GRACE } else { 0 };
+            if monotonic_ns() >= clock.instant_of(end).saturating_add(grace) {
+                return Ok(if end == whole { EndReason::TapeEnded } else { EndReason::TimeReached });
+            }
+        }
+    }
+
+    fn counter(&self, name: &str) -> u64 {
+        self.built.counters.counter_of(name).get()
+    }
+
+    fn gateway(&self, what: &str) -> u64 {
+        self.counter(&format!("{}.{what}", self.run.config.account.gateway))
+    }
+
+    /// Sequences a command; false where the ring is full.
+    fn send(&mut self, code: CommandCode, epoch: u64, flags: u8) -> bool {
+        let body = Command { code: code as u64, epoch, ..Command::default() };
+        let mut message = Message::new(Header::default(), body);
+        message.header.flags |= flags;
+        self.built.control.send(Port::Input, message)
+    }
+
+    /// Tells the line what the kill word says at the start: a halt survives a restart.
+    fn begin_trading(&mut self) -> bool {
+        let word = self.run.word.get();
+        self.halts_seen = word.epoch;
+        let code = match word.state {
+            TradingState::Active => CommandCode::Resume,
+            TradingState::Reducing => CommandCode::Reduce,
+            TradingState::Halted => CommandCode::Halt,
+        };
+        self.send(code, word.epoch, 0)
+    }
+
+    /// A halt that somebody has written into the kill word becomes an input.
+    fn follow_word(&mut self) {
+        let word = self.run.word.get();
+        if word.state == TradingState::Halted
+            && word.epoch > self.halts_seen
+            && self.send(CommandCode::Halt, word.epoch, 0)
+        {
+            self.halts_seen = word.epoch;
+        }
+    }
+
+    /// Does what was asked; the reason to end, where that was it.
+    fn serve_asks(&mut self) -> Option<EndReason> {
+        while let Ok(ask) = self.asks.try_recv() {
+            let result = match ask.wish {
+                Wish::Shutdown(orders) => {
+                    self.orders_at_end = orders;
+                    let _ = ask.answer.send(Ok(json!({"ending": true, "orders": orders})));
+                    return Some(EndReason::Asked);
+                }
+                Wish::Halt => self.halt(),
+                Wish::Reduce => self.change(CommandCode::Reduce, TradingState::Reducing),
+                Wish::Resume => self.resume(),
+                Wish::CancelAll => self.cancel_all(),
+            };
+            let _ = ask.answer.send(result);
+        }
+        None
+    }
+
+    fn halt(&mut self) -> Result<Value, RpcError> {
+        self.follow_word();
+        self.wait_for_state(TradingState::Halted)
+    }
+
+    fn cancel_all(&mut self) -> Result<Value, RpcError> {
+        let working = self.gateway("working");
+        if self.send(CommandCode::CancelAll, 0, 0) {
+            Ok(json!({"cancelling": working}))
+        } else {
+            Err(RpcError::refused("the sequencer's control ring is full; try again"))
+        }
+    }
+
+    fn change(&mut self, code: CommandCode, state: TradingState) -> Result<Value, RpcError> {
+        let word = self.run.word.get();
+        if word.state == TradingState::Halted && state != TradingState::Halted {
+            return Err(RpcError::refused("trading is halted; resume first"));
+        }
+        if !self.send(code, word.epoch, 0) {
+            return Err(RpcError::refused("the sequencer's control ring is full; try again"));
+        }
+        self.wait_for_state(state)
+    }
+
+    /// The line first, the word second, and never while nobody knows what became of an order.
+    fn resume(&mut self) -> Result<Value, RpcError> {
+        let unknown = self.gateway("unknown");
+        if unknown > 0 {
+            return Err(RpcError::refused(format!(
+                "{unknown} orders are unknown; trading resumes when the venue has said what became of them"
+            )));
+        }
+        let word = self.run.word.get();
+        if !self.send(CommandCode::Resume, word.epoch, 0) {
+            return Err(RpcError::refused("the sequencer's control ring is full; try again"));
+        }
+        self.wait_for_state(TradingState::Active)?;
+        match self.run.word.clear(word.epoch) {
+            Ok(true) => Ok(json!({"trading": "active", "epoch": word.epoch})),
+            Ok(false) => Err(RpcError::refused("somebody has halted again in the meantime")),
+            Err(e) => Err(RpcError::refused(format!("the kill word is not on disk: {e}"))),
+        }
+    }
+
+    /// Waits until risk has heard a command.
+    fn wait_for_state(&self, state: TradingState) -> Result<Value, RpcError> {
+        let epoch = self.run.word.get().epoch;
+        let heard =
+            || self.counter("risk.trading_state") == state as u64 && self.counter("risk.epoch") >= epoch;
+        if wait(COMMAND, heard) {
+            Ok(json!({"trading": state_name(state), "epoch": epoch}))
+        } else {
+            Err(RpcError::refused("the line has not taken the command in time; the kill word holds"))
+        }
+    }
+
+    /// Takes orders back, ends the line, asks the venue, closes everything.
+    fn finish(mut self, reason: EndReason) -> Result<EngineSummary, Failure> {
+        let clock = self.run.venue.clock;
+        let market_end = clock.now().min(self.run.venue.end);
+        let left = self.take_orders_back();
+        let stopped = self.stop_line();
+        let venue = self.run.account.state();
+        let mut degraded = std::mem::take(&mut self.built.degraded);
+        degraded.extend(left);
+        for thread in self.executor.reports() {
+            if thread.pin_refused.load(Ordering::Acquire) {
+                degraded.push(format!("thread {} could not be pinned", thread.name));
+            }
+        }
+        if let Err(e) = &venue {
+            degraded.push(format!("the venue's account could not be compared: {e}"));
+        }
+        // Whatever went wrong, the journal is closed first.
+        let (cells, failures) = self.executor.finish();
+        drop(cells);
+        if let Some(seat) = failures.into_iter().next() {
+            return Err(Failure::run(format!("seat {} panicked: {}", seat.seat, seat.message)));
+        }
+        if let Some(text) = self.built.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(Failure::run(text));
+        }
+        stopped?;
+        let facts = Facts {
+            counters: &self.built.counters.snapshot(),
+            config: self.run.config,
+            plan: self.run.plan,
+            clock: &clock,
+            market_end,
+            ended: reason,
+            state: &self.run.state,
+            arena: &self.run.arena,
+            venue: venue.ok(),
+            trading: self.run.word.get().state,
+            degraded,
+        };
+        EngineSummary::new(&facts)
+    }
+
+    /// Halts the line (the word stays as it is) and waits until nothing works any more. What is left is said.
+    fn take_orders_back(&mut self) -> Option<String> {
+        if self.orders_at_end == OrdersAtEnd::Keep || self.counter("risk.epoch") == 0 {
+            return None;
+        }
+        let epoch = self.run.word.get().epoch;
+        let sent = self.send(CommandCode::Halt, epoch, 0);
+        let halted = || self.counter("risk.trading_state") == TradingState::Halted as u64;
+        let seq = || self.counter("sequencer.seq");
+        let all_done = |seq: u64| self.built.sinks.iter().all(|sink| sink.get() >= seq);
+        if sent && wait(CANCEL, halted) {
+            let target = seq();
+            wait(CANCEL, || all_done(target));
+            // The gateway's own count is published a little later than it moves.
+            let quiet = || self.gateway("working") == 0;
+            if wait(CANCEL, || {
+                quiet() && {
+                    std::thread::sleep(HOUSEKEEPING);
+                    quiet()
+                }
+            }) {
+                return None;
+            }
+        }
+        Some(format!("{} orders could not be taken back in time", self.gateway("working")))
+    }
+
+    /// Sequences the end of the run and waits until every stage is done with it.
+    fn stop_line(&mut self) -> Result<(), Failure> {
+        let late = || Failure::run(format!("the line did not finish within {} s", DRAIN.as_secs()));
+        let deadline = monotonic_ns() + DRAIN.as_nanos() as u64;
+        while !self.send(CommandCode::Stop, 0, Flags::STOP) {
+            if monotonic_ns() > deadline {
+                return Err(late());
+            }
+            std::thread::sleep(HOUSEKEEPING);
+        }
+        let done = || {
+            let seq = self.counter("sequencer.seq");
+            broken(&self.executor, &self.built.failure).is_some()
+                || (self.counter("sequencer.stopped") != 0
+                    && self.built.sinks.iter().all(|sink| sink.get() >= seq))
+        };
+        if !wait(DRAIN, done) {
+            return Err(late());
+        }
+        broken(&self.executor, &self.built.failure).map_or(Ok(()), |reason| Err(Failure::run(reason)))
+    }
+}
+
+/// Looks again and again, up to `limit`; true as soon as `done` says so.
+fn wait(limit: Duration, done: impl Fn() -> bool) -> bool {
+    let deadline = monotonic_ns() + limit.as_nanos() as u64;
+    loop {
+        if done() {
+            return true;
+        }
+        if monotonic_ns() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What has broken, if anything: a seat or the disk.
+fn broken(executor: &ThreadedExecutor, failure: &JournalFailure) -> Option<String> {
+    if let Some(seat) = executor.failures().into_iter().next() {
+        return Some(format!("seat {} panicked: {}", seat.seat, seat.message));
+    }
+    failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}

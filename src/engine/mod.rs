@@ -1,0 +1,288 @@
+//! A live run: builds the line, agrees on the clock, runs until its end, closes everything in order.
+//!
+//! * [`live`]: the engine's own loop
+//! * [`control`]: its control socket
+//! * [`venue_account`]: what the venue itself says of our account
+//! * [`watchdog`]: notices what is stuck; [`canary`]: shows that an allocation under the seal would be noticed
+
+pub mod canary;
+pub mod control;
+pub mod live;
+pub mod venue_account;
+pub mod watchdog;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use kimera_feed::{Feed, FeedConfig};
+use kimera_gateway::{Gateway, GatewayConfig};
+use kimera_journal::format::CODE_EPOCH;
+use kimera_journal::{Blobs, Journal, JournalConfig, JournalFailure};
+use kimera_protocol::{Header, Message, Started};
+use kimera_runtime::memory::{in_arena, init_arena, lock_arena};
+use kimera_runtime::plan::available_cores;
+use kimera_runtime::seat::{AgentSeat, Cell, Ports};
+use kimera_runtime::topology::{SEQUENCER, Topology, Wiring};
+use kimera_runtime::{Counters, Frontier, KillWord, MarketClock, Port, Tsc};
+use kimera_sequencer::{Door, Sequencer};
+use kimera_simulator_endpoints::Endpoints;
+use kimera_venues::binance::MarketDecoder;
+
+use crate::config::{Config, MarketName, plan};
+use crate::exit::Failure;
+use crate::handshake::{agree, check};
+use crate::line;
+use crate::report::EngineSummary;
+use crate::state::State;
+use canary::Canary;
+use venue_account::{VenueAccount, signer};
+
+/// The addresses the venue wrote down. The engine knows their form and nothing else of the simulator.
+mod kimera_simulator_endpoints {
+    use std::net::SocketAddr;
+
+    /// Market name and address.
+    #[derive(serde::Deserialize)]
+    pub struct Endpoints {
+        pub markets: Vec<(String, SocketAddr)>,
+    }
+}
+
+/// Time between the agreement on the clock and its start: the feeds connect in it.
+const START_DELAY_MS: u64 = 300;
+
+/// Arguments of a run.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Configuration file.
+    pub config: PathBuf,
+    /// State directory.
+    pub state: PathBuf,
+    /// File with the venue's addresses.
+    pub endpoints: PathBuf,
+    /// Market time after which the run ends; the tape's end where none.
+    pub market_ns: Option<i64>,
+    /// Core plan instead of the configuration's.
+    pub plan: Option<String>,
+    /// Ends when this is not the parent process any more.
+    pub parent: Option<u32>,
+    /// Allocates once inside a sealed seat, to show that the count would notice.
+    pub canary: bool,
+}
+
+/// Everything a run owns before its threads start.
+pub struct Built {
+    /// Seats.
+    pub cells: Vec<Box<dyn Cell>>,
+    /// The engine's own seat at the sequencer.
+    pub control: Ports,
+    /// Counters.
+    pub counters: Counters,
+    /// Where inputs end.
+    pub sinks: Vec<Arc<Frontier>>,
+    /// Why the journal stopped, if it did.
+    pub failure: JournalFailure,
+    /// What the machine refused.
+    pub degraded: Vec<String>,
+}
+
+/// Runs an engine to its end.
+///
+/// # Errors
+/// A [`Failure`]: what could not be had, or what broke.
+pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSummary, Failure> {
+    let config = Config::load(&options.config)?;
+    let topology = line::topology(&config);
+    let cores = available_cores();
+    let plan = plan(options.plan.as_deref().unwrap_or(&config.plan), cores.len())?;
+    plan.check(&topology, None).map_err(Failure::configuration)?;
+    let pin = match plan.check(&topology, Some(&cores)) {
+        Ok(()) => true,
+        // One core is less than the smallest plan has: it runs there unpinned, and says so.
+        Err(_) if config.plan == "auto" && options.plan.is_none() && cores.len() < 2 => false,
+        Err(e) => return Err(Failure::configuration(e)),
+    };
+    let endpoints = read_endpoints(&options.endpoints)?;
+    let state = State::take(&options.state)?;
+    if state.layout().journal().exists() {
+        return Err(Failure::run(format!(
+            "{} holds the journal of an earlier run; give this run a directory of its own with --state",
+            state.root().display()
+        )));
+    }
+    let blob = config.to_text().map_err(Failure::configuration)?;
+    let configuration = Blobs::of(state.root()).put(blob.as_bytes()).map_err(|e| {
+        Failure::run(format!("cannot keep the configuration in {}: {e}", state.root().display()))
+    })?;
+    let word = KillWord::open(&state.layout().kill_word())
+        .map_err(|e| Failure::run(format!("cannot use the kill word: {e}")))?;
+    let first = address(&endpoints, config.instruments[0].market)?;
+    let venue = agree(first, START_DELAY_MS)?;
+    let account = account(&config, &endpoints, venue.clock)?;
+    account.check_untouched(config.capital().map_err(Failure::configuration)?)?;
+    let parts = Parts { config: &config, topology: &topology, state: &state, endpoints: &endpoints };
+    let mut built = in_arena_of(&config, || build(&parts, &account))??;
+    if !pin {
+        built.degraded.push("fewer than two cores: threads run unpinned".into());
+    }
+    if options.canary {
+        built.cells = built.cells.into_iter().map(Canary::wrap).collect();
+    }
+    let arena = lock_arena();
+    built.degraded.extend(arena.degraded.iter().cloned());
+    let started = Started {
+        incarnation: state.incarnation(),
+        code_epoch: CODE_EPOCH,
+        configuration,
+        build: build_hash(),
+        origin: venue.clock.origin,
+        speed: u64::from(venue.clock.speed),
+    };
+    if !built.control.send(Port::Input, Message::new(Header::default(), started)) {
+        return Err(Failure::run("the sequencer's control ring is full before the start"));
+    }
+    check(first, time_path(config.instruments[0].market), &venue.clock)?;
+    let run = live::Run { options, config: &config, plan: &plan, pin, venue, account, word, state, arena };
+    live::run(run, built, interrupted)
+}
+
+/// The account that is traded, at its venue.
+fn account(config: &Config, endpoints: &Endpoints, clock: MarketClock) -> Result<VenueAccount, Failure> {
+    let traded = config.instruments.iter().find(|s| s.feed == config.strategy.trades);
+    let market =
+        traded.map(|s| s.market).ok_or_else(|| Failure::configuration("strategy.trades is no feed"))?;
+    Ok(VenueAccount {
+        address: address(endpoints, market)?,
+        signer: signer()?,
+        instrument: config.traded().map_err(Failure::configuration)?,
+        clock,
+    })
+}
+
+fn in_arena_of<T>(config: &Config, build: impl FnOnce() -> T) -> Result<T, Failure> {
+    init_arena((config.memory.arena_mib as usize) << 20).map_err(|e| {
+        Failure::run(format!("cannot reserve the arena of {} MiB: {e}", config.memory.arena_mib))
+    })?;
+    Ok(in_arena(build))
+}
+
+fn read_endpoints(path: &Path) -> Result<Endpoints, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Failure::run(format!("cannot read the venue's addresses from {}: {e}", path.display()))
+    })?;
+    serde_json::from_str(&text)
+        .map_err(|e| Failure::run(format!("{}: not the addresses of a venue: {e}", path.display())))
+}
+
+fn address(endpoints: &Endpoints, market: MarketName) -> Result<SocketAddr, Failure> {
+    let found = endpoints.markets.iter().find(|(name, _)| name == market.name());
+    found
+        .map(|(_, address)| *address)
+        .ok_or_else(|| Failure::configuration(format!("the venue has no market \"{}\"", market.name())))
+}
+
+fn time_path(market: MarketName) -> &'static str {
+    match market {
+        MarketName::Spot => "/api/v3/time",
+        MarketName::UsdM => "/fapi/v1/time",
+    }
+}
+
+/// BLAKE3 of the running program; zeros where it cannot be read.
+fn build_hash() -> [u8; 32] {
+    std::fs::read("/proc/self/exe").map_or([0; 32], |bytes| *blake3::hash(&bytes).as_bytes())
+}
+
+/// What a line is built from.
+struct Parts<'a> {
+    config: &'a Config,
+    topology: &'a Topology,
+    state: &'a State,
+    endpoints: &'a Endpoints,
+}
+
+fn build(parts: &Parts<'_>, account: &VenueAccount) -> Result<Built, Failure> {
+    let Parts { config, topology, state, endpoints } = *parts;
+    let layout = state.layout();
+    let counters = Counters::create(&layout.counters(), state.incarnation())
+        .map_err(|e| Failure::run(format!("cannot make {}: {e}", layout.counters().display())))?;
+    let tsc = Tsc::calibrate();
+    let mut wiring = Wiring::build(topology).map_err(Failure::configuration)?;
+    let mut cells = line::cells(config, topology, &mut wiring, &counters, tsc, &BTreeMap::new())?;
+    let mut take = |name: &str| {
+        wiring.take(name).ok_or_else(|| Failure::run(format!("the topology has no seat \"{name}\"")))
+    };
+    let instruments = config.instruments().map_err(Failure::configuration)?;
+    for (section, instrument) in config.instruments.iter().zip(instruments) {
+        let market = address(endpoints, section.market)?;
+        let feed = FeedConfig {
+            name: section.feed.clone(),
+            stream: market,
+            rest: market,
+            snapshot_levels: section.snapshot_levels,
+        };
+        let decoder = MarketDecoder::new(section.market.dialect(), instrument);
+        // Connecting and snapshots allocate: an agent with sockets is not held to the seal.
+        cells.push(Box::new(AgentSeat::new(
+            Feed::new(feed, decoder, &counters),
+            take(&section.feed)?,
+            false,
+        )));
+    }
+    let gateway = gateway(config, state, account, &counters)?;
+    cells.push(Box::new(AgentSeat::new(gateway, take(&config.account.gateway)?, false)));
+    let control = take(line::CONTROL)?;
+    let (sequencer_ports, journal_ports) = (take(SEQUENCER)?, take(line::JOURNAL)?);
+    let sinks = wiring.sinks();
+    let door = Door::new(sinks.clone());
+    let classes = line::input_classes(config, topology);
+    let sequencer = Sequencer::new(door, account.clock, classes, config.instruments.len(), &counters);
+    cells.push(Box::new(AgentSeat::new(sequencer, sequencer_ports, true)));
+    let failure = JournalFailure::default();
+    let journal = JournalConfig {
+        folder: layout.journal(),
+        segment_bytes: u64::from(config.journal.segment_mib) << 20,
+        commit_interval: u64::from(config.journal.commit_interval_us) * 1_000,
+        incarnation: state.incarnation(),
+    };
+    let (journal, degraded) = Journal::create(journal, &counters, failure.clone()).map_err(|e| {
+        Failure::run(format!("cannot make the journal in {}: {e}", layout.journal().display()))
+    })?;
+    cells.push(Box::new(AgentSeat::new(journal, journal_ports, false)));
+    Ok(Built { cells, control, counters, sinks, failure, degraded: degraded.into_iter().collect() })
+}
+
+fn gateway(
+    config: &Config,
+    state: &State,
+    account: &VenueAccount,
+    counters: &Counters,
+) -> Result<Gateway, Failure> {
+    let word = KillWord::open(&state.layout().kill_word())
+        .map_err(|e| Failure::run(format!("cannot use the kill word: {e}")))?;
+    let gateway = GatewayConfig {
+        name: config.account.gateway.clone(),
+        venue: account.instrument.venue.0,
+        instrument: account.instrument.clone(),
+        address: account.address,
+        signer: account.signer.clone(),
+        clock: account.clock,
+    };
+    Ok(Gateway::new(gateway, word, counters))
+}
+
+/// A flag that SIGINT and SIGTERM set.
+///
+/// # Errors
+/// Where the system refuses a handler.
+pub fn interrupt_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, flag.clone())
+            .map_err(|e| Failure::run(format!("cannot take signal {signal}: {e}")))?;
+    }
+    Ok(flag)
+}

@@ -1,0 +1,76 @@
+//! What the venue itself says of our account: asked before the first order and after the last.
+
+use std::net::SocketAddr;
+
+use kimera_protocol::Instrument;
+use kimera_runtime::MarketClock;
+use kimera_venues::binance::account::{AccountState, read_account, signed_path};
+use kimera_venues::binance::signing::Signer;
+
+use crate::exit::Failure;
+use crate::handshake::ask;
+
+/// Environment variables with the credentials of the simulated venue.
+pub const CREDENTIALS: [&str; 2] = ["KIMERA_PAPER_KEY", "KIMERA_PAPER_SECRET"];
+
+/// The account's credentials, from the environment and from nowhere else.
+///
+/// # Errors
+/// Where they are not set, or the key holds what no key holds. Neither is ever shown.
+pub fn signer() -> Result<Signer, Failure> {
+    let get = |name: &str| {
+        let value = std::env::var(name).ok().filter(|v| !v.is_empty());
+        value.ok_or_else(|| {
+            Failure::configuration(format!(
+                "{name} is not set: the engine has no credentials for the paper account"
+            ))
+        })
+    };
+    let (key, secret) = (get(CREDENTIALS[0])?, get(CREDENTIALS[1])?);
+    Signer::new(&key, secret.as_bytes())
+        .ok_or_else(|| Failure::configuration(format!("{} must be letters and digits", CREDENTIALS[0])))
+}
+
+/// An account at a venue.
+pub struct VenueAccount {
+    /// Where it is asked about.
+    pub address: SocketAddr,
+    /// For whom.
+    pub signer: Signer,
+    /// What is traded there.
+    pub instrument: Instrument,
+    /// The venue's clock.
+    pub clock: MarketClock,
+}
+
+impl VenueAccount {
+    /// What the venue says.
+    ///
+    /// # Errors
+    /// Where it does not answer, or answers nonsense.
+    pub fn state(&self) -> Result<AccountState, Failure> {
+        let now_ms = self.clock.now() / 1_000_000;
+        let path = signed_path(&self.signer, "/fapi/v2/account", "", now_ms);
+        let headers = [("X-MBX-APIKEY", self.signer.api_key())];
+        let body = ask(self.address, "GET", &path, "/fapi/v2/account", &headers)?;
+        read_account(&self.instrument, &body)
+            .map_err(|e| Failure::run(format!("venue at {}: its account is unreadable: {e}", self.address)))
+    }
+
+    /// Refuses an account that is not as the books begin: flat, with the capital of the configuration.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn check_untouched(&self, capital: i64) -> Result<(), Failure> {
+        let state = self.state()?;
+        if state.position != 0 || state.cash != Some(capital) {
+            return Err(Failure::run(format!(
+                "the account at {} holds {} in 1e-8 and a position of {} in 1e-8; the books begin with {capital} and none: give this run a fresh account or set account.capital",
+                self.address,
+                state.cash.map_or_else(|| "an unknown balance".into(), |c| c.to_string()),
+                state.position
+            )));
+        }
+        Ok(())
+    }
+}
