@@ -84,6 +84,9 @@ struct SuperviseArgs {
     /// The venue tells nobody of this fill, counted from 1.
     #[arg(long, hide = true)]
     drop_fill: Option<u64>,
+    /// The engine's control socket may put faults in.
+    #[arg(long, hide = true)]
+    faults: bool,
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +134,9 @@ struct EngineArgs {
     /// Allocate once where nothing may, to show that it is noticed.
     #[arg(long, hide = true)]
     canary: bool,
+    /// The control socket may put faults in.
+    #[arg(long, hide = true)]
+    faults: bool,
 }
 
 #[derive(Debug, Args)]
@@ -174,6 +180,9 @@ struct ReplayArgs {
     /// Partial configuration put over the run's own: what would have been different.
     #[arg(long)]
     patch: Option<PathBuf>,
+    /// A seat that is made to say one bit of something else: shows that it would be noticed.
+    #[arg(long, hide = true)]
+    flip: Option<String>,
     /// Last input to replay.
     #[arg(long, default_value_t = u64::MAX)]
     until: u64,
@@ -277,6 +286,7 @@ impl Cli {
                 dry_run: a.dry_run,
                 canary: a.canary,
                 drop_fill: a.drop_fill,
+                faults: a.faults,
             }),
             Verb::Ctl(a) => ctl(&a),
             Verb::Kill(a) => kill(a.state),
@@ -363,6 +373,7 @@ fn run_engine(a: EngineArgs) -> Result<Exit, Failure> {
         plan: a.plan,
         parent: a.parent,
         canary: a.canary,
+        faults: a.faults,
     };
     let summary = engine::run(&options, &interrupted)?;
     let text = to_json(&summary)?;
@@ -427,7 +438,13 @@ fn run_replay(a: ReplayArgs) -> Result<Exit, Failure> {
             return Err(Failure::usage(format!("--executor {other}: there are deterministic and threaded")));
         }
     };
-    let report = replay::run(&ReplayOptions { state: a.state, executor, patch: a.patch, until: a.until })?;
+    let report = replay::run(&ReplayOptions {
+        state: a.state,
+        executor,
+        patch: a.patch,
+        until: a.until,
+        flip: a.flip,
+    })?;
     if a.json {
         print(&to_json(&report)?)?;
     } else if let Some(d) = &report.first_difference {

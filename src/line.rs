@@ -10,6 +10,7 @@ use kimera_compliance::{Compliance, ComplianceMeters, Rules, actor as compliance
 use kimera_execution::{Execution, ExecutionMeters, actor as execution_stage};
 use kimera_ledger::{Books, Ledger, LedgerMeters};
 use kimera_market::{Market, actor as market_stage};
+use kimera_protocol::Seq;
 use kimera_risk::{Gate, Risk, RiskMeters, actor as risk_stage};
 use kimera_runtime::counters::Counters;
 use kimera_runtime::credit::{FRAME_MESSAGES_MAX, InputClass, WINDOW_MAX};
@@ -138,13 +139,22 @@ pub fn meters(counters: &Counters, name: &str) -> SeatMeters {
     }
 }
 
+/// What a replay looks into.
+#[derive(Clone, Debug, Default)]
+pub struct Probes {
+    /// Seats whose outputs are noted input by input.
+    pub taps: BTreeMap<String, Tap>,
+    /// The seat that says one bit of something else, from this input on.
+    pub flip: Option<(String, Seq)>,
+}
+
 /// Seats one stage after the other.
 struct Seats<'a> {
     topology: &'a Topology,
     wiring: &'a mut Wiring,
     counters: &'a Counters,
     tsc: Tsc,
-    taps: &'a BTreeMap<String, Tap>,
+    probes: &'a Probes,
     cells: Vec<Box<dyn Cell>>,
 }
 
@@ -154,12 +164,13 @@ impl Seats<'_> {
         let ports = self.wiring.take(name).ok_or_else(missing)?;
         let outputs = self.topology.seat(name).map_or(0, |s| s.outputs_max);
         let seat = Seat::new(actor, ports, outputs, meters(self.counters, name), self.tsc);
-        self.cells.push(Box::new(seat.with_tap(self.taps.get(name).cloned())));
+        let flip = self.probes.flip.as_ref().filter(|(seat, _)| seat == name).map(|(_, seq)| *seq);
+        self.cells.push(Box::new(seat.with_tap(self.probes.taps.get(name).cloned()).with_flip(flip)));
         Ok(())
     }
 }
 
-/// The deterministic seats behind the door; `taps` names those whose outputs are noted input by input.
+/// The deterministic seats behind the door.
 ///
 /// # Errors
 /// Where the topology lacks one of them, or the configuration is wrong.
@@ -169,14 +180,14 @@ pub fn cells(
     wiring: &mut Wiring,
     counters: &Counters,
     tsc: Tsc,
-    taps: &BTreeMap<String, Tap>,
+    probes: &Probes,
 ) -> Result<Vec<Box<dyn Cell>>, Failure> {
     let wrong = |e: String| Failure::configuration(e);
     let (limits, rules) = config.risk_config().map_err(wrong)?;
     let books = Books::new(config.capital().map_err(wrong)?, &config.tick_units().map_err(wrong)?);
     let strategy = config.strategy_config().map_err(wrong)?;
     let execution = config.execution_config().map_err(wrong)?;
-    let mut seats = Seats { topology, wiring, counters, tsc, taps, cells: Vec::new() };
+    let mut seats = Seats { topology, wiring, counters, tsc, probes, cells: Vec::new() };
     seats.add(MARKET, Market::new(&config.market_config()))?;
     seats.add(STRATEGY, MakerStage::new(strategy, StrategyMeters::new(counters)))?;
     seats.add(EXECUTION, Execution::new(execution, ExecutionMeters::new(counters)))?;

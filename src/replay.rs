@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::config::{Config, plan};
 use crate::exit::Failure;
-use crate::line;
+use crate::line::{self, Probes};
 use crate::report::SCHEMA_VERSION;
 use crate::state::Layout;
 use crate::verbs;
@@ -41,6 +41,8 @@ pub struct ReplayOptions {
     pub patch: Option<PathBuf>,
     /// Last input that is replayed.
     pub until: Seq,
+    /// A seat that is made to say one bit of something else, half way through.
+    pub flip: Option<String>,
 }
 
 /// The first difference.
@@ -179,7 +181,15 @@ pub fn run(options: &ReplayOptions) -> Result<ReplayReport, Failure> {
             patched.map_err(|e| Failure::configuration(format!("{}: {e}", path.display())))?
         }
     };
-    let outcome = recompute(&config, &recorded.inputs, &options.executor, options.until, &BTreeMap::new())?;
+    let mut probes = Probes::default();
+    if let Some(seat) = &options.flip {
+        let known = line::compared_seats(&line::topology(&config));
+        if !known.contains(seat) {
+            return Err(Failure::usage(format!("--flip {seat}: there are {}", known.join(", "))));
+        }
+        probes.flip = Some((seat.clone(), recorded.inputs.last().map_or(0, |m| m.header.seq / 2)));
+    }
+    let outcome = recompute(&config, &recorded.inputs, &options.executor, options.until, &probes)?;
     let mut report = compare(&config, &recorded, &outcome, options.until)?;
     if options.patch.is_some() && report.first_difference.is_some() {
         let precise = first_changed_input(&recorded, &config, options)?;
@@ -198,8 +208,9 @@ fn first_changed_input(
     let seats = line::compared_seats(&line::topology(patched));
     let tapped = |config: &Config| -> Result<BTreeMap<String, Tap>, Failure> {
         let taps: BTreeMap<String, Tap> = seats.iter().map(|s| (s.clone(), Tap::default())).collect();
-        recompute(config, &recorded.inputs, &ExecutorChoice::Deterministic(0), options.until, &taps)?;
-        Ok(taps)
+        let probes = Probes { taps, flip: None };
+        recompute(config, &recorded.inputs, &ExecutorChoice::Deterministic(0), options.until, &probes)?;
+        Ok(probes.taps)
     };
     let (before, after) = (tapped(&recorded.config)?, tapped(patched)?);
     let differences = seats.iter().filter_map(|seat| {
@@ -302,12 +313,12 @@ pub fn recompute(
     inputs: &Arc<[Message]>,
     executor: &ExecutorChoice,
     until: Seq,
-    taps: &BTreeMap<String, Tap>,
+    probes: &Probes,
 ) -> Result<Recomputed, Failure> {
     let topology = line::topology(config);
     let mut wiring = Wiring::build(&topology).map_err(Failure::configuration)?;
     let counters = Counters::detached();
-    let mut cells = line::cells(config, &topology, &mut wiring, &counters, Tsc::calibrate(), taps)?;
+    let mut cells = line::cells(config, &topology, &mut wiring, &counters, Tsc::calibrate(), probes)?;
     let missing = || Failure::run("the topology lacks sequencer or journal");
     let (door_ports, journal_ports) =
         (wiring.take(SEQUENCER).ok_or_else(missing)?, wiring.take(line::JOURNAL).ok_or_else(missing)?);

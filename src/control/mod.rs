@@ -1,7 +1,7 @@
 //! The control sockets of supervisor and engine: newline-delimited JSON-RPC 2.0 on a local socket.
 //!
 //! * [`server`]: listens, checks who asks, limits size and rate, writes an audit line a command
-//! * [`client`]: asks
+//! * [`client`]: the side that asks
 
 pub mod client;
 pub mod server;

@@ -1,6 +1,7 @@
 //! The engine's control socket: what can be asked of a running line. Halting sets the kill word first, here and now;
 //! everything else is done by the engine's own loop, as sequenced commands.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use kimera_runtime::counters::Snapshot;
 use kimera_runtime::{Counters, KillWord};
 use serde_json::{Value, json};
 
+use super::faults::Hold;
 use crate::control::server::Handler;
 use crate::control::{OrdersAtEnd, RpcError};
 use crate::report::{LatencyRow, latency, money};
@@ -58,16 +60,23 @@ pub struct EngineHandler {
     counters: Counters,
     incarnation: u64,
     gateway: String,
+    hold: Option<Hold>,
     asks: Mutex<Sender<Ask>>,
 }
 
 impl EngineHandler {
     /// A handler, and the loop's end of it.
     #[must_use]
-    pub fn new(word: KillWord, counters: Counters, incarnation: u64, gateway: &str) -> (Self, Receiver<Ask>) {
+    pub fn new(
+        word: KillWord,
+        counters: Counters,
+        incarnation: u64,
+        gateway: &str,
+        hold: Option<Hold>,
+    ) -> (Self, Receiver<Ask>) {
         let (asks, receiver) = channel();
         let gateway = gateway.to_owned();
-        (Self { word, counters, incarnation, gateway, asks: Mutex::new(asks) }, receiver)
+        (Self { word, counters, incarnation, gateway, hold, asks: Mutex::new(asks) }, receiver)
     }
 
     fn ask(&self, wish: Wish) -> Result<Value, RpcError> {
@@ -78,6 +87,15 @@ impl EngineHandler {
         receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
             Err(RpcError::refused("the engine did not do it in time; the kill word holds where it was set"))
         })
+    }
+
+    /// Only where the engine was started for it.
+    fn hold_line(&self, params: &Value) -> Result<Value, RpcError> {
+        let hold = self.hold.as_ref().ok_or_else(|| RpcError::no_method("faults.hold_line", &METHODS))?;
+        let ms = params["ms"].as_u64().filter(|ms| (1..=10_000).contains(ms));
+        let ms = ms.ok_or_else(|| RpcError::parameters("\"ms\" must be 1 to 10000"))?;
+        hold.store(ms, Ordering::Release);
+        Ok(json!({"held_ms": ms}))
     }
 
     fn status(&self) -> Value {
@@ -160,6 +178,7 @@ impl Handler for EngineHandler {
                     json!({"unit": "ns", "rows": rows.into_iter().collect::<std::collections::BTreeMap<_, _>>()}),
                 )
             }
+            "faults.hold_line" => self.hold_line(params),
             other => Err(RpcError::no_method(other, &METHODS)),
         }
     }

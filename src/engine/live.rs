@@ -15,6 +15,7 @@ use kimera_runtime::{KillWord, Port};
 use serde_json::{Value, json};
 
 use super::control::{Ask, EngineHandler, Wish, state_name};
+use super::faults::Hold;
 use super::venue_account::VenueAccount;
 use super::watchdog::Watchdog;
 use super::{Built, EngineOptions};
@@ -59,24 +60,26 @@ pub struct Run<'a> {
     pub state: State,
     /// Locked memory.
     pub arena: ArenaReport,
+    /// Holds the line, where faults are allowed.
+    pub hold: Option<Hold>,
 }
 
 /// Runs until the end.
 ///
 /// # Errors
 /// What broke.
-pub fn run(run: Run<'_>, mut built: Built, interrupted: &AtomicBool) -> Result<EngineSummary, Failure> {
+pub fn run(run: &Run<'_>, mut built: Built, interrupted: &AtomicBool) -> Result<EngineSummary, Failure> {
     let gateway = run.config.account.gateway.as_str();
     let layout = run.state.layout();
     let word = KillWord::open(&layout.kill_word()).map_err(Failure::run)?;
-    let (handler, asks) = EngineHandler::new(word, built.counters.clone(), run.state.incarnation(), gateway);
+    let (handler, asks) =
+        EngineHandler::new(word, built.counters.clone(), run.state.incarnation(), gateway, run.hold.clone());
     let socket = Server::start(&layout.socket("engine"), &layout.audit(), Box::new(handler))?;
     let cells = std::mem::take(&mut built.cells);
     let executor = ThreadedExecutor::start(run.plan, cells, &built.counters, run.pin)
         .map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
     executor.seal();
-    let mut live =
-        Live { run: &run, built, executor, asks, halts_seen: 0, orders_at_end: OrdersAtEnd::Cancel };
+    let mut live = Live { run, built, executor, asks, halts_seen: 0, orders_at_end: OrdersAtEnd::Cancel };
     let ended = live.until_end(interrupted);
     drop(socket);
     let reason = match ended {

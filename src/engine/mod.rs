@@ -3,15 +3,14 @@
 //! * [`live`]: the engine's own loop
 //! * [`control`]: its control socket
 //! * [`venue_account`]: what the venue itself says of our account
-//! * [`watchdog`]: notices what is stuck; [`canary`]: shows that an allocation under the seal would be noticed
+//! * [`watchdog`]: notices what is stuck; [`faults`]: faults put in on purpose
 
-pub mod canary;
 pub mod control;
+pub mod faults;
 pub mod live;
 pub mod venue_account;
 pub mod watchdog;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,10 +33,10 @@ use kimera_venues::binance::MarketDecoder;
 use crate::config::{Config, MarketName, plan};
 use crate::exit::Failure;
 use crate::handshake::{agree, check};
-use crate::line;
+use crate::line::{self, Probes};
 use crate::report::EngineSummary;
 use crate::state::State;
-use canary::Canary;
+use faults::{Canary, Held, Hold};
 use venue_account::{VenueAccount, signer};
 
 /// The addresses the venue wrote down. The engine knows their form and nothing else of the simulator.
@@ -71,6 +70,8 @@ pub struct EngineOptions {
     pub parent: Option<u32>,
     /// Allocates once inside a sealed seat, to show that the count would notice.
     pub canary: bool,
+    /// The control socket may put faults in.
+    pub faults: bool,
 }
 
 /// Everything a run owns before its threads start.
@@ -131,6 +132,10 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
     if options.canary {
         built.cells = built.cells.into_iter().map(Canary::wrap).collect();
     }
+    let hold = options.faults.then(Hold::default);
+    if let Some(hold) = &hold {
+        built.cells = built.cells.into_iter().map(|cell| Held::wrap(cell, hold)).collect();
+    }
     let arena = lock_arena();
     built.degraded.extend(arena.degraded.iter().cloned());
     let started = Started {
@@ -145,8 +150,9 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
         return Err(Failure::run("the sequencer's control ring is full before the start"));
     }
     check(first, time_path(config.instruments[0].market), &venue.clock)?;
-    let run = live::Run { options, config: &config, plan: &plan, pin, venue, account, word, state, arena };
-    live::run(run, built, interrupted)
+    let run =
+        live::Run { options, config: &config, plan: &plan, pin, venue, account, word, state, arena, hold };
+    live::run(&run, built, interrupted)
 }
 
 /// The account that is traded, at its venue.
@@ -211,7 +217,7 @@ fn build(parts: &Parts<'_>, account: &VenueAccount) -> Result<Built, Failure> {
         .map_err(|e| Failure::run(format!("cannot make {}: {e}", layout.counters().display())))?;
     let tsc = Tsc::calibrate();
     let mut wiring = Wiring::build(topology).map_err(Failure::configuration)?;
-    let mut cells = line::cells(config, topology, &mut wiring, &counters, tsc, &BTreeMap::new())?;
+    let mut cells = line::cells(config, topology, &mut wiring, &counters, tsc, &Probes::default())?;
     let mut take = |name: &str| {
         wiring.take(name).ok_or_else(|| Failure::run(format!("the topology has no seat \"{name}\"")))
     };

@@ -53,6 +53,8 @@ pub struct LaunchOptions {
     pub canary: bool,
     /// As the venue's.
     pub drop_fill: Option<u64>,
+    /// As the engine's.
+    pub faults: bool,
 }
 
 /// Longest wait for the venue to say where it listens: it reads its tape first.
@@ -177,6 +179,9 @@ fn engine_arguments(options: &LaunchOptions, state: &Path, layout: &Layout) -> V
     }
     if options.canary {
         arguments.push("--canary".to_owned());
+    }
+    if options.faults {
+        arguments.push("--faults".to_owned());
     }
     if let Some(plan) = &options.plan {
         arguments.extend(["--plan".to_owned(), plan.clone()]);

@@ -1,8 +1,8 @@
 //! One journal, one hash: whatever the executor, the seed, the plan.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kimera::line::Probes;
 use kimera::replay::{ExecutorChoice, recompute, total_hash};
 use kimera_protocol::{Message, Seq};
 use kimera_runtime::executor::ThreadedExecutor;
@@ -13,7 +13,7 @@ use kimera_runtime::{Counters, Work};
 use crate::recording::{config, inputs};
 
 fn hash(inputs: &Arc<[Message]>, executor: &ExecutorChoice) -> u64 {
-    let outcome = recompute(&config(), inputs, executor, Seq::MAX, &BTreeMap::new()).unwrap();
+    let outcome = recompute(&config(), inputs, executor, Seq::MAX, &Probes::default()).unwrap();
     assert_eq!(outcome.inputs, inputs.len() as u64);
     assert!(!outcome.checkpoints.is_empty());
     total_hash(&outcome.checkpoints)

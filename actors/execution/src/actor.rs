@@ -7,10 +7,10 @@ use kimera_protocol::{
 };
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
-use crate::parent::{CHILDREN_MAX, Parent, ParentConfig};
+use crate::parent::{ORDERS_PER_INPUT, Parent, ParentConfig};
 
 /// Most outputs of one input: the input itself, and for each side either cancels or new children.
-pub const OUTPUTS_MAX: usize = 1 + 2 * CHILDREN_MAX;
+pub const OUTPUTS_MAX: usize = 1 + 2 * ORDERS_PER_INPUT;
 
 /// What the stage needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,4 +7,4 @@ pub mod actor;
 pub mod parent;
 
 pub use actor::{Execution, ExecutionConfig, ExecutionMeters};
-pub use parent::{CHILDREN_MAX, Parent};
+pub use parent::{CHILDREN_MAX, ORDERS_PER_INPUT, Parent};

@@ -138,6 +138,21 @@ impl Outbox {
         self.ports.iter().copied().zip(&self.staged)
     }
 
+    /// Most outputs of one input.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Changes the lowest bit of the first staged body; false where nothing is staged.
+    pub fn flip_one_bit(&mut self) -> bool {
+        let Some(first) = self.staged.first_mut() else { return false };
+        let mut words = *first.words();
+        words[0] ^= 1;
+        *first = Message::from_words(first.header, words);
+        true
+    }
+
     /// True where nothing is staged.
     #[inline]
     #[must_use]

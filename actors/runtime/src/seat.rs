@@ -121,6 +121,7 @@ pub struct Seat<A> {
     tsc: Tsc,
     samples: u32,
     tap: Option<Tap>,
+    flip: Option<Seq>,
 }
 
 /// For comparing two runs input by input: each input that caused outputs, and the hash after them.
@@ -145,6 +146,7 @@ impl<A: Actor> Seat<A> {
             tsc,
             samples: 0,
             tap: None,
+            flip: None,
         }
     }
 
@@ -153,6 +155,25 @@ impl<A: Actor> Seat<A> {
     pub fn with_tap(mut self, tap: Option<Tap>) -> Self {
         self.tap = tap;
         self
+    }
+
+    /// Changes one bit of what the seat says at the first input from `flip` on: the control of those who compare.
+    #[must_use]
+    pub fn with_flip(mut self, flip: Option<Seq>) -> Self {
+        self.flip = flip;
+        self
+    }
+
+    /// One bit of the first output; of the state, where the seat says nothing.
+    #[cold]
+    fn flip_one_bit(&mut self, seq: Seq) {
+        if self.flip.is_none_or(|from| seq < from) || (self.outbox.is_empty() && self.outbox.limit() > 0) {
+            return;
+        }
+        self.flip = None;
+        if !self.outbox.flip_one_bit() {
+            self.hash.update_word(1);
+        }
     }
 
     /// Collects the joined inlets' votes for `seq`; false while one is still to come.
@@ -226,6 +247,9 @@ impl<A: Actor> Seat<A> {
             Input { message: &message, joined: if joins { &self.joined } else { &[] } },
             &mut self.outbox,
         );
+        if self.flip.is_some() {
+            self.flip_one_bit(seq);
+        }
         self.commit();
         if let Some(tap) = &self.tap
             && !self.outbox.is_empty()
