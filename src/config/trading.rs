@@ -3,10 +3,11 @@
 use kimera_compliance::ComplianceConfig;
 use kimera_execution::ExecutionConfig;
 use kimera_execution::parent::ParentConfig;
+use kimera_numerics::VolatilityConfig;
 use kimera_protocol::fixed::{UNIT_DECIMALS, parse_decimal};
 use kimera_protocol::{Instrument, InstrumentId};
 use kimera_risk::{BasisPoints, InstrumentRules, Limits};
-use kimera_strategy::{FairConfig, MakerConfig, StrategyConfig, VolatilityConfig};
+use kimera_strategy::{FairConfig, MakerConfig, StrategyConfig};
 use serde::{Deserialize, Serialize};
 
 use super::{Config, within};

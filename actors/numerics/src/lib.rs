@@ -4,15 +4,23 @@
 //! sums have a fixed order, nothing is contracted, and windows that slide are kept in integers so that no error
 //! accumulates.
 
+pub mod decayed;
+pub mod entropy;
 pub mod estimate;
+pub mod gls;
 pub mod linear;
 pub mod realised;
 pub mod regression;
+pub mod volatility;
 
+pub use decayed::DecayedMean;
+pub use entropy::PermutationEntropy;
 pub use estimate::Estimate;
+pub use gls::{Agreement, ErrorCovariance};
 pub use linear::{Matrix, SingularMatrix};
 pub use realised::RealisedVariance;
 pub use regression::DecayedSlope;
+pub use volatility::{Volatility, VolatilityConfig};
 
 /// Natural logarithm, the same on every machine.
 #[inline]
@@ -26,6 +34,13 @@ pub fn ln(x: f64) -> f64 {
 #[must_use]
 pub fn exp(x: f64) -> f64 {
     libm::exp(x)
+}
+
+/// Hyperbolic tangent, the same on every machine.
+#[inline]
+#[must_use]
+pub fn tanh(x: f64) -> f64 {
+    libm::tanh(x)
 }
 
 /// The factor by which a weight decays over one step of a half-life of `steps`.

@@ -13,6 +13,7 @@ pub mod market;
 pub mod message;
 pub mod order;
 pub mod signal;
+pub mod vote;
 
 pub use control::{
     Checkpoint, Command, CommandCode, Started, Timer, TimerOwner, TimerRequest, Trading, TradingState,
@@ -31,6 +32,7 @@ pub use order::{
     Refusal, RefusalReason, TimeInForce,
 };
 pub use signal::{Features, Quote, Side, Status};
+pub use vote::{Absent, Abstention, Consensus, MEMBERS_MAX, Vote, Weights};
 
 /// Place of an input in the one order of the system; the first input of a journal is 1.
 pub type Seq = u64;

@@ -34,6 +34,8 @@ pub enum Kind {
     Command = 17,
     /// A deadline that a stage asked for has come: [`crate::Timer`].
     Timer = 18,
+    /// A seat has panicked and stays out: [`crate::Absent`].
+    Absent = 19,
     /// A report about an order of ours: [`crate::order::OrderUpdate`].
     OrderUpdate = 24,
     /// An order that risk or compliance did not let pass: [`crate::order::Refusal`].
@@ -46,6 +48,12 @@ pub enum Kind {
     Features = 65,
     /// What strategy wants at a mark: [`crate::Decision`].
     Decision = 66,
+    /// A member's forecast at a mark: [`crate::Vote`].
+    Vote = 67,
+    /// What the ensemble makes of the votes: [`crate::Consensus`].
+    Consensus = 68,
+    /// The members' weights, when they change: [`crate::Weights`].
+    Weights = 69,
     /// A child order: [`crate::order::NewOrder`].
     NewOrder = 80,
     /// Takes an order back: [`crate::order::CancelOrder`].
@@ -72,12 +80,16 @@ impl Kind {
             16 => Self::Started,
             17 => Self::Command,
             18 => Self::Timer,
+            19 => Self::Absent,
             24 => Self::OrderUpdate,
             25 => Self::Refusal,
             26 => Self::VenueStatus,
             64 => Self::Quote,
             65 => Self::Features,
             66 => Self::Decision,
+            67 => Self::Vote,
+            68 => Self::Consensus,
+            69 => Self::Weights,
             80 => Self::NewOrder,
             81 => Self::CancelOrder,
             82 => Self::CancelAll,
@@ -106,12 +118,16 @@ impl Kind {
             Self::Started => "started",
             Self::Command => "command",
             Self::Timer => "timer",
+            Self::Absent => "absent",
             Self::OrderUpdate => "order-update",
             Self::Refusal => "refusal",
             Self::VenueStatus => "venue-status",
             Self::Quote => "quote",
             Self::Features => "features",
             Self::Decision => "decision",
+            Self::Vote => "vote",
+            Self::Consensus => "consensus",
+            Self::Weights => "weights",
             Self::NewOrder => "new-order",
             Self::CancelOrder => "cancel-order",
             Self::CancelAll => "cancel-all",
@@ -286,12 +302,16 @@ assert_bodies!(
     crate::Started,
     crate::Command,
     crate::Timer,
+    crate::Absent,
     crate::OrderUpdate,
     crate::Refusal,
     crate::VenueStatus,
     crate::Quote,
     crate::Features,
     crate::Decision,
+    crate::Vote,
+    crate::Consensus,
+    crate::Weights,
     crate::NewOrder,
     crate::CancelOrder,
     crate::CancelAll,

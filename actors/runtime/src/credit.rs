@@ -11,29 +11,74 @@ use kimera_protocol::Seq;
 
 /// The seq up to which a seat is done; one writer, many readers.
 #[repr(align(128))] // A line pair of its own: the adjacent-line prefetcher would otherwise share it.
-#[derive(Debug, Default)]
-pub struct Frontier(AtomicU64);
+#[derive(Debug)]
+pub struct Frontier {
+    done: AtomicU64,
+    /// First input that the seat has no answer to; the largest number while it has one to all.
+    absent_from: AtomicU64,
+}
 
 impl Frontier {
     /// A frontier at 0, before the first input.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+        Arc::new(Self { done: AtomicU64::new(0), absent_from: AtomicU64::new(Seq::MAX) })
+    }
+
+    /// First input that the seat has no answer to: one value for all who wait for it.
+    #[inline]
+    #[must_use]
+    pub fn absent_from(&self) -> Seq {
+        self.absent_from.load(Ordering::Acquire)
+    }
+
+    /// From `seq` on nobody waits for this seat any more. What it has sent before is visible to who sees this.
+    pub fn set_absent(&self, seq: Seq) {
+        self.absent_from.store(seq, Ordering::Release);
     }
 
     /// Everything up to the returned seq is done, and its effects are visible to the caller.
     #[inline]
     #[must_use]
     pub fn get(&self) -> Seq {
-        self.0.load(Ordering::Acquire)
+        self.done.load(Ordering::Acquire)
     }
 
     /// Publishes progress; going back is ignored. Only the owning seat calls it.
     #[inline]
     pub fn advance(&self, seq: Seq) {
-        if seq > self.0.load(Ordering::Relaxed) {
-            self.0.store(seq, Ordering::Release);
+        if seq > self.done.load(Ordering::Relaxed) {
+            self.done.store(seq, Ordering::Release);
         }
+    }
+}
+
+/// Holds back orders whose cause lies in an absence that is not durable yet: a replay must know of it.
+#[derive(Debug)]
+pub struct AbsenceGate(AtomicU64);
+
+impl AbsenceGate {
+    /// A gate that holds nothing.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(Seq::MAX)))
+    }
+
+    /// Holds orders caused by `seq` and later inputs.
+    pub fn hold_from(&self, seq: Seq) {
+        self.0.fetch_min(seq, Ordering::AcqRel);
+    }
+
+    /// The absence is on disk.
+    pub fn release(&self) {
+        self.0.store(Seq::MAX, Ordering::Release);
+    }
+
+    /// True where an order caused by `seq` has to wait.
+    #[inline]
+    #[must_use]
+    pub fn holds(&self, seq: Seq) -> bool {
+        seq >= self.0.load(Ordering::Acquire)
     }
 }
 

@@ -35,7 +35,7 @@ pub mod topology;
 pub use actor::{Actor, Agent, Input, Outbox, Port, Work};
 pub use clock::{MarketClock, Tsc};
 pub use counters::{Counter, Counters, Histogram};
-pub use credit::{CreditWindow, Frontier};
+pub use credit::{AbsenceGate, CreditWindow, Frontier};
 pub use kill_word::{KillWord, Word};
 pub use ring::{Inlet, Outlet};
 pub use seat::{AgentSeat, Cell, Ports, Seat};

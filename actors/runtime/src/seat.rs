@@ -2,8 +2,9 @@
 //!
 //! A handler is atomic: before it the seat makes sure every outlet has room for the declared maximum, after it one
 //! straight block sends the outputs and takes the input. A panic leaves nothing half sent, and the actor that
-//! panicked is never used again.
+//! panicked is never used again: a member's seat stays and answers nothing from then on, any other ends the engine.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kimera_protocol::{Checkpoint, Header, Kind, Message, RollingHash, Seq};
@@ -11,7 +12,7 @@ use kimera_protocol::{Checkpoint, Header, Kind, Message, RollingHash, Seq};
 use crate::actor::{Actor, Agent, Input, Outbox, Port, Work};
 use crate::clock::Tsc;
 use crate::counters::{Counter, Histogram};
-use crate::credit::Frontier;
+use crate::credit::{AbsenceGate, Frontier};
 use crate::ring::{Inlet, Outlet};
 
 /// Inputs between two checkpoints of a seat's output hash.
@@ -122,6 +123,8 @@ pub struct Seat<A> {
     samples: u32,
     tap: Option<Tap>,
     flip: Option<Seq>,
+    /// Set where the line goes on without this seat after a panic.
+    gate: Option<Arc<AbsenceGate>>,
 }
 
 /// For comparing two runs input by input: each input that caused outputs, and the hash after them.
@@ -147,6 +150,7 @@ impl<A: Actor> Seat<A> {
             samples: 0,
             tap: None,
             flip: None,
+            gate: None,
         }
     }
 
@@ -154,6 +158,13 @@ impl<A: Actor> Seat<A> {
     #[must_use]
     pub fn with_tap(mut self, tap: Option<Tap>) -> Self {
         self.tap = tap;
+        self
+    }
+
+    /// A member: after a panic the line goes on without it, and orders caused from there on wait at `gate`.
+    #[must_use]
+    pub fn as_member(mut self, gate: Arc<AbsenceGate>) -> Self {
+        self.gate = Some(gate);
         self
     }
 
@@ -182,10 +193,49 @@ impl<A: Actor> Seat<A> {
         for side in &self.ports.inlets[1..] {
             match side.inlet.peek() {
                 Some(vote) if vote.header.seq == seq => self.joined.push(*vote),
+                // Nobody waits for who is not there.
+                None if side.writer.absent_from() <= seq => {}
                 _ => return false,
             }
         }
         true
+    }
+
+    /// Takes the votes that were joined.
+    #[inline]
+    fn take_joined(&mut self, seq: Seq) {
+        for side in &mut self.ports.inlets[1..] {
+            if side.inlet.peek().is_some_and(|vote| vote.header.seq == seq) {
+                side.inlet.advance();
+            }
+        }
+    }
+
+    /// Runs the handler; false where there is nobody to run it. A member that panics is dropped, and says from which
+    /// input on before anyone can go on without it.
+    #[inline]
+    fn handle(&mut self, message: &Message, joins: bool) -> bool {
+        let seq = message.header.seq;
+        self.outbox.begin(message);
+        if self.gate.is_some() && seq >= self.ports.frontier.absent_from() {
+            self.actor = None;
+        }
+        let Some(actor) = self.actor.as_mut() else { return false };
+        let input = Input { message, joined: if joins { &self.joined } else { &[] } };
+        let Some(gate) = &self.gate else {
+            actor.handle(input, &mut self.outbox);
+            return true;
+        };
+        let outbox = &mut self.outbox;
+        if catch_unwind(AssertUnwindSafe(|| actor.handle(input, outbox))).is_ok() {
+            return true;
+        }
+        gate.hold_from(seq);
+        self.ports.frontier.set_absent(seq);
+        // What it may still own is not trusted to be taken apart.
+        std::mem::forget(self.actor.take());
+        self.outbox.begin(message);
+        false
     }
 
     /// Sends what is staged. Room was made sure of, so nothing here can fail.
@@ -241,13 +291,8 @@ impl<A: Actor> Seat<A> {
         self.samples = self.samples.wrapping_add(1);
         let sampled = self.samples.is_multiple_of(SAMPLE);
         let start = if sampled { Tsc::now() } else { 0 };
-        let Some(actor) = self.actor.as_mut() else { return Work::Idle };
-        self.outbox.begin(&message);
-        actor.handle(
-            Input { message: &message, joined: if joins { &self.joined } else { &[] } },
-            &mut self.outbox,
-        );
-        if self.flip.is_some() {
+        let handled = self.handle(&message, joins);
+        if handled && self.flip.is_some() {
             self.flip_one_bit(seq);
         }
         self.commit();
@@ -258,9 +303,7 @@ impl<A: Actor> Seat<A> {
         }
         self.ports.inlets[0].inlet.advance();
         if joins {
-            for side in &mut self.ports.inlets[1..] {
-                side.inlet.advance();
-            }
+            self.take_joined(seq);
         }
         self.ports.frontier.advance(seq.saturating_sub(1));
         if sampled {

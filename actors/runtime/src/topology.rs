@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use kimera_protocol::Seq;
+
 use crate::actor::Port;
 use crate::credit::{FRAME_MESSAGES_MAX, Frontier, WINDOW_MAX};
 use crate::ring::{Inlet, Outlet, ring};
@@ -233,6 +235,19 @@ impl Wiring {
             }
         }
         Some(ports)
+    }
+
+    /// Progress of a seat, for those who watch it.
+    #[must_use]
+    pub fn frontier(&self, name: &str) -> Option<Arc<Frontier>> {
+        self.topology.index_of(name).map(|i| self.frontiers[usize::from(i)].clone())
+    }
+
+    /// A seat by index has no answer from `seq` on, as a journal says: nobody waits for it there.
+    pub fn set_absent(&self, seat: u64, seq: Seq) {
+        if let Some(frontier) = usize::try_from(seat).ok().and_then(|i| self.frontiers.get(i)) {
+            frontier.set_absent(seq);
+        }
     }
 
     /// Progress of every sink, for the credit window.

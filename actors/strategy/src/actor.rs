@@ -1,5 +1,6 @@
 //! The stage of the main line: a post-only market maker that says at every mark which quotes should stand.
 
+use kimera_numerics::{Volatility, VolatilityConfig};
 use kimera_protocol::{
     Command, Decision, Features, FillBook, HoldReason, InstrumentId, Kind, Level, Message, Nanos,
     OrderUpdate, Price, Quantity, Quote, Timer, TimerOwner, TimerRequest, Trading, TradingState, VenueStatus,
@@ -9,7 +10,6 @@ use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 use crate::fair::{FairConfig, FairPrice};
 use crate::glft::Glft;
 use crate::maker::{MakerConfig, quotes};
-use crate::volatility::{Volatility, VolatilityConfig};
 
 /// Most outputs of one input: the input itself, a decision to execution and to the journal, a deadline.
 pub const OUTPUTS_MAX: usize = 4;

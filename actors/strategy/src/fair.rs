@@ -3,7 +3,7 @@
 //! The other market's price is brought to ours by the basis, the decayed mean of the difference between the two
 //! (model book 0: α = 1 − 2^(−Δt/h)). Both prices are in units of 1e-8, so that ticks of different sizes compare.
 
-use kimera_numerics::exp;
+use kimera_numerics::DecayedMean;
 use kimera_protocol::Nanos;
 
 /// Parameters.
@@ -29,14 +29,14 @@ pub struct FairPrice {
     config: FairConfig,
     own: Option<Seen>,
     other: Option<Seen>,
-    basis: Option<Seen>,
+    basis: DecayedMean,
 }
 
 impl FairPrice {
     /// Nothing seen yet.
     #[must_use]
     pub fn new(config: FairConfig) -> Self {
-        Self { config, own: None, other: None, basis: None }
+        Self { config, own: None, other: None, basis: DecayedMean::new(config.basis_half_life) }
     }
 
     /// The traded instrument's own price (units of 1e-8).
@@ -63,13 +63,7 @@ impl FairPrice {
         let (Some(own), Some(other)) = (self.fresh(self.own, time), self.fresh(self.other, time)) else {
             return;
         };
-        let difference = own - other;
-        let basis = self.basis.map_or(difference, |b| {
-            let elapsed = time.saturating_sub(b.time).max(0) as f64;
-            let half_lives = elapsed / self.config.basis_half_life.max(1) as f64;
-            b.price + (1.0 - exp(-std::f64::consts::LN_2 * half_lives)) * (difference - b.price)
-        });
-        self.basis = Some(Seen { price: basis, time });
+        self.basis.add(own - other, time);
     }
 
     /// The fair price (units of 1e-8); `None` while our own book has no fresh one. Without a fresh price of the other
@@ -77,9 +71,11 @@ impl FairPrice {
     #[must_use]
     pub fn at(&self, time: Nanos) -> Option<f64> {
         let own = self.fresh(self.own, time)?;
-        let (Some(other), Some(basis)) = (self.fresh(self.other, time), self.basis) else { return Some(own) };
+        let (Some(other), Some(basis)) = (self.fresh(self.other, time), self.basis.get()) else {
+            return Some(own);
+        };
         let weight = self.config.other_weight.clamp(0.0, 1.0);
-        Some(own + weight * (other + basis.price - own))
+        Some(own + weight * (other + basis - own))
     }
 }
 
@@ -115,7 +111,7 @@ mod tests {
         // A minute later the difference has been 20 instead of 10: half the way.
         f.other(80.0, 60 * SECOND);
         f.own(100.0, 60 * SECOND);
-        assert!((f.basis.unwrap().price - 15.0).abs() < 1e-9);
+        assert!((f.basis.get().unwrap() - 15.0).abs() < 1e-9);
         f.own(f64::NAN, 60 * SECOND);
         f.other(-1.0, 60 * SECOND);
         assert!((f.at(60 * SECOND).unwrap() - (100.0 + 0.5 * (80.0 + 15.0 - 100.0))).abs() < 1e-9);

@@ -4,16 +4,13 @@
 //! * [`fair`]: the fair price from our own book and from another market's
 //! * [`glft`]: optimal distances of a market maker without an end of time (model book 6.6)
 //! * [`maker`]: quotes around a fair value: fee floor, outward rounding, post-only, inventory stop
-//! * [`volatility`]: volatility of the mid in ticks per square root of a second
 
 pub mod actor;
 pub mod fair;
 pub mod glft;
 pub mod maker;
-pub mod volatility;
 
 pub use actor::{MakerStage, StrategyConfig, StrategyMeters};
 pub use fair::{FairConfig, FairPrice};
 pub use glft::{Distances, Glft, GlftError};
 pub use maker::{MakerConfig, MakerQuotes, quotes};
-pub use volatility::{Volatility, VolatilityConfig};

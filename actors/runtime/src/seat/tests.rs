@@ -183,3 +183,75 @@ proptest! {
         prop_assert_eq!(together.seat.hash, apart.seat.hash);
     }
 }
+
+/// Votes at every mark; panics at the seq it is told.
+struct Member(Seq);
+
+impl Actor for Member {
+    fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
+        let mark = input.message.is_mark() && input.message.kind() == Some(Kind::Features);
+        if mark {
+            out.send(Port::Vote, InstrumentId(0), Quote { update_id: 1, ..Quote::default() });
+        }
+        assert!(input.message.header.seq != self.0, "unlucky");
+    }
+}
+
+/// A member and a seat that joins its votes, on two primaries with the same messages.
+fn member_rig(panic_at: Seq) -> (Seat<Member>, Rig, Outlet, Arc<AbsenceGate>) {
+    let mut echo = rig(1, 1_024);
+    let (vote_out, vote_in) = ring(1_024);
+    let (primary, inlet) = ring(1_024);
+    let frontier = Frontier::new();
+    echo.seat.ports.inlets[1] =
+        PortInlet { from: "member".into(), port: Port::Vote, inlet: vote_in, writer: frontier.clone() };
+    let ports = Ports {
+        name: "member".into(),
+        seat: 6,
+        inlets: vec![PortInlet { from: String::new(), port: Port::Line, inlet, writer: echo.writer.clone() }],
+        outlets: vec![PortOutlet { port: Port::Vote, per_input: 1, outlet: vote_out }],
+        frontier,
+    };
+    let gate = AbsenceGate::new();
+    let seat = Seat::new(Member(panic_at), ports, 1, SeatMeters::default(), Tsc::calibrate());
+    (seat.as_member(gate.clone()), echo, primary, gate)
+}
+
+#[test]
+fn a_member_that_panics_stays_out_and_nobody_waits_for_it() {
+    let (mut member, mut echo, mut primary, gate) = member_rig(3);
+    for seq in 1..=5 {
+        let mark = features(seq, Flags::MARK);
+        assert!(primary.push(mark) && echo.primary.push(mark));
+    }
+    while member.poll() == Work::Done {}
+    while echo.seat.poll() == Work::Done {}
+    let votes: Vec<_> = std::iter::from_fn(|| echo.line.pop())
+        .filter_map(|m| m.body::<Quote>().map(|q| (m.header.seq, *q)))
+        .collect();
+    // Two outputs an input; the first says how many votes were joined.
+    let joined: Vec<_> = votes.iter().step_by(2).map(|(seq, q)| (*seq, q.usable)).collect();
+    assert_eq!(joined, [(1, 1), (2, 1), (3, 0), (4, 0), (5, 0)]);
+    assert_eq!(member.ports.frontier.absent_from(), 3);
+    assert!(gate.holds(3) && gate.holds(9) && !gate.holds(2));
+    gate.release();
+    assert!(!gate.holds(3));
+}
+
+#[test]
+fn an_absence_that_is_known_ahead_gives_the_same() {
+    let (mut member, mut echo, mut primary, gate) = member_rig(Seq::MAX);
+    member.ports.frontier.set_absent(3);
+    for seq in 1..=5 {
+        let mark = features(seq, Flags::MARK);
+        assert!(primary.push(mark) && echo.primary.push(mark));
+    }
+    // The join first, as far as it comes: what it does not get yet it waits for, what will never come it does not.
+    while echo.seat.poll() == Work::Done || member.poll() == Work::Done {}
+    let joined: Vec<_> = std::iter::from_fn(|| echo.line.pop())
+        .step_by(2)
+        .filter_map(|m| m.body::<Quote>().map(|q| (m.header.seq, q.usable)))
+        .collect();
+    assert_eq!(joined, [(1, 1), (2, 1), (3, 0), (4, 0), (5, 0)]);
+    assert!(!gate.holds(3), "it is on disk already");
+}

@@ -1,7 +1,8 @@
 //! Volatility of the mid in ticks per square root of a second: the decayed mean square of its changes in bars.
 
-use kimera_numerics::exp;
 use kimera_protocol::Nanos;
+
+use crate::exp;
 
 /// Bars without a price after which it begins anew.
 const GAP_BARS: i64 = 5;

@@ -1,0 +1,362 @@
+//! The stage of the main line: joins the members' votes at every mark, pools them, learns from what became of them.
+
+use kimera_numerics::{Volatility, VolatilityConfig};
+use kimera_protocol::{Consensus, Features, InstrumentId, MEMBERS_MAX, Message, Nanos, Quote, Vote, Weights};
+use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
+
+use crate::calibration::Calibration;
+use crate::outcomes::{Open, Outcomes};
+use crate::pool::{Forecast, pool, simplex};
+use crate::weights::{WeightSet, update};
+
+/// Most outputs of one input: the features, the consensus, and weights that have changed.
+pub const OUTPUTS_MAX: usize = 3;
+
+/// What the stage needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EnsembleConfig {
+    /// Names of the members, in the order of their numbers.
+    pub members: Vec<String>,
+    /// Their weights at the start; they sum to 1.
+    pub prior: WeightSet,
+    /// Instrument whose price is forecast.
+    pub traded: InstrumentId,
+    /// Horizon of a forecast.
+    pub horizon: Nanos,
+    /// Between two forecasts whose outcome is waited for.
+    pub forecast_interval: Nanos,
+    /// Distance of the barriers, as a multiple of the volatility over the horizon.
+    pub barrier_sigmas: f64,
+    /// Outcomes between two changes of the weights.
+    pub reweight_every: u64,
+    /// Volatility, for the barriers.
+    pub volatility: VolatilityConfig,
+}
+
+/// What the stage counts for those who watch.
+pub struct EnsembleMeters {
+    votes: Vec<Counter>,
+    abstained: Vec<Counter>,
+    weights: Vec<Counter>,
+    resolved: Counter,
+    weight_epoch: Counter,
+}
+
+impl EnsembleMeters {
+    /// Counters `ensemble.votes.<member>`, `ensemble.abstained.<member>`, `ensemble.weight.<member>` (the bits of a float),
+    /// `ensemble.resolved` and `ensemble.weight_epoch`.
+    #[must_use]
+    pub fn new(counters: &Counters, members: &[String]) -> Self {
+        let each =
+            |what: &str| members.iter().map(|m| counters.counter(&format!("ensemble.{what}.{m}"))).collect();
+        Self {
+            votes: each("votes"),
+            abstained: each("abstained"),
+            weights: each("weight"),
+            resolved: counters.counter("ensemble.resolved"),
+            weight_epoch: counters.counter("ensemble.weight_epoch"),
+        }
+    }
+}
+
+/// What members' forecasts of one round were worth.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    /// Sum of squared distances from the outcome, by member, over the forecasts it voted on.
+    brier: WeightSet,
+    voted: [u32; MEMBERS_MAX],
+    classes: [u32; 3],
+}
+
+impl Round {
+    fn add(&mut self, open: &Open, class: usize) {
+        self.classes[class] += 1;
+        for (m, vote) in open.votes.iter().enumerate() {
+            let Some(p) = vote else { continue };
+            let distance = (0..3).fold(0.0, |sum, c| {
+                let d = p[c] - if c == class { 1.0 } else { 0.0 };
+                sum + d * d
+            });
+            self.brier[m] += distance;
+            self.voted[m] += 1;
+        }
+    }
+
+    fn resolved(&self) -> u64 {
+        self.classes.iter().map(|c| u64::from(*c)).sum()
+    }
+
+    /// Brier skill score of each member against the round's own base rates (Brier 1950; Murphy 1973); 0 for who did not
+    /// vote.
+    fn skill(&self) -> WeightSet {
+        let n = self.resolved().max(1) as f64;
+        let uncertainty = self.classes.iter().fold(0.0, |sum, c| {
+            let share = f64::from(*c) / n;
+            sum + share * (1.0 - share)
+        });
+        std::array::from_fn(|m| {
+            let voted = f64::from(self.voted[m]);
+            if voted > 0.0 && uncertainty > 0.0 { 1.0 - self.brier[m] / voted / uncertainty } else { 0.0 }
+        })
+    }
+}
+
+/// The stage.
+pub struct Ensemble {
+    config: EnsembleConfig,
+    weights: WeightSet,
+    weight_epoch: u64,
+    votes: [Option<Forecast>; MEMBERS_MAX],
+    outcomes: Outcomes,
+    round: Round,
+    calibration: Calibration,
+    volatility: Volatility,
+    mid: Option<f64>,
+    last_forecast: Nanos,
+    resolved: u64,
+    weights_to_tell: bool,
+    meters: EnsembleMeters,
+}
+
+/// Strength of the direction of a forecast: the probability of the likelier side, given that it is not flat.
+fn raw_confidence(p: &Forecast) -> f64 {
+    let sides = p[0] + p[2];
+    if sides > 0.0 { p[0].max(p[2]) / sides } else { 0.5 }
+}
+
+impl Ensemble {
+    /// Members with their prior weights and no outcome yet.
+    #[must_use]
+    pub fn new(config: EnsembleConfig, meters: EnsembleMeters) -> Self {
+        let ensemble = Self {
+            weights: config.prior,
+            weight_epoch: 0,
+            votes: [None; MEMBERS_MAX],
+            outcomes: Outcomes::new(config.horizon),
+            round: Round::default(),
+            calibration: Calibration::default(),
+            volatility: Volatility::new(config.volatility),
+            mid: None,
+            last_forecast: Nanos::MIN,
+            resolved: 0,
+            weights_to_tell: false,
+            meters,
+            config,
+        };
+        ensemble.publish();
+        ensemble
+    }
+
+    fn publish(&self) {
+        for (counter, weight) in self.meters.weights.iter().zip(&self.weights) {
+            counter.set(weight.to_bits());
+        }
+        self.meters.weight_epoch.set(self.weight_epoch);
+    }
+
+    /// The mid moves: forecasts may be decided by it.
+    fn quote(&mut self, quote: &Quote, time: Nanos) {
+        if quote.usable == 0 {
+            return;
+        }
+        let mid = (quote.bid.price.0 + quote.ask.price.0) as f64 / 2.0;
+        self.mid = Some(mid);
+        self.volatility.moved(mid, time);
+        let (round, calibration, resolved) = (&mut self.round, &mut self.calibration, &mut self.resolved);
+        self.outcomes.moved(mid, time, |open, class| {
+            round.add(open, class);
+            *resolved += 1;
+            // A forecast without a direction, or a price that went nowhere, says nothing about direction.
+            if class != 1 && (open.pooled[2] - open.pooled[0]).abs() > 1e-12 {
+                let up = open.pooled[2] > open.pooled[0];
+                calibration.add(raw_confidence(&open.pooled), up == (class == 2));
+            }
+        });
+        if self.round.resolved() >= self.config.reweight_every {
+            self.reweight();
+        }
+        self.meters.resolved.set(self.resolved);
+    }
+
+    #[cold]
+    fn reweight(&mut self) {
+        let members = self.config.members.len();
+        self.weights = update(&self.weights, &self.config.prior, &self.round.skill(), members);
+        self.round = Round::default();
+        self.weight_epoch += 1;
+        self.weights_to_tell = true;
+        self.publish();
+    }
+
+    fn take_votes(&mut self, joined: &[Message]) -> u64 {
+        self.votes = [None; MEMBERS_MAX];
+        let mut voted = 0;
+        for vote in joined.iter().filter_map(|m| m.body::<Vote>()) {
+            let member = vote.member as usize;
+            if member >= self.config.members.len() {
+                continue;
+            }
+            if vote.abstains == 0 {
+                self.votes[member] = simplex(vote.p);
+            }
+            if self.votes[member].is_some() {
+                voted |= 1 << member;
+                self.meters.votes[member].add(1);
+            } else {
+                self.meters.abstained[member].add(1);
+            }
+        }
+        voted
+    }
+
+    /// What the ensemble says now, and a forecast to be judged later, once an interval.
+    fn consensus(&mut self, traded: bool, time: Nanos, voted: u64) -> Consensus {
+        let members = self.config.members.len();
+        let mut consensus = Consensus {
+            voted,
+            resolved: self.resolved,
+            weight_epoch: self.weight_epoch,
+            ..Consensus::default()
+        };
+        let Some(pooled) = pool(&self.votes[..members], &self.weights[..members]) else { return consensus };
+        consensus.p = pooled.p;
+        consensus.score = pooled.score;
+        consensus.agreement = pooled.agreement;
+        consensus.confidence = self.calibration.confidence(raw_confidence(&pooled.p));
+        let due = time.saturating_sub(self.last_forecast) >= self.config.forecast_interval;
+        if traded
+            && due
+            && let (Some(mid), Some(sigma)) = (self.mid, self.volatility.per_root_second())
+        {
+            let seconds = self.config.horizon as f64 * 1e-9;
+            let barrier = self.config.barrier_sigmas * sigma * seconds.sqrt();
+            self.outcomes.open(Open { time, mid, barrier, votes: self.votes, pooled: pooled.p });
+            self.last_forecast = time;
+        }
+        consensus
+    }
+
+    fn tell_weights(&mut self, message: &Message, out: &mut Outbox) {
+        if std::mem::take(&mut self.weights_to_tell) {
+            let weights = Weights {
+                weights: self.weights,
+                members: self.config.members.len() as u64,
+                resolved: self.resolved,
+                weight_epoch: self.weight_epoch,
+                reserved: 0,
+            };
+            out.send(Port::Record, message.instrument(), weights);
+        }
+    }
+}
+
+impl Actor for Ensemble {
+    fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
+        let message = input.message;
+        out.forward(Port::Line, message);
+        let traded = message.instrument() == self.config.traded;
+        if let Some(quote) = message.body::<Quote>() {
+            if traded {
+                self.quote(quote, message.header.time);
+            }
+        } else if message.body::<Features>().is_some() && message.is_mark() {
+            let voted = self.take_votes(input.joined);
+            let consensus = self.consensus(traded, message.header.time, voted);
+            out.send(Port::Line, message.instrument(), consensus);
+            self.tell_weights(message, out);
+        }
+    }
+
+    fn digest(&self) -> u64 {
+        let start = self.resolved ^ self.weight_epoch.rotate_left(32);
+        self.weights.iter().fold(start, |d, w| d.rotate_left(9) ^ w.to_bits())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::members::testing::SECOND;
+    use kimera_protocol::{Flags, Header, Kind, Level, Price, Quantity};
+
+    fn stage() -> Ensemble {
+        let names: Vec<_> = ["good", "bad", "silent"].map(str::to_owned).to_vec();
+        let mut prior = [0.0; MEMBERS_MAX];
+        prior[..3].copy_from_slice(&[0.4, 0.4, 0.2]);
+        let config = EnsembleConfig {
+            members: names.clone(),
+            prior,
+            traded: InstrumentId(1),
+            horizon: 2 * SECOND,
+            forecast_interval: SECOND,
+            barrier_sigmas: 0.5,
+            reweight_every: 100,
+            volatility: VolatilityConfig { bar: SECOND, half_life_bars: 30.0, bars_min: 3 },
+        };
+        Ensemble::new(config, EnsembleMeters::new(&Counters::detached(), &names))
+    }
+
+    fn handle<B: kimera_protocol::Body>(
+        stage: &mut Ensemble,
+        time: Nanos,
+        flags: u8,
+        body: B,
+        votes: &[Message],
+    ) -> Vec<Message> {
+        let header = Header { seq: 1, time, instrument: 1, flags, ..Header::default() };
+        let message = Message::new(header, body);
+        let mut out = Outbox::new(OUTPUTS_MAX);
+        out.begin(&message);
+        stage.handle(Input { message: &message, joined: votes }, &mut out);
+        out.staged().map(|(_, m)| *m).collect()
+    }
+
+    fn quote(mid: i64) -> Quote {
+        let level = |price| Level { price: Price(price), size: Quantity(1) };
+        Quote { bid: level(mid - 1), ask: level(mid + 1), usable: 1, ..Quote::default() }
+    }
+
+    fn vote(member: u64, p: Forecast, abstains: u64) -> Message {
+        Message::new(Header::default(), Vote { member, p, abstains, ..Vote::default() })
+    }
+
+    /// A price that goes up and down in steps of ten, and members that know, are wrong, and say nothing.
+    #[test]
+    fn who_is_right_gains_weight_and_confidence_follows() {
+        let mut stage = stage();
+        let (mut told, mut last) = (Vec::new(), Consensus::default());
+        for i in 0..400i64 {
+            let rising = (i / 4) % 2 == 0;
+            let mid = 10_000 + if rising { i % 4 } else { 3 - i % 4 } * 10;
+            let time = i * SECOND;
+            assert_eq!(handle(&mut stage, time, 0, quote(mid), &[]).len(), 1);
+            // The next step, seen from here.
+            let up = (i % 4 == 3) != rising;
+            let right = if up { [0.1, 0.1, 0.8] } else { [0.8, 0.1, 0.1] };
+            let wrong = [right[2], right[1], right[0]];
+            let votes = [vote(0, right, 0), vote(1, wrong, 0), vote(2, [0.0; 3], 4)];
+            let out = handle(&mut stage, time, Flags::MARK, Features::default(), &votes);
+            let kinds: Vec<_> = out.iter().filter_map(Message::kind).collect();
+            assert_eq!(kinds[..2], [Kind::Features, Kind::Consensus]);
+            told.extend(out.iter().filter_map(|m| m.body::<Weights>().copied()));
+            last = *out[1].body::<Consensus>().unwrap();
+        }
+        assert!(last.resolved > 300 && last.voted == 0b011, "{last:?}");
+        assert_eq!(told.len() as u64, last.weight_epoch);
+        assert!(told.len() >= 3);
+        let weights = told.last().unwrap().weights;
+        assert!(weights[0] > 0.55 && weights[1] < 0.3, "{weights:?}");
+        assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn without_a_vote_there_is_no_forecast() {
+        let mut stage = stage();
+        handle(&mut stage, 0, 0, quote(100), &[]);
+        let strange = [vote(7, [0.2, 0.3, 0.5], 0), vote(0, [2.0, 0.0, 0.0], 0)];
+        let out = handle(&mut stage, 0, Flags::MARK, Features::default(), &strange);
+        let consensus = out[1].body::<Consensus>().unwrap();
+        assert_eq!((consensus.p, consensus.voted, consensus.score), ([0.0; 3], 0, 0.0));
+        assert_eq!(stage.outcomes.newest(), None);
+    }
+}

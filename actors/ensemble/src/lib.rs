@@ -1,0 +1,17 @@
+//! Members that forecast, and what is made of their votes.
+//!
+//! * [`members`]: a module a member, each an actor of its own
+//! * [`pool`]: votes into one forecast (model book 3.13); [`weights`]: who counts how much (3.15)
+//! * [`calibration`]: how often a forecast of that strength was right (3.14)
+//! * [`outcomes`]: what became of forecasts (3.16)
+//! * [`actor`]: the stage of the main line that joins the votes at every mark
+
+pub mod actor;
+pub mod calibration;
+pub mod members;
+pub mod outcomes;
+pub mod pool;
+pub mod weights;
+
+pub use actor::{Ensemble, EnsembleConfig, EnsembleMeters};
+pub use members::{Abstainer, Contradiction, ContradictionConfig, Thermodynamic, ThermodynamicConfig};

@@ -1,0 +1,134 @@
+//! What members of the ensemble say, and what is made of it.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::Seq;
+use crate::message::{Body, Kind};
+
+/// Members of an ensemble, at most.
+pub const MEMBERS_MAX: usize = 8;
+
+/// Why a member does not vote. The numbers are written to disk: never reuse one.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Abstention {
+    /// Too few observations yet.
+    Warmup = 1,
+    /// Fewer sources than it needs are alive.
+    NoSources = 2,
+    /// What it would read is degenerate.
+    Degenerate = 3,
+    /// It needs data that this configuration does not have.
+    NoData = 4,
+    /// It has panicked and stays out.
+    Absent = 5,
+}
+
+impl Abstention {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [Self::Warmup, Self::NoSources, Self::Degenerate, Self::NoData, Self::Absent];
+
+    /// The reason of a code.
+    #[must_use]
+    pub fn from_code(code: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| *r as u64 == code)
+    }
+
+    /// Name for reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warmup => "warmup",
+            Self::NoSources => "no-sources",
+            Self::Degenerate => "degenerate",
+            Self::NoData => "no-data",
+            Self::Absent => "absent",
+        }
+    }
+}
+
+/// A member's forecast of where the price will be at the horizon.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct Vote {
+    /// Probabilities of down, flat and up; they sum to 1. Zeros where it abstains.
+    pub p: [f64; 3],
+    /// The member, from 0.
+    pub member: u64,
+    /// [`Abstention`] as its code; 0 where it votes.
+    pub abstains: u64,
+    /// What it measures on the way: the contradiction level, the semantic temperature.
+    pub level: f64,
+    /// A second such value: the direction of the sources, the permutation entropy.
+    pub second: f64,
+    /// Zero.
+    pub reserved: [u64; 5],
+}
+
+impl Body for Vote {
+    const KIND: Kind = Kind::Vote;
+}
+
+/// What the ensemble says at a mark.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct Consensus {
+    /// Pooled probabilities of down, flat and up; zeros where everyone abstains.
+    pub p: [f64; 3],
+    /// p↑ − p↓, in [-1, 1].
+    pub score: f64,
+    /// Calibrated probability that the direction of the score is right, in [0, 1].
+    pub confidence: f64,
+    /// 1 where the members agree, 0 where they could not disagree more.
+    pub agreement: f64,
+    /// Members that voted, a bit each.
+    pub voted: u64,
+    /// Forecasts whose outcome is known.
+    pub resolved: u64,
+    /// Times the weights have changed.
+    pub weight_epoch: u64,
+    /// Zero.
+    pub reserved: [u64; 3],
+}
+
+impl Body for Consensus {
+    const KIND: Kind = Kind::Consensus;
+}
+
+/// The members' weights from here on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct Weights {
+    /// By member; they sum to 1.
+    pub weights: [f64; MEMBERS_MAX],
+    /// Members used.
+    pub members: u64,
+    /// Forecasts whose outcome is known.
+    pub resolved: u64,
+    /// Times the weights have changed.
+    pub weight_epoch: u64,
+    /// Zero.
+    pub reserved: u64,
+}
+
+impl Body for Weights {
+    const KIND: Kind = Kind::Weights;
+}
+
+/// A seat has panicked: from an input on it says nothing. One value for every join, known to a replay ahead.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Absent {
+    /// The seat's index in the topology.
+    pub seat: u64,
+    /// First input it has no answer to: the one after its last committed.
+    pub from: Seq,
+    /// Last such input; the largest number while it stays out.
+    pub to: Seq,
+    /// Zero.
+    pub reserved: [u64; 9],
+}
+
+impl Body for Absent {
+    const KIND: Kind = Kind::Absent;
+}
