@@ -5,18 +5,23 @@
 //! back to the sequencer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kimera_compliance::{Compliance, ComplianceMeters, Rules, actor as compliance_stage};
+use kimera_ensemble::{
+    Abstainer, Contradiction, Ensemble, EnsembleMeters, Thermodynamic, actor as ensemble_stage, members,
+};
 use kimera_execution::{Execution, ExecutionMeters, actor as execution_stage};
 use kimera_ledger::{Books, Ledger, LedgerMeters};
 use kimera_market::{Market, actor as market_stage};
-use kimera_protocol::Seq;
+use kimera_protocol::{Abstention, Seq};
 use kimera_risk::{Gate, Risk, RiskMeters, actor as risk_stage};
 use kimera_runtime::counters::Counters;
 use kimera_runtime::credit::{FRAME_MESSAGES_MAX, InputClass, WINDOW_MAX};
 use kimera_runtime::seat::{Cell, Seat, SeatMeters, Tap};
 use kimera_runtime::topology::{EdgeSpec, Plane, SEQUENCER, SeatSpec, Topology, Wiring};
-use kimera_runtime::{Actor, Port, Tsc};
+use kimera_runtime::{AbsenceGate, Actor, Input, Outbox, Port, Tsc};
 use kimera_strategy::{MakerStage, StrategyMeters, actor as strategy_stage};
 
 use crate::config::Config;
@@ -26,6 +31,8 @@ use crate::exit::Failure;
 pub const CONTROL: &str = "control";
 /// Books and features.
 pub const MARKET: &str = "market";
+/// Votes into one forecast.
+pub const ENSEMBLE: &str = "ensemble";
 /// Decisions.
 pub const STRATEGY: &str = "strategy";
 /// Children and cancels.
@@ -39,10 +46,26 @@ pub const LEDGER: &str = "ledger";
 /// The journal.
 pub const JOURNAL: &str = "journal";
 
-/// Most messages of one input from one stage to the next. The market stage says two at a mark, each stage behind it
-/// passes them on, and execution adds at most its own outputs to them.
+/// Members of the ensemble by number, with what they do.
+pub const MEMBERS: [(&str, &str); 5] = [
+    ("contradiction", "do independent estimates of the price agree?"),
+    ("thermodynamic", "temperature, entropy, energy flow, free energy"),
+    ("pattern", "abstains: its memory is not built"),
+    ("sentiment", "abstains: there is no news in a recording of prices"),
+    ("macro", "abstains: there are no macro series in a recording of prices"),
+];
+
+/// Seat of a member.
+#[must_use]
+pub fn member_seat(name: &str) -> String {
+    format!("member.{name}")
+}
+
+/// Most messages of one input from one stage to the next. The market stage says two at a mark, the ensemble adds one,
+/// strategy passes one on and decides.
 const FROM_MARKET: usize = market_stage::OUTPUTS_MAX;
-const FROM_STRATEGY: usize = 2 * FROM_MARKET;
+const FROM_ENSEMBLE: usize = FROM_MARKET + 1;
+const FROM_STRATEGY: usize = 2;
 /// One input reaches execution as at most an input passed on and a decision: both may place and cancel.
 const FROM_EXECUTION: usize = 2 * execution_stage::OUTPUTS_MAX;
 
@@ -74,18 +97,33 @@ pub fn topology(config: &Config) -> Topology {
     seats.push(seat(SEQUENCER, Plane::Hot, "the one door: order, time, marks, credit", false, 1));
     let stages = [
         (MARKET, "books and microstructure features", market_stage::OUTPUTS_MAX),
+        (ENSEMBLE, "votes joined at the mark, pooled, judged by what came", ensemble_stage::OUTPUTS_MAX),
         (STRATEGY, "what should stand: a decision at every mark", strategy_stage::OUTPUTS_MAX),
         (EXECUTION, "parents into children, replacements", execution_stage::OUTPUTS_MAX),
         (RISK, "the last gate: every check on every child", risk_stage::OUTPUTS_MAX),
         (COMPLIANCE, "rules of venue and law", compliance_stage::OUTPUTS_MAX),
     ];
-    seats.extend(stages.map(|(name, purpose, outputs)| seat(name, Plane::Hot, purpose, false, outputs)));
+    let mut stages =
+        stages.map(|(name, purpose, outputs)| seat(name, Plane::Hot, purpose, false, outputs)).to_vec();
+    let main_line = stages.split_off(1);
+    seats.append(&mut stages);
+    for (name, purpose) in MEMBERS {
+        seats.push(seat(&member_seat(name), Plane::Hot, purpose, true, members::OUTPUTS_MAX));
+    }
+    seats.extend(main_line);
     seats.push(seat(LEDGER, Plane::Hot, "double entry: each fill once", true, 0));
     seats.push(seat(gateway, Plane::Io, "orders to the venue, its reports back", true, 1));
     seats.push(seat(JOURNAL, Plane::Io, "input and output log", true, 0));
     edges.push(input(gateway, 1, 4_096));
     edges.push(edge(SEQUENCER, MARKET, Port::Line, 1));
-    edges.push(edge(MARKET, STRATEGY, Port::Line, FROM_MARKET));
+    // The primary stream first: votes are joined to it.
+    edges.push(edge(MARKET, ENSEMBLE, Port::Line, FROM_MARKET));
+    for (name, _) in MEMBERS {
+        edges.push(edge(MARKET, &member_seat(name), Port::Line, FROM_MARKET));
+        edges.push(edge(&member_seat(name), ENSEMBLE, Port::Vote, 1));
+        edges.push(edge(&member_seat(name), JOURNAL, Port::Record, 1));
+    }
+    edges.push(edge(ENSEMBLE, STRATEGY, Port::Line, FROM_ENSEMBLE));
     edges.push(edge(STRATEGY, EXECUTION, Port::Line, FROM_STRATEGY));
     edges.push(edge(EXECUTION, RISK, Port::Line, FROM_EXECUTION));
     edges.push(edge(RISK, COMPLIANCE, Port::Line, FROM_EXECUTION));
@@ -94,6 +132,7 @@ pub fn topology(config: &Config) -> Topology {
     edges.push(edge(SEQUENCER, JOURNAL, Port::Record, 4));
     for (name, per_input) in [
         (MARKET, 1),
+        (ENSEMBLE, 1),
         (STRATEGY, FROM_MARKET),
         (EXECUTION, 1),
         (RISK, 1),
@@ -146,6 +185,8 @@ pub struct Probes {
     pub taps: BTreeMap<String, Tap>,
     /// The seat that says one bit of something else, from this input on.
     pub flip: Option<(String, Seq)>,
+    /// A member that panics when the flag is set.
+    pub panic: Option<(String, Arc<AtomicBool>)>,
 }
 
 /// Seats one stage after the other.
@@ -155,18 +196,57 @@ struct Seats<'a> {
     counters: &'a Counters,
     tsc: Tsc,
     probes: &'a Probes,
+    gate: Arc<AbsenceGate>,
     cells: Vec<Box<dyn Cell>>,
+}
+
+/// A member that is made to panic, to show what the line does then.
+struct Faulty<A> {
+    inner: A,
+    panic: Arc<AtomicBool>,
+}
+
+impl<A: Actor> Actor for Faulty<A> {
+    fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
+        assert!(!self.panic.load(Ordering::Relaxed), "a fault put in on purpose");
+        self.inner.handle(input, out);
+    }
+
+    fn digest(&self) -> u64 {
+        self.inner.digest()
+    }
 }
 
 impl Seats<'_> {
     fn add<A: Actor + 'static>(&mut self, name: &str, actor: A) -> Result<(), Failure> {
+        let seat = self.seat(name, actor)?;
+        self.cells.push(Box::new(seat));
+        Ok(())
+    }
+
+    fn member<A: Actor + 'static>(&mut self, name: &str, actor: A) -> Result<(), Failure> {
+        let name = member_seat(name);
+        let gate = self.gate.clone();
+        match self.probes.panic.clone().filter(|(seat, _)| *seat == name) {
+            Some((_, panic)) => {
+                let seat = self.seat(&name, Faulty { inner: actor, panic })?.as_member(gate);
+                self.cells.push(Box::new(seat));
+            }
+            None => {
+                let seat = self.seat(&name, actor)?.as_member(gate);
+                self.cells.push(Box::new(seat));
+            }
+        }
+        Ok(())
+    }
+
+    fn seat<A: Actor>(&mut self, name: &str, actor: A) -> Result<Seat<A>, Failure> {
         let missing = || Failure::run(format!("the topology has no {name} seat"));
         let ports = self.wiring.take(name).ok_or_else(missing)?;
         let outputs = self.topology.seat(name).map_or(0, |s| s.outputs_max);
         let seat = Seat::new(actor, ports, outputs, meters(self.counters, name), self.tsc);
         let flip = self.probes.flip.as_ref().filter(|(seat, _)| seat == name).map(|(_, seq)| *seq);
-        self.cells.push(Box::new(seat.with_tap(self.probes.taps.get(name).cloned()).with_flip(flip)));
-        Ok(())
+        Ok(seat.with_tap(self.probes.taps.get(name).cloned()).with_flip(flip))
     }
 }
 
@@ -181,14 +261,23 @@ pub fn cells(
     counters: &Counters,
     tsc: Tsc,
     probes: &Probes,
+    gate: &Arc<AbsenceGate>,
 ) -> Result<Vec<Box<dyn Cell>>, Failure> {
     let wrong = |e: String| Failure::configuration(e);
     let (limits, rules) = config.risk_config().map_err(wrong)?;
     let books = Books::new(config.capital().map_err(wrong)?, &config.tick_units().map_err(wrong)?);
     let strategy = config.strategy_config().map_err(wrong)?;
     let execution = config.execution_config().map_err(wrong)?;
-    let mut seats = Seats { topology, wiring, counters, tsc, probes, cells: Vec::new() };
+    let mut seats = Seats { topology, wiring, counters, tsc, probes, gate: gate.clone(), cells: Vec::new() };
     seats.add(MARKET, Market::new(&config.market_config()))?;
+    seats.member(MEMBERS[0].0, Contradiction::new(config.contradiction_config(0).map_err(wrong)?))?;
+    seats.member(MEMBERS[1].0, Thermodynamic::new(config.thermodynamic_config(1)))?;
+    for (number, (name, _)) in MEMBERS.iter().enumerate().skip(2) {
+        seats.member(name, Abstainer::new(number, Abstention::NoData))?;
+    }
+    let ensemble = config.ensemble_config();
+    let ensemble_meters = EnsembleMeters::new(counters, &ensemble.members);
+    seats.add(ENSEMBLE, Ensemble::new(ensemble, ensemble_meters))?;
     seats.add(STRATEGY, MakerStage::new(strategy, StrategyMeters::new(counters)))?;
     seats.add(EXECUTION, Execution::new(execution, ExecutionMeters::new(counters)))?;
     seats.add(RISK, Risk::new(Gate::new(limits, rules), RiskMeters::new(counters)))?;
@@ -211,7 +300,9 @@ mod tests {
         for name in ["cores-2", "cores-4"] {
             assert_eq!(plan(name, 64).unwrap().check(&topology, Some(&[0, 1, 2, 3])), Ok(()));
         }
-        let stages = [MARKET, STRATEGY, EXECUTION, RISK, COMPLIANCE, LEDGER];
+        let mut stages = vec![MARKET.to_owned()];
+        stages.extend(MEMBERS.map(|(name, _)| member_seat(name)));
+        stages.extend([ENSEMBLE, STRATEGY, EXECUTION, RISK, COMPLIANCE, LEDGER].map(str::to_owned));
         assert_eq!(compared_seats(&topology), stages);
     }
 }

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kimera_journal::format::CODE_EPOCH;
 use kimera_journal::{Blobs, Fault, JournalReader, Tail};
-use kimera_protocol::{Checkpoint, Kind, Message, Seq, Started};
+use kimera_protocol::{Absent, Checkpoint, Kind, Message, Seq, Started};
 use kimera_runtime::executor::{DeterministicExecutor, ThreadedExecutor};
 use kimera_runtime::seat::{AgentSeat, Cell, Tap};
 use kimera_runtime::topology::{SEQUENCER, Wiring};
-use kimera_runtime::{Agent, Counters, Ports, Tsc, Work};
+use kimera_runtime::{AbsenceGate, Agent, Counters, Ports, Tsc, Work};
 use kimera_sequencer::{Door, Replayer};
 use serde::Serialize;
 
@@ -208,7 +208,7 @@ fn first_changed_input(
     let seats = line::compared_seats(&line::topology(patched));
     let tapped = |config: &Config| -> Result<BTreeMap<String, Tap>, Failure> {
         let taps: BTreeMap<String, Tap> = seats.iter().map(|s| (s.clone(), Tap::default())).collect();
-        let probes = Probes { taps, flip: None };
+        let probes = Probes { taps, ..Probes::default() };
         recompute(config, &recorded.inputs, &ExecutorChoice::Deterministic(0), options.until, &probes)?;
         Ok(probes.taps)
     };
@@ -317,8 +317,20 @@ pub fn recompute(
 ) -> Result<Recomputed, Failure> {
     let topology = line::topology(config);
     let mut wiring = Wiring::build(&topology).map_err(Failure::configuration)?;
+    // Who stayed out in the run stays out here, from the same input on.
+    for absent in inputs.iter().filter_map(|m| m.body::<Absent>()) {
+        wiring.set_absent(absent.seat, absent.from);
+    }
     let counters = Counters::detached();
-    let mut cells = line::cells(config, &topology, &mut wiring, &counters, Tsc::calibrate(), probes)?;
+    let mut cells = line::cells(
+        config,
+        &topology,
+        &mut wiring,
+        &counters,
+        Tsc::calibrate(),
+        probes,
+        &AbsenceGate::new(),
+    )?;
     let missing = || Failure::run("the topology lacks sequencer or journal");
     let (door_ports, journal_ports) =
         (wiring.take(SEQUENCER).ok_or_else(missing)?, wiring.take(line::JOURNAL).ok_or_else(missing)?);

@@ -93,6 +93,30 @@ pub struct LedgerSummary {
     pub venue_match: Option<bool>,
 }
 
+/// How the members counted, by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WeightSummary {
+    /// At the start.
+    pub start: BTreeMap<String, f64>,
+    /// At the end.
+    pub end: BTreeMap<String, f64>,
+}
+
+/// What the members of the ensemble did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnsembleSummary {
+    /// Votes by member.
+    pub votes: BTreeMap<String, u64>,
+    /// Marks at which a member abstained.
+    pub abstained: BTreeMap<String, u64>,
+    /// Forecasts whose outcome is known.
+    pub resolved: u64,
+    /// Times the weights have changed.
+    pub reweighted: u64,
+    /// Decisions whose quotes leaned on the forecast.
+    pub leaned: u64,
+}
+
 /// Result of the run, decimals of the quote asset as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pnl {
@@ -158,6 +182,10 @@ pub struct EngineSummary {
     pub ledger: LedgerSummary,
     /// Result.
     pub pnl: Pnl,
+    /// The members' weights.
+    pub weights: WeightSummary,
+    /// The members.
+    pub ensemble: EnsembleSummary,
     /// What the kill word says at the end.
     pub trading: String,
     /// By feed.
@@ -229,6 +257,14 @@ impl EngineSummary {
             refused: refusals(counters),
             ledger,
             pnl,
+            weights: weights(facts),
+            ensemble: EnsembleSummary {
+                votes: by_reason(counters, "ensemble.votes."),
+                abstained: by_reason(counters, "ensemble.abstained."),
+                resolved: counters.counter("ensemble.resolved"),
+                reweighted: counters.counter("ensemble.weight_epoch"),
+                leaned: counters.counter("strategy.leaned"),
+            },
             trading: state_name(facts.trading).into(),
             feeds: feeds(counters),
             latency_ns: latency(counters, gateway),
@@ -318,6 +354,17 @@ impl EngineSummary {
             "  P&L {} = realised {} + unrealised {} - fees {}; position {}",
             p.net, p.realised, p.unrealised, p.fees, p.position
         );
+        let e = &self.ensemble;
+        let _ = writeln!(
+            text,
+            "  {} forecasts resolved, weights changed {} times, {} decisions leaned on the forecast",
+            e.resolved, e.reweighted, e.leaned
+        );
+        for (name, end) in &self.weights.end {
+            let start = self.weights.start.get(name).copied().unwrap_or_default();
+            let votes = e.votes.get(name).copied().unwrap_or_default();
+            let _ = writeln!(text, "    {name:<14} weight {start:.3} to {end:.3}, {votes} votes");
+        }
         for (what, counts) in [("held", &self.holds), ("refused", &self.refused)] {
             if !counts.is_empty() {
                 let rows: Vec<_> = counts.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
@@ -325,6 +372,17 @@ impl EngineSummary {
             }
         }
     }
+}
+
+/// Weights at the start as configured, at the end as published (the bits of a float).
+fn weights(facts: &Facts<'_>) -> WeightSummary {
+    let ensemble = facts.config.ensemble_config();
+    let start = ensemble.members.iter().cloned().zip(ensemble.prior).collect();
+    let end = ensemble.members.iter().map(|name| {
+        let bits = facts.counters.counter(&format!("ensemble.weight.{name}"));
+        (name.clone(), f64::from_bits(bits))
+    });
+    WeightSummary { start, end: end.collect() }
 }
 
 /// Units of 1e-8 as a decimal.

@@ -4,7 +4,10 @@ mod trading;
 
 use std::path::{Path, PathBuf};
 
-pub use trading::{AccountSection, ComplianceSection, ExecutionSection, RiskSection, StrategySection};
+pub use trading::{
+    AccountSection, ComplianceSection, EnsembleSection, ExecutionSection, PriorsSection, RiskSection,
+    StrategySection,
+};
 
 use kimera_market::MarketConfig;
 use kimera_market::features::FeatureConfig;
@@ -126,6 +129,8 @@ pub struct Config {
     pub instruments: Vec<InstrumentSection>,
     /// What the venue holds for us at the start.
     pub account: AccountSection,
+    /// Members that forecast.
+    pub ensemble: EnsembleSection,
     /// The market maker.
     pub strategy: StrategySection,
     /// When quotes are replaced.

@@ -1,16 +1,18 @@
 //! The order side of the configuration: account, strategy, execution, risk, compliance.
 
 use kimera_compliance::ComplianceConfig;
+use kimera_ensemble::{ContradictionConfig, EnsembleConfig, ThermodynamicConfig};
 use kimera_execution::ExecutionConfig;
 use kimera_execution::parent::ParentConfig;
 use kimera_numerics::VolatilityConfig;
 use kimera_protocol::fixed::{UNIT_DECIMALS, parse_decimal};
-use kimera_protocol::{Instrument, InstrumentId};
+use kimera_protocol::{Instrument, InstrumentId, MEMBERS_MAX};
 use kimera_risk::{BasisPoints, InstrumentRules, Limits};
 use kimera_strategy::{FairConfig, MakerConfig, StrategyConfig};
 use serde::{Deserialize, Serialize};
 
 use super::{Config, within};
+use crate::line;
 
 /// What the venue holds for us at the start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +48,10 @@ pub struct StrategySection {
     pub inventory_max: f64,
     /// How far quotes follow the signal, as a share of their distance, 0 to 1.
     pub lean: f64,
+    /// Least score at which they follow it, 0 to 1.
+    pub score_min: f64,
+    /// Least confidence at which they follow it, 0 to 1.
+    pub confidence_min: f64,
     /// Share of the followed market's price in the fair price, 0 to 1.
     pub follow_weight: f64,
     /// Half-life of the basis between the two markets.
@@ -58,6 +64,41 @@ pub struct StrategySection {
     pub volatility_bars_min: u32,
     /// Age at which a price is not used any more.
     pub stale_after_ms: u32,
+}
+
+/// Weights of the members at the start; they sum to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // The members by name, in the order of their numbers.
+pub struct PriorsSection {
+    pub contradiction: f64,
+    pub thermodynamic: f64,
+    pub pattern: f64,
+    pub sentiment: f64,
+    #[serde(rename = "macro")]
+    pub macro_: f64,
+}
+
+/// Members that forecast, and what is made of their votes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsembleSection {
+    /// Horizon of a forecast.
+    pub horizon_ms: u32,
+    /// Between two forecasts whose outcome is waited for.
+    pub forecast_interval_ms: u32,
+    /// Distance of the barriers, as a multiple of the volatility over the horizon.
+    pub barrier_sigmas: f64,
+    /// Outcomes between two changes of the weights.
+    pub reweight_every: u32,
+    /// Between two samples of the contradiction detector's errors.
+    pub error_interval_ms: u32,
+    /// Half-life of those errors, in samples.
+    pub error_half_life_samples: f64,
+    /// Errors before it votes.
+    pub errors_min: u32,
+    /// Weights at the start.
+    pub priors: PriorsSection,
 }
 
 /// When quotes are replaced.
@@ -173,18 +214,75 @@ impl Config {
                 inventory_max: s.inventory_max,
                 lean: s.lean,
             },
+            score_min: s.score_min,
+            confidence_min: s.confidence_min,
             fair: FairConfig {
                 other_weight: s.follow_weight,
                 basis_half_life: ms(s.basis_half_life_ms),
                 stale_after: ms(s.stale_after_ms),
             },
-            volatility: VolatilityConfig {
-                bar: ms(s.volatility_bar_ms),
-                half_life_bars: s.volatility_half_life_bars,
-                bars_min: s.volatility_bars_min.into(),
-            },
+            volatility: self.volatility_config(),
             look_interval: ms(s.stale_after_ms),
         })
+    }
+
+    fn volatility_config(&self) -> VolatilityConfig {
+        let s = &self.strategy;
+        VolatilityConfig {
+            bar: ms(s.volatility_bar_ms),
+            half_life_bars: s.volatility_half_life_bars,
+            bars_min: s.volatility_bars_min.into(),
+        }
+    }
+
+    /// What the contradiction detector needs.
+    ///
+    /// # Errors
+    /// As [`Config::strategy_config`].
+    pub fn contradiction_config(&self, member: usize) -> Result<ContradictionConfig, String> {
+        let (strategy, e) = (self.strategy_config()?, &self.ensemble);
+        Ok(ContradictionConfig {
+            member,
+            traded: strategy.traded,
+            other: strategy.other,
+            error_interval: ms(e.error_interval_ms),
+            error_half_life: e.error_half_life_samples,
+            errors_min: e.errors_min.into(),
+            basis_half_life: strategy.fair.basis_half_life,
+            stale_after: strategy.fair.stale_after,
+        })
+    }
+
+    /// What the thermodynamic member needs.
+    #[must_use]
+    pub fn thermodynamic_config(&self, member: usize) -> ThermodynamicConfig {
+        ThermodynamicConfig {
+            member,
+            traded: self.traded_id(),
+            horizon: ms(self.ensemble.horizon_ms),
+            volatility: self.volatility_config(),
+            stale_after: ms(self.strategy.stale_after_ms),
+        }
+    }
+
+    /// What the ensemble needs.
+    #[must_use]
+    pub fn ensemble_config(&self) -> EnsembleConfig {
+        let e = &self.ensemble;
+        let mut prior = [0.0; MEMBERS_MAX];
+        let p = e.priors;
+        let weights = [p.contradiction, p.thermodynamic, p.pattern, p.sentiment, p.macro_];
+        prior[..weights.len()].copy_from_slice(&weights);
+        EnsembleConfig {
+            members: line::MEMBERS.map(|(name, _)| name.to_owned()).to_vec(),
+            prior,
+            traded: self.traded_id(),
+            horizon: ms(e.horizon_ms),
+            forecast_interval: ms(e.forecast_interval_ms),
+            barrier_sigmas: e.barrier_sigmas,
+            reweight_every: e.reweight_every.into(),
+            volatility: self.volatility_config(),
+        }
     }
 
     /// What execution needs.
@@ -283,6 +381,11 @@ impl Config {
             ("strategy.maker_fee_bps", s.maker_fee_bps, 0.0, 1_000.0),
             ("strategy.inventory_max", s.inventory_max, 0.0, 1e6),
             ("strategy.lean", s.lean, 0.0, 1.0),
+            ("strategy.score_min", s.score_min, 0.0, 1.0),
+            ("strategy.confidence_min", s.confidence_min, 0.0, 1.0),
+            ("ensemble.barrier_sigmas", self.ensemble.barrier_sigmas, 1e-6, 100.0),
+            ("ensemble.error_half_life_samples", self.ensemble.error_half_life_samples, 0.01, 1e9),
+            ("the sum of ensemble.priors", self.ensemble_config().prior.iter().sum(), 0.999_999, 1.000_001),
             ("strategy.follow_weight", s.follow_weight, 0.0, 1.0),
             ("strategy.volatility_half_life_bars", s.volatility_half_life_bars, 0.01, 1e9),
         ] {
@@ -294,6 +397,11 @@ impl Config {
             ("strategy.volatility_bar_ms", s.volatility_bar_ms, 1),
             ("strategy.volatility_bars_min", s.volatility_bars_min, 1),
             ("strategy.stale_after_ms", s.stale_after_ms, 1),
+            ("ensemble.horizon_ms", self.ensemble.horizon_ms, 1),
+            ("ensemble.forecast_interval_ms", self.ensemble.forecast_interval_ms, 1),
+            ("ensemble.reweight_every", self.ensemble.reweight_every, 10),
+            ("ensemble.error_interval_ms", self.ensemble.error_interval_ms, 1),
+            ("ensemble.errors_min", self.ensemble.errors_min, 3),
             ("execution.requote_ticks", e.requote_ticks, 1),
             ("execution.requote_interval_ms", e.requote_interval_ms, 0),
             ("execution.cancel_retry_ms", e.cancel_retry_ms, 1),
@@ -310,6 +418,9 @@ impl Config {
             ("compliance.order_to_trade_window_ms", c.order_to_trade_window_ms, 1),
         ] {
             within(name, value.into(), low.into(), 86_400_000.0)?;
+        }
+        for (name, weight) in line::MEMBERS.iter().zip(self.ensemble_config().prior) {
+            within(&format!("ensemble.priors.{}", name.0), weight, 0.0, 1.0)?;
         }
         within("risk.working_max", r.working_max.into(), 1.0, 512.0)?;
         for (name, bps) in [

@@ -11,7 +11,7 @@ use kimera_runtime::counters::Snapshot;
 use kimera_runtime::{Counters, KillWord};
 use serde_json::{Value, json};
 
-use super::faults::Hold;
+use super::faults::Faults;
 use crate::control::server::Handler;
 use crate::control::{OrdersAtEnd, RpcError};
 use crate::report::{LatencyRow, latency, money};
@@ -60,7 +60,7 @@ pub struct EngineHandler {
     counters: Counters,
     incarnation: u64,
     gateway: String,
-    hold: Option<Hold>,
+    faults: Option<Faults>,
     asks: Mutex<Sender<Ask>>,
 }
 
@@ -72,11 +72,11 @@ impl EngineHandler {
         counters: Counters,
         incarnation: u64,
         gateway: &str,
-        hold: Option<Hold>,
+        faults: Option<Faults>,
     ) -> (Self, Receiver<Ask>) {
         let (asks, receiver) = channel();
         let gateway = gateway.to_owned();
-        (Self { word, counters, incarnation, gateway, hold, asks: Mutex::new(asks) }, receiver)
+        (Self { word, counters, incarnation, gateway, faults, asks: Mutex::new(asks) }, receiver)
     }
 
     fn ask(&self, wish: Wish) -> Result<Value, RpcError> {
@@ -90,11 +90,15 @@ impl EngineHandler {
     }
 
     /// Only where the engine was started for it.
-    fn hold_line(&self, params: &Value) -> Result<Value, RpcError> {
-        let hold = self.hold.as_ref().ok_or_else(|| RpcError::no_method("faults.hold_line", &METHODS))?;
+    fn fault(&self, method: &str, params: &Value) -> Result<Value, RpcError> {
+        let faults = self.faults.as_ref().ok_or_else(|| RpcError::no_method(method, &METHODS))?;
+        if method == "faults.panic_member" {
+            faults.panic_member.store(true, Ordering::Release);
+            return Ok(json!({"panics": "member.thermodynamic"}));
+        }
         let ms = params["ms"].as_u64().filter(|ms| (1..=10_000).contains(ms));
         let ms = ms.ok_or_else(|| RpcError::parameters("\"ms\" must be 1 to 10000"))?;
-        hold.store(ms, Ordering::Release);
+        faults.hold_line_ms.store(ms, Ordering::Release);
         Ok(json!({"held_ms": ms}))
     }
 
@@ -178,7 +182,7 @@ impl Handler for EngineHandler {
                     json!({"unit": "ns", "rows": rows.into_iter().collect::<std::collections::BTreeMap<_, _>>()}),
                 )
             }
-            "faults.hold_line" => self.hold_line(params),
+            "faults.hold_line" | "faults.panic_member" => self.fault(method, params),
             other => Err(RpcError::no_method(other, &METHODS)),
         }
     }

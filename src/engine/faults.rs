@@ -1,7 +1,7 @@
 //! Faults put in on purpose: an allocation under the seal, a line that does not come back for a while.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use kimera_runtime::Work;
@@ -48,19 +48,25 @@ impl Cell for Canary {
     }
 }
 
-/// Milliseconds for which the line is to be held, once.
-pub type Hold = Arc<AtomicU64>;
+/// What may be asked for where an engine was started for it.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// Milliseconds for which the line is to be held, once.
+    pub hold_line_ms: Arc<AtomicU64>,
+    /// A member panics at its next input.
+    pub panic_member: Arc<AtomicBool>,
+}
 
 /// The market stage, which sleeps when it is told to: everything on its thread stands still.
 pub struct Held {
     inner: Box<dyn Cell>,
-    hold: Hold,
+    hold: Arc<AtomicU64>,
 }
 
 impl Held {
     /// Puts the hold into the market stage.
     #[must_use]
-    pub fn wrap(inner: Box<dyn Cell>, hold: &Hold) -> Box<dyn Cell> {
+    pub fn wrap(inner: Box<dyn Cell>, hold: &Arc<AtomicU64>) -> Box<dyn Cell> {
         if inner.name() == line::MARKET { Box::new(Self { inner, hold: hold.clone() }) } else { inner }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use kimera_journal::JournalFailure;
-use kimera_protocol::{Command, CommandCode, Flags, Header, Message, TradingState};
+use kimera_protocol::{Absent, Command, CommandCode, Flags, Header, Message, Seq, TradingState};
 use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::executor::ThreadedExecutor;
 use kimera_runtime::memory::ArenaReport;
@@ -15,7 +15,7 @@ use kimera_runtime::{KillWord, Port};
 use serde_json::{Value, json};
 
 use super::control::{Ask, EngineHandler, Wish, state_name};
-use super::faults::Hold;
+use super::faults::Faults;
 use super::venue_account::VenueAccount;
 use super::watchdog::Watchdog;
 use super::{Built, EngineOptions};
@@ -60,8 +60,8 @@ pub struct Run<'a> {
     pub state: State,
     /// Locked memory.
     pub arena: ArenaReport,
-    /// Holds the line, where faults are allowed.
-    pub hold: Option<Hold>,
+    /// Faults, where they are allowed.
+    pub faults: Option<Faults>,
 }
 
 /// Runs until the end.
@@ -72,14 +72,28 @@ pub fn run(run: &Run<'_>, mut built: Built, interrupted: &AtomicBool) -> Result<
     let gateway = run.config.account.gateway.as_str();
     let layout = run.state.layout();
     let word = KillWord::open(&layout.kill_word()).map_err(Failure::run)?;
-    let (handler, asks) =
-        EngineHandler::new(word, built.counters.clone(), run.state.incarnation(), gateway, run.hold.clone());
+    let (handler, asks) = EngineHandler::new(
+        word,
+        built.counters.clone(),
+        run.state.incarnation(),
+        gateway,
+        run.faults.clone(),
+    );
     let socket = Server::start(&layout.socket("engine"), &layout.audit(), Box::new(handler))?;
     let cells = std::mem::take(&mut built.cells);
     let executor = ThreadedExecutor::start(run.plan, cells, &built.counters, run.pin)
         .map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
     executor.seal();
-    let mut live = Live { run, built, executor, asks, halts_seen: 0, orders_at_end: OrdersAtEnd::Cancel };
+    let mut live = Live {
+        run,
+        built,
+        executor,
+        asks,
+        halts_seen: 0,
+        orders_at_end: OrdersAtEnd::Cancel,
+        absent: Vec::new(),
+        absence_seq: None,
+    };
     let ended = live.until_end(interrupted);
     drop(socket);
     let reason = match ended {
@@ -112,6 +126,10 @@ struct Live<'a> {
     /// Newest epoch of the kill word that the line has been told of.
     halts_seen: u64,
     orders_at_end: OrdersAtEnd,
+    /// Members that have panicked, and from which input on they are out.
+    absent: Vec<(String, Seq)>,
+    /// The last absence is in the sequence up to here; orders wait until it is durable.
+    absence_seq: Option<Seq>,
 }
 
 impl Live<'_> {
@@ -139,6 +157,7 @@ impl Live<'_> {
             } else {
                 self.follow_word();
             }
+            self.notice_absence();
             if let Some(reason) = self.serve_asks() {
                 return Ok(reason);
             }
@@ -192,6 +211,33 @@ impl Live<'_> {
             && self.send(CommandCode::Halt, word.epoch, 0)
         {
             self.halts_seen = word.epoch;
+        }
+    }
+
+    /// A member that has panicked becomes an input, so that a replay knows from where on it is out; orders that were
+    /// caused from there on wait until that is on disk.
+    fn notice_absence(&mut self) {
+        for i in 0..self.built.members.len() {
+            let (name, seat, frontier) = &self.built.members[i];
+            let from = frontier.absent_from();
+            if from == Seq::MAX || self.absent.iter().any(|(known, _)| known == name) {
+                continue;
+            }
+            let (name, body) =
+                (name.clone(), Absent { seat: *seat, from, to: Seq::MAX, ..Absent::default() });
+            if self.built.control.send(Port::Input, Message::new(Header::default(), body)) {
+                self.absent.push((name, from));
+                self.absence_seq = None;
+            }
+        }
+        if self.absent.is_empty() {
+            return;
+        }
+        let sequenced = self.counter("sequencer.absences") == self.absent.len() as u64;
+        match self.absence_seq {
+            None if sequenced => self.absence_seq = Some(self.counter("sequencer.seq")),
+            Some(seq) if self.counter("journal.durable_seq") >= seq => self.built.gate.release(),
+            _ => {}
         }
     }
 
@@ -280,6 +326,9 @@ impl Live<'_> {
         let venue = self.run.account.state();
         let mut degraded = std::mem::take(&mut self.built.degraded);
         degraded.extend(left);
+        degraded.extend(self.absent.iter().map(|(name, from)| {
+            format!("{name} panicked at input {from} and stays out; its weight went to the others")
+        }));
         for thread in self.executor.reports() {
             if thread.pin_refused.load(Ordering::Acquire) {
                 degraded.push(format!("thread {} could not be pinned", thread.name));

@@ -25,7 +25,7 @@ use kimera_runtime::memory::{in_arena, init_arena, lock_arena};
 use kimera_runtime::plan::available_cores;
 use kimera_runtime::seat::{AgentSeat, Cell, Ports};
 use kimera_runtime::topology::{SEQUENCER, Topology, Wiring};
-use kimera_runtime::{Counters, Frontier, KillWord, MarketClock, Port, Tsc};
+use kimera_runtime::{AbsenceGate, Counters, Frontier, KillWord, MarketClock, Port, Tsc};
 use kimera_sequencer::{Door, Sequencer};
 use kimera_simulator_endpoints::Endpoints;
 use kimera_venues::binance::MarketDecoder;
@@ -36,7 +36,7 @@ use crate::handshake::{agree, check};
 use crate::line::{self, Probes};
 use crate::report::EngineSummary;
 use crate::state::State;
-use faults::{Canary, Held, Hold};
+use faults::{Canary, Faults, Held};
 use venue_account::{VenueAccount, signer};
 
 /// The addresses the venue wrote down. The engine knows their form and nothing else of the simulator.
@@ -88,6 +88,10 @@ pub struct Built {
     pub failure: JournalFailure,
     /// What the machine refused.
     pub degraded: Vec<String>,
+    /// Members of the ensemble: name, seat, progress.
+    pub members: Vec<(String, u64, Arc<Frontier>)>,
+    /// Holds orders back while an absence is not durable.
+    pub gate: Arc<AbsenceGate>,
 }
 
 /// Runs an engine to its end.
@@ -124,7 +128,9 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
     let venue = agree(first, START_DELAY_MS)?;
     let account = account(&config, &endpoints, venue.clock)?;
     account.check_untouched(config.capital().map_err(Failure::configuration)?)?;
-    let parts = Parts { config: &config, topology: &topology, state: &state, endpoints: &endpoints };
+    let faults = options.faults.then(Faults::default);
+    let panic = faults.as_ref().map(|f| &f.panic_member);
+    let parts = Parts { config: &config, topology: &topology, state: &state, endpoints: &endpoints, panic };
     let mut built = in_arena_of(&config, || build(&parts, &account))??;
     if !pin {
         built.degraded.push("fewer than two cores: threads run unpinned".into());
@@ -132,9 +138,8 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
     if options.canary {
         built.cells = built.cells.into_iter().map(Canary::wrap).collect();
     }
-    let hold = options.faults.then(Hold::default);
-    if let Some(hold) = &hold {
-        built.cells = built.cells.into_iter().map(|cell| Held::wrap(cell, hold)).collect();
+    if let Some(faults) = &faults {
+        built.cells = built.cells.into_iter().map(|cell| Held::wrap(cell, &faults.hold_line_ms)).collect();
     }
     let arena = lock_arena();
     built.degraded.extend(arena.degraded.iter().cloned());
@@ -151,7 +156,7 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
     }
     check(first, time_path(config.instruments[0].market), &venue.clock)?;
     let run =
-        live::Run { options, config: &config, plan: &plan, pin, venue, account, word, state, arena, hold };
+        live::Run { options, config: &config, plan: &plan, pin, venue, account, word, state, arena, faults };
     live::run(&run, built, interrupted)
 }
 
@@ -208,16 +213,21 @@ struct Parts<'a> {
     topology: &'a Topology,
     state: &'a State,
     endpoints: &'a Endpoints,
+    /// Makes a member panic, where faults are allowed.
+    panic: Option<&'a Arc<AtomicBool>>,
 }
 
 fn build(parts: &Parts<'_>, account: &VenueAccount) -> Result<Built, Failure> {
-    let Parts { config, topology, state, endpoints } = *parts;
+    let Parts { config, topology, state, endpoints, panic } = *parts;
     let layout = state.layout();
     let counters = Counters::create(&layout.counters(), state.incarnation())
         .map_err(|e| Failure::run(format!("cannot make {}: {e}", layout.counters().display())))?;
     let tsc = Tsc::calibrate();
+    let gate = AbsenceGate::new();
+    let panic = panic.map(|flag| (line::member_seat(line::MEMBERS[1].0), flag.clone()));
+    let probes = Probes { panic, ..Probes::default() };
     let mut wiring = Wiring::build(topology).map_err(Failure::configuration)?;
-    let mut cells = line::cells(config, topology, &mut wiring, &counters, tsc, &Probes::default())?;
+    let mut cells = line::cells(config, topology, &mut wiring, &counters, tsc, &probes, &gate)?;
     let mut take = |name: &str| {
         wiring.take(name).ok_or_else(|| Failure::run(format!("the topology has no seat \"{name}\"")))
     };
@@ -238,11 +248,16 @@ fn build(parts: &Parts<'_>, account: &VenueAccount) -> Result<Built, Failure> {
             false,
         )));
     }
-    let gateway = gateway(config, state, account, &counters)?;
+    let gateway = gateway(config, state, account, &counters, &gate)?;
     cells.push(Box::new(AgentSeat::new(gateway, take(&config.account.gateway)?, false)));
     let control = take(line::CONTROL)?;
     let (sequencer_ports, journal_ports) = (take(SEQUENCER)?, take(line::JOURNAL)?);
     let sinks = wiring.sinks();
+    let members = line::MEMBERS.iter().filter_map(|(name, _)| {
+        let seat = line::member_seat(name);
+        Some((seat.clone(), u64::from(topology.index_of(&seat)?), wiring.frontier(&seat)?))
+    });
+    let members = members.collect();
     let door = Door::new(sinks.clone());
     let classes = line::input_classes(config, topology);
     let sequencer = Sequencer::new(door, account.clock, classes, config.instruments.len(), &counters);
@@ -258,7 +273,16 @@ fn build(parts: &Parts<'_>, account: &VenueAccount) -> Result<Built, Failure> {
         Failure::run(format!("cannot make the journal in {}: {e}", layout.journal().display()))
     })?;
     cells.push(Box::new(AgentSeat::new(journal, journal_ports, false)));
-    Ok(Built { cells, control, counters, sinks, failure, degraded: degraded.into_iter().collect() })
+    Ok(Built {
+        cells,
+        control,
+        counters,
+        sinks,
+        failure,
+        degraded: degraded.into_iter().collect(),
+        members,
+        gate,
+    })
 }
 
 fn gateway(
@@ -266,6 +290,7 @@ fn gateway(
     state: &State,
     account: &VenueAccount,
     counters: &Counters,
+    gate: &Arc<AbsenceGate>,
 ) -> Result<Gateway, Failure> {
     let word = KillWord::open(&state.layout().kill_word())
         .map_err(|e| Failure::run(format!("cannot use the kill word: {e}")))?;
@@ -276,6 +301,7 @@ fn gateway(
         address: account.address,
         signer: account.signer.clone(),
         clock: account.clock,
+        gate: gate.clone(),
     };
     Ok(Gateway::new(gateway, word, counters))
 }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kimera_protocol::{
@@ -11,7 +12,7 @@ use kimera_protocol::{
 use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::net::http::Exchange;
 use kimera_runtime::{
-    Agent, Counter, Counters, Histogram, KillWord, MarketClock, Port, Ports, Tsc, Word, Work,
+    AbsenceGate, Agent, Counter, Counters, Histogram, KillWord, MarketClock, Port, Ports, Tsc, Word, Work,
 };
 use kimera_venues::binance::account::{read_listen_key, read_trades, signed_path};
 use kimera_venues::binance::orders::{OrderWriter, read_response};
@@ -52,6 +53,8 @@ pub struct GatewayConfig {
     pub signer: Signer,
     /// The clock the venue shares.
     pub clock: MarketClock,
+    /// Orders caused by what is not durable yet wait.
+    pub gate: Arc<AbsenceGate>,
 }
 
 struct Meters {
@@ -239,7 +242,8 @@ impl Gateway {
             // A socket that takes nothing keeps them here, where the word and their time still count.
             let blocked = self.orders.client().is_some_and(|c| c.has_unsent());
             let late = self.config.clock.now() > order.send_by;
-            if blocked && !late && self.word.get().state != TradingState::Halted {
+            let waits = blocked || self.config.gate.holds(order.stamp_seq);
+            if waits && !late && self.word.get().state != TradingState::Halted {
                 break;
             }
             self.waiting.pop_front();

@@ -30,6 +30,7 @@ struct Meters {
     waits: Counter,
     stopped: Counter,
     timers_refused: Counter,
+    absences: Counter,
 }
 
 /// The agent.
@@ -70,6 +71,7 @@ impl Sequencer {
             waits: counter("credit_waits"),
             stopped: counter("stopped"),
             timers_refused: counter("timers_refused"),
+            absences: counter("absences"),
         };
         Self {
             door,
@@ -117,7 +119,13 @@ impl Sequencer {
                 self.mark(&mut message, &ports.inlets[index].inlet);
             }
             self.started |= message.header.kind == Kind::Started as u8;
+            let absence = message.header.kind == Kind::Absent as u8;
             self.door.admit(message, now, ports);
+            if absence {
+                // Its seq is out first: who sees this count sees a seq that is not older.
+                self.meters.seq.set(self.door.seq());
+                self.meters.absences.add(1);
+            }
         }
         true
     }

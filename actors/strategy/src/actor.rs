@@ -2,7 +2,7 @@
 
 use kimera_numerics::{Volatility, VolatilityConfig};
 use kimera_protocol::{
-    Command, Decision, Features, FillBook, HoldReason, InstrumentId, Kind, Level, Message, Nanos,
+    Command, Consensus, Decision, Features, FillBook, HoldReason, InstrumentId, Kind, Level, Message, Nanos,
     OrderUpdate, Price, Quantity, Quote, Timer, TimerOwner, TimerRequest, Trading, TradingState, VenueStatus,
 };
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
@@ -17,7 +17,6 @@ pub const OUTPUTS_MAX: usize = 4;
 const LOOK: u64 = 1;
 /// Places in [`Features`].
 const MICROPRICE: usize = 0;
-const IMBALANCE: usize = 1;
 
 /// What the maker needs to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +37,10 @@ pub struct StrategyConfig {
     pub fill_decay: f64,
     /// Fee floor, inventory stop, lean.
     pub maker: MakerConfig,
+    /// Least score at which quotes follow the signal.
+    pub score_min: f64,
+    /// Least confidence at which they do.
+    pub confidence_min: f64,
     /// Fair price.
     pub fair: FairConfig,
     /// Volatility.
@@ -50,18 +53,20 @@ pub struct StrategyConfig {
 pub struct StrategyMeters {
     decisions: Counter,
     quoted: Counter,
+    leaned: Counter,
     position: Counter,
     holds: Vec<Counter>,
 }
 
 impl StrategyMeters {
-    /// Counters `strategy.decisions` (marks), `strategy.quoted`, `strategy.position` and `strategy.hold.<reason>`.
+    /// Counters `strategy.decisions` (marks), `strategy.quoted`, `strategy.leaned`, `strategy.position` and `strategy.hold.<reason>`.
     #[must_use]
     pub fn new(counters: &Counters) -> Self {
         let holds = HoldReason::ALL.iter().map(|r| counters.counter(&format!("strategy.hold.{}", r.name())));
         Self {
             decisions: counters.counter("strategy.decisions"),
             quoted: counters.counter("strategy.quoted"),
+            leaned: counters.counter("strategy.leaned"),
             position: counters.counter("strategy.position"),
             holds: holds.collect(),
         }
@@ -69,6 +74,7 @@ impl StrategyMeters {
 
     fn count(&self, decision: &Decision) {
         self.decisions.add(1);
+        self.leaned.add(u64::from(decision.signal != 0.0));
         match HoldReason::from_code(decision.hold) {
             None => self.quoted.add(1),
             Some(reason) => {
@@ -90,6 +96,7 @@ pub struct MakerStage {
     fair: FairPrice,
     volatility: Volatility,
     signal: f64,
+    confidence: f64,
     fills: FillBook,
     position: i64,
     meters: StrategyMeters,
@@ -107,6 +114,7 @@ impl MakerStage {
             fair: FairPrice::new(config.fair),
             volatility: Volatility::new(config.volatility),
             signal: 0.0,
+            confidence: 0.0,
             fills: FillBook::default(),
             position: 0,
             meters,
@@ -144,10 +152,17 @@ impl MakerStage {
         }
         if traded {
             self.fair.own(features.microprice * self.config.traded.1 as f64, time);
-            self.signal = if features.status(IMBALANCE).is_usable() { features.imbalance } else { 0.0 };
         } else if let Some((_, tick)) = other {
             self.fair.other(features.microprice * tick as f64, time);
         }
+    }
+
+    /// The forecast is held until the next one; quotes lean on it only where it is strong and trusted enough.
+    fn consensus(&mut self, consensus: &Consensus) {
+        let strong = consensus.score.abs() >= self.config.score_min;
+        let trusted = consensus.confidence >= self.config.confidence_min;
+        self.confidence = consensus.confidence;
+        self.signal = if consensus.voted != 0 && strong && trusted { consensus.score } else { 0.0 };
     }
 
     /// What should stand from here on.
@@ -156,6 +171,7 @@ impl MakerStage {
             position: self.position,
             strategy: u64::from(self.config.strategy),
             signal: self.signal,
+            confidence: self.confidence,
             ..Decision::default()
         };
         match self.wanted(time, &mut decision) {
@@ -238,6 +254,10 @@ impl Actor for MakerStage {
         let time = message.header.time;
         if let Some(features) = message.body::<Features>() {
             self.features(message, features);
+            return;
+        }
+        if let Some(consensus) = message.body::<Consensus>() {
+            self.consensus(consensus);
             self.say(message, out);
             return;
         }

@@ -19,6 +19,8 @@ fn config() -> StrategyConfig {
         fill_rate: 0.3,
         fill_decay: 0.015,
         maker: MakerConfig { maker_fee: 0.0002, inventory_max: 3.0, lean: 0.5 },
+        score_min: 0.15,
+        confidence_min: 0.55,
         fair: FairConfig { other_weight: 0.5, basis_half_life: 60 * SECOND, stale_after: SECOND },
         volatility: VolatilityConfig { bar: SECOND, half_life_bars: 60.0, bars_min: 3 },
         look_interval: SECOND,
@@ -45,7 +47,7 @@ impl Rig {
     }
 
     fn send<B: Body>(&mut self, instrument: InstrumentId, body: B) -> Vec<(Port, Message)> {
-        let flags = if B::KIND == Kind::Features { Flags::MARK } else { 0 };
+        let flags = if matches!(B::KIND, Kind::Features | Kind::Consensus) { Flags::MARK } else { 0 };
         let header = Header { seq: 1, time: self.time, instrument: instrument.0, flags, ..Header::default() };
         let message = Message::new(header, body);
         let mut out = Outbox::new(OUTPUTS_MAX);
@@ -66,7 +68,12 @@ impl Rig {
         assert_eq!(self.send(PERP, quote).len(), 1, "risk needs the quote too");
         let mut features = Features { microprice: mid as f64, ..Features::default() };
         features.set_status(MICROPRICE, Status::Ok);
-        decision(&self.send(PERP, features))
+        assert!(self.send(PERP, features).is_empty(), "the decision waits for the forecast");
+        self.forecast(0.0, 0.0)
+    }
+
+    fn forecast(&mut self, score: f64, confidence: f64) -> Decision {
+        decision(&self.send(PERP, Consensus { score, confidence, voted: 1, ..Consensus::default() }))
     }
 
     fn fill(&mut self, side: Side, size: i64, seq: u64) -> Option<Decision> {
@@ -103,6 +110,20 @@ fn quotes_stand_either_side_behind_the_fee() {
     // The fee is 120 ticks of 600,000; the distance comes on top.
     assert!(d.bid.price.0 < 600_000 - 120 - 60 && d.ask.price.0 > 600_000 + 120 + 60, "{d:?}");
     assert!((d.ask.price.0 + d.bid.price.0 - 1_200_000).abs() <= 1, "flat, they are even");
+}
+
+#[test]
+fn quotes_lean_on_a_forecast_that_is_strong_and_trusted() {
+    let mut rig = Rig::quoting();
+    let even = rig.mark(600_000);
+    let weak = rig.forecast(0.14, 0.9);
+    let doubtful = rig.forecast(0.5, 0.54);
+    assert_eq!((weak.bid, weak.ask, weak.signal), (even.bid, even.ask, 0.0));
+    assert_eq!((doubtful.bid, doubtful.ask), (even.bid, even.ask));
+    let up = rig.forecast(0.5, 0.55);
+    assert!(up.bid.price > even.bid.price && up.ask.price > even.ask.price);
+    let down = rig.forecast(-0.5, 0.55);
+    assert!(down.bid.price < even.bid.price && (down.signal, down.confidence) == (-0.5, 0.55));
 }
 
 #[test]
