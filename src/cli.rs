@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use kimera_runtime::KillWord;
+use kimera_runtime::plan::keep_to_cores;
 use kimera_simulator::{Server, ServerConfig, Tape, TapeError};
 
 use crate::config::Config;
@@ -156,6 +157,9 @@ struct VenueArgs {
     /// File of the account [default: in memory]. Orders are taken where KIMERA_PAPER_KEY and KIMERA_PAPER_SECRET are set.
     #[arg(long)]
     account: Option<PathBuf>,
+    /// Cores it keeps to, so that the line has its own: 0,1.
+    #[arg(long, value_delimiter = ',')]
+    cores: Vec<usize>,
     /// Do not tell this fill, counted from 1, on the private stream.
     #[arg(long, hide = true)]
     drop_fill: Option<u64>,
@@ -386,6 +390,9 @@ fn run_engine(a: EngineArgs) -> Result<Exit, Failure> {
 
 fn run_venue(a: &VenueArgs) -> Result<Exit, Failure> {
     let stop = interrupt_flag()?;
+    if !a.cores.is_empty() && !keep_to_cores(&a.cores) {
+        return Err(Failure::usage(format!("--cores: this process may not use cores {:?}", a.cores)));
+    }
     if let Some(parent) = a.parent {
         watch_parent(parent, stop.clone())?;
     }

@@ -362,6 +362,15 @@ mod tests {
     }
 
     #[test]
+    fn other_processes_keep_off_the_line() {
+        let others = |name: &str, cores: &[usize]| plan(name, 64).unwrap().cores_for_others(cores);
+        assert_eq!(others("cores-2", &[0, 1]), [0]);
+        assert_eq!(others("cores-4", &[0, 1, 2, 3]), [0]);
+        assert_eq!(others("cores-4", &[0, 1, 2, 3, 4, 5]), [0, 4, 5]);
+        assert!(others("cores-2", &[1]).is_empty());
+    }
+
+    #[test]
     fn auto_takes_what_the_machine_has() {
         assert_eq!(plan("auto", 1).unwrap().name, "cores-2");
         assert_eq!(plan("auto", 3).unwrap().name, "cores-2");

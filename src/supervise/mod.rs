@@ -160,6 +160,13 @@ fn venue_arguments(options: &LaunchOptions, config: &Config, layout: &Layout) ->
     ]
     .map(str::to_owned)
     .to_vec();
+    let name = options.plan.as_deref().unwrap_or(&config.plan);
+    let cores = available_cores();
+    let others = plan(name, cores.len()).map_or(Vec::new(), |plan| plan.cores_for_others(&cores));
+    if !others.is_empty() {
+        let list: Vec<_> = others.iter().map(usize::to_string).collect();
+        arguments.extend(["--cores".to_owned(), list.join(",")]);
+    }
     if let Some(fill) = options.drop_fill {
         arguments.extend(["--drop-fill".to_owned(), fill.to_string()]);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::idle::Idle;
-use crate::topology::{Plane, Topology};
+use crate::topology::{Plane, SEQUENCER, Topology};
 
 /// A core plan as `config/plans/*.toml` holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,18 +120,37 @@ pub fn available_cores() -> Vec<usize> {
 /// Pins the calling thread to `core`; false where the kernel refuses.
 #[must_use]
 pub fn pin_to_core(core: usize) -> bool {
-    if core >= libc::CPU_SETSIZE as usize {
+    keep_to_cores(&[core])
+}
+
+/// Keeps the calling thread, and those it starts, to `cores`; false where the kernel refuses or there is none.
+#[must_use]
+pub fn keep_to_cores(cores: &[usize]) -> bool {
+    if cores.is_empty() || cores.iter().any(|&core| core >= libc::CPU_SETSIZE as usize) {
         return false;
     }
-    // SAFETY: an all-zero set is valid, and `core` lies inside it.
+    // SAFETY: an all-zero set is valid, and every core lies inside it.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(core, &mut set);
+        cores.iter().for_each(|&core| libc::CPU_SET(core, &mut set));
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) == 0
     }
 }
 
 impl Plan {
+    /// Cores among `available` that other processes may have: those where no thread of this plan spins, or, where that
+    /// leaves none, those that are not the sequencer's. A process that shares the line's core is served first for as
+    /// long as the line gives way.
+    #[must_use]
+    pub fn cores_for_others(&self, available: &[usize]) -> Vec<usize> {
+        let without = |taken: &dyn Fn(&ThreadPlan) -> bool| -> Vec<usize> {
+            let taken: Vec<_> = self.threads.iter().filter(|t| taken(t)).filter_map(|t| t.core).collect();
+            available.iter().copied().filter(|core| !taken.contains(core)).collect()
+        };
+        let quiet = without(&|t| t.idle != Idle::Backoff);
+        if quiet.is_empty() { without(&|t| t.seats.iter().any(|s| s == SEQUENCER)) } else { quiet }
+    }
+
     /// Checks the plan against the topology, and against the machine where `cores` are given (a replay pins nothing).
     ///
     /// # Errors
