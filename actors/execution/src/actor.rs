@@ -91,7 +91,7 @@ impl Execution {
                 naming.1 += 1;
                 OrderId { seq, incarnation, child: naming.1 - 1 }
             };
-            parent.places(now, &config.parent, &base, next, |order| {
+            parent.places((seq, now), &config.parent, &base, next, |order| {
                 self.meters.placed.add(1);
                 out.send(Port::Line, config.instrument, order);
             });

@@ -4,7 +4,7 @@
 //! or of which nothing is known counts in full. So what stands never exceeds what was wanted, and a quote is replaced
 //! only once the fate of the one before is known.
 
-use kimera_protocol::{Level, Nanos, NewOrder, OrderId, OrderRecord, OrderState, Price, Quantity, Side};
+use kimera_protocol::{Level, Nanos, NewOrder, OrderId, OrderRecord, OrderState, Price, Quantity, Seq, Side};
 
 /// Children of a parent at a time.
 pub const CHILDREN_MAX: usize = 16;
@@ -44,6 +44,8 @@ pub struct Parent {
     children: [Option<Child>; CHILDREN_MAX],
     /// Size of the budget that is still to be placed: a budget is given where nothing of the side may be filled.
     unplaced: i64,
+    /// Input that gave the budget.
+    given: Seq,
     /// No new child before this time.
     pause_until: Nanos,
 }
@@ -52,7 +54,14 @@ impl Parent {
     /// A parent that wants nothing.
     #[must_use]
     pub fn new(side: Side) -> Self {
-        Self { side, wanted: None, children: [None; CHILDREN_MAX], unplaced: 0, pause_until: Nanos::MIN }
+        Self {
+            side,
+            wanted: None,
+            children: [None; CHILDREN_MAX],
+            unplaced: 0,
+            given: 0,
+            pause_until: Nanos::MIN,
+        }
     }
 
     /// Takes what is wanted from here on; size 0 is nothing.
@@ -135,7 +144,7 @@ impl Parent {
     /// still be filled. `next` makes identities; `base` holds what all children have in common.
     pub fn places(
         &mut self,
-        now: Nanos,
+        (seq, now): (Seq, Nanos),
         config: &ParentConfig,
         base: &NewOrder,
         mut next: impl FnMut() -> OrderId,
@@ -146,7 +155,7 @@ impl Parent {
             return;
         }
         if self.children.iter().all(Option::is_none) {
-            self.unplaced = wanted.size.0;
+            (self.unplaced, self.given) = (wanted.size.0, seq);
         }
         let child = config.child_size_max - config.child_size_max % config.lot;
         for slot in self.children.iter_mut().filter(|slot| slot.is_none()).take(ORDERS_PER_INPUT) {
@@ -160,6 +169,7 @@ impl Parent {
                 price: wanted.price,
                 quantity: Quantity(size),
                 side: self.side as u8,
+                parent: self.given,
                 ..*base
             };
             *slot = Some(Child { record: OrderRecord::new(order), placed: now, cancel_asked: None });
@@ -220,7 +230,7 @@ mod tests {
             child += 1;
             OrderId { seq, incarnation: 1, child: child - 1 }
         };
-        parent.places(now, &CONFIG, &NewOrder::default(), next, |o| orders.push(o));
+        parent.places((seq, now), &CONFIG, &NewOrder::default(), next, |o| orders.push(o));
         orders
     }
 

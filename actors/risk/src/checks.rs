@@ -34,7 +34,7 @@ pub(crate) const CHECKS: [Check; 17] = [
     (RefusalReason::OffStep, |c| c.order.quantity.0 % c.rules.lot_units == 0),
     (RefusalReason::StalePrice, |c| c.reduces || fresh(c)),
     (RefusalReason::PriceCollar, inside_collar),
-    (RefusalReason::OrderSize, |c| c.order.quantity.0 <= c.gate.limits.order_size_max),
+    (RefusalReason::OrderSize, |c| size_of_decision(c) <= i128::from(c.gate.limits.order_size_max)),
     (RefusalReason::OrderNotional, |c| {
         notional(c, c.order.quantity.0.into()) <= i128::from(c.gate.limits.order_notional_max) * FINE
     }),
@@ -96,14 +96,29 @@ fn asset_holds(c: &Case<'_>) -> bool {
     c.gate.limits.asset.holds(exposure, c.gate.equity.now())
 }
 
-/// Neither an identity that was used nor what passed a moment ago and still stands. Children of one input are one
+/// True for children of one budget, or of one input: they are one decision.
+fn same_decision(a: &NewOrder, b: &NewOrder) -> bool {
+    a.id.seq == b.id.seq || (a.parent != 0 && a.parent == b.parent)
+}
+
+/// Size of the order with what stands of its budget on the same side: splitting does not get around the limit.
+fn size_of_decision(c: &Case<'_>) -> i128 {
+    let o = c.order;
+    let siblings = c.gate.book.working().filter(|p| {
+        let q = &p.record.order;
+        p.instrument == c.instrument && o.parent != 0 && q.parent == o.parent && q.side == o.side
+    });
+    siblings.fold(i128::from(o.quantity.0), |sum, p| sum + i128::from(p.record.remaining()))
+}
+
+/// Neither an identity that was used nor what passed a moment ago and still stands. Children of one budget are one
 /// decision; a requote after its own cancel or fill finds nothing standing.
 fn is_new(c: &Case<'_>) -> bool {
     let o = c.order;
     let same = |p: &crate::book::Passed| {
         let q = &p.record.order;
         p.instrument == c.instrument
-            && q.id.seq != o.id.seq
+            && !same_decision(q, o)
             && (q.strategy, q.side, q.price, q.quantity) == (o.strategy, o.side, o.price, o.quantity)
             && c.now.saturating_sub(p.time) < c.gate.limits.duplicate_window
     };

@@ -153,6 +153,8 @@ pub struct NewOrder {
     pub limits_version: u64,
     /// Risk's stamp: trading epoch; an order of an older epoch is never sent.
     pub trading_epoch: u64,
+    /// Input that gave the budget it is a part of: children of one budget are one decision. 0 where it stands alone.
+    pub parent: Seq,
     /// Strategy that wants it.
     pub strategy: u16,
     /// [`OrderFlags`].
@@ -166,7 +168,7 @@ pub struct NewOrder {
     /// Zero.
     pub reserved_byte: u8,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 2],
 }
 
 impl Body for NewOrder {

@@ -377,3 +377,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn children_of_one_budget_are_one_decision_and_their_sum_is_checked() {
+    let mut gate = gate_with(Limits { order_size_max: 3 * UNIT / 100, ..Limits::default() });
+    let child = |seq, parent| NewOrder { parent, ..buy(seq) };
+    assert_eq!(gate.judge(&child(1, 1), 1, 1, NOW).err(), None);
+    assert_eq!(
+        refusal(&mut gate, &child(2, 2)),
+        Some(RefusalReason::Duplicate),
+        "another decision, the same order"
+    );
+    assert_eq!(gate.judge(&child(3, 1), 1, 3, NOW).err(), None);
+    assert_eq!(gate.judge(&child(4, 1), 1, 4, NOW).err(), None);
+    assert_eq!(refusal(&mut gate, &child(5, 1)), Some(RefusalReason::OrderSize), "four of them are too much");
+}

@@ -1,0 +1,34 @@
+//! Proofs that need more than a shell. `scripts/prove` runs them: one line a case, exit 0 where all hold; each topic has a
+//! control that must fail.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)] // A tool of the tests: its failure is theirs.
+
+mod cases;
+mod hostile;
+mod kill;
+mod orders;
+mod run;
+
+use std::process::ExitCode;
+
+use cases::Cases;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let value = |name: &str, default: u64| {
+        let at = arguments.iter().position(|a| a == name);
+        at.and_then(|i| arguments.get(i + 1)).and_then(|v| v.parse().ok()).unwrap_or(default)
+    };
+    let topic = arguments.first().map_or("", String::as_str);
+    let mut cases = Cases::new(topic, arguments.iter().any(|a| a == "--json"));
+    match topic {
+        "kill" => kill::prove(&mut cases),
+        "orders" => orders::prove(&mut cases, value("--seed", 1), value("--rounds", 400)),
+        "hostile" => hostile::prove(&mut cases, value("--seed", 1), value("--seconds", 60)),
+        other => {
+            eprintln!("there is no topic \"{other}\": kill, orders, hostile");
+            return ExitCode::from(2);
+        }
+    }
+    cases.finish()
+}
