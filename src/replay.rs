@@ -247,7 +247,7 @@ pub struct Recomputed {
 }
 
 /// Sits in a gateway's seat: takes orders and sends nothing.
-struct Sink;
+pub struct Sink;
 
 impl Agent for Sink {
     fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
@@ -264,7 +264,7 @@ impl Agent for Sink {
 }
 
 /// Sits in the journal's seat and collects what would have been written.
-struct Collector(Arc<Mutex<Recomputed>>);
+pub struct Collector(pub Arc<Mutex<Recomputed>>);
 
 impl Agent for Collector {
     fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
@@ -289,9 +289,17 @@ impl Agent for Collector {
 }
 
 /// The inputs of a journal, shared by however many replays.
-struct Inputs {
+pub struct Inputs {
     of: Arc<[Message]>,
     next: usize,
+}
+
+impl Inputs {
+    /// From the first on.
+    #[must_use]
+    pub fn new(of: &Arc<[Message]>) -> Self {
+        Self { of: of.clone(), next: 0 }
+    }
 }
 
 impl Iterator for Inputs {
@@ -341,7 +349,7 @@ pub fn recompute(
     let seen: Arc<Mutex<Recomputed>> = Arc::default();
     let progress = journal_ports.frontier.clone();
     let sinks = wiring.sinks();
-    let replayer = Replayer::new(door, Inputs { of: inputs.clone(), next: 0 }, until);
+    let replayer = Replayer::new(door, Inputs::new(inputs), until);
     cells.insert(0, Box::new(AgentSeat::new(replayer, door_ports, false)));
     cells.push(Box::new(AgentSeat::new(Collector(seen.clone()), journal_ports, false)));
     match executor {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::engine::control::state_name;
+use crate::engine::recovery::RecoveryReport;
 use crate::exit::Failure;
 use crate::state::State;
 
@@ -198,6 +199,8 @@ pub struct EngineSummary {
     pub arena_bytes: u64,
     /// True where it is locked.
     pub arena_locked: bool,
+    /// What was taken up from an earlier start.
+    pub recovery: Option<RecoveryReport>,
     /// What the machine refused.
     pub degraded: Vec<String>,
     /// Folder of the journal.
@@ -226,6 +229,8 @@ pub struct Facts<'a> {
     pub venue: Option<AccountState>,
     /// What the kill word says.
     pub trading: TradingState,
+    /// What was taken up from an earlier start.
+    pub recovery: Option<RecoveryReport>,
     /// What the machine refused.
     pub degraded: Vec<String>,
 }
@@ -271,6 +276,7 @@ impl EngineSummary {
             sealed_allocations: sum_of(counters, ".sealed_allocations"),
             arena_bytes: facts.arena.used_bytes as u64,
             arena_locked: facts.arena.locked,
+            recovery: facts.recovery.clone(),
             degraded: facts.degraded.clone(),
             journal: facts.state.layout().journal().display().to_string(),
         })
@@ -327,6 +333,14 @@ impl EngineSummary {
             self.arena_bytes as f64 / 1_048_576.0,
             self.sealed_allocations
         );
+        if let Some(r) = &self.recovery {
+            let explained = if r.explained { "explained" } else { "NOT EXPLAINED" };
+            let _ = writeln!(
+                text,
+                "  recovered: {} inputs in {:.2} s (tail {}), {} orders working, {} orphans, {} fills found, {explained}",
+                r.inputs, r.seconds, r.tail, r.orders_working, r.orphans, r.fills_found
+            );
+        }
         for line in &self.degraded {
             let _ = writeln!(text, "  degraded: {line}");
         }

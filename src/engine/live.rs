@@ -1,5 +1,6 @@
 //! The engine's own loop: trading begins when the first record is durable, commands are sequenced, the end is in order.
 
+use std::io::Write;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::control::{Ask, EngineHandler, Wish, state_name};
 use super::faults::Faults;
+use super::recovery::RecoveryReport;
 use super::venue_account::VenueAccount;
 use super::watchdog::Watchdog;
 use super::{Built, EngineOptions};
@@ -23,7 +25,7 @@ use crate::config::Config;
 use crate::control::{OrdersAtEnd, RpcError, Server};
 use crate::exit::Failure;
 use crate::handshake::VenueClock;
-use crate::report::{EndReason, EngineSummary, Facts};
+use crate::report::{EndReason, EngineSummary, Facts, money};
 use crate::state::State;
 
 /// A duty cycle longer than this ends the engine.
@@ -84,6 +86,8 @@ pub fn run(run: &Run<'_>, mut built: Built, interrupted: &AtomicBool) -> Result<
     let executor = ThreadedExecutor::start(run.plan, cells, &built.counters, run.pin)
         .map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
     executor.seal();
+    let recovery = built.recovery.clone();
+    let recovering = recovery.as_ref().map(|_| Recovering::Asking);
     let mut live = Live {
         run,
         built,
@@ -92,6 +96,8 @@ pub fn run(run: &Run<'_>, mut built: Built, interrupted: &AtomicBool) -> Result<
         halts_seen: 0,
         orders_at_end: OrdersAtEnd::Cancel,
         absent: Vec::new(),
+        recovery,
+        recovering,
         absence_seq: None,
     };
     let ended = live.until_end(interrupted);
@@ -112,6 +118,18 @@ pub fn run(run: &Run<'_>, mut built: Built, interrupted: &AtomicBool) -> Result<
     live.finish(reason)
 }
 
+/// How far a recovery has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recovering {
+    /// The gateway asks the venue about every order.
+    Asking,
+    /// Every order is explained; the accounts are compared until this monotonic instant.
+    Comparing(u64),
+}
+
+/// Time for the last reports to arrive before a difference of the accounts is one, ns.
+const SETTLE: u64 = 3_000_000_000;
+
 /// Why the loop could not go on.
 enum End {
     Broken(Failure),
@@ -128,6 +146,9 @@ struct Live<'a> {
     orders_at_end: OrdersAtEnd,
     /// Members that have panicked, and from which input on they are out.
     absent: Vec<(String, Seq)>,
+    /// After an earlier start: what was taken up, and until when the venue's account may still differ.
+    recovery: Option<RecoveryReport>,
+    recovering: Option<Recovering>,
     /// The last absence is in the sequence up to here; orders wait until it is durable.
     absence_seq: Option<Seq>,
 }
@@ -158,6 +179,7 @@ impl Live<'_> {
                 self.follow_word();
             }
             self.notice_absence();
+            self.recover();
             if let Some(reason) = self.serve_asks() {
                 return Ok(reason);
             }
@@ -196,11 +218,67 @@ impl Live<'_> {
         let word = self.run.word.get();
         self.halts_seen = word.epoch;
         let code = match word.state {
+            // After an earlier start only ways out leave until every order is explained.
+            TradingState::Active if self.recovering.is_some() => CommandCode::Reduce,
             TradingState::Active => CommandCode::Resume,
             TradingState::Reducing => CommandCode::Reduce,
             TradingState::Halted => CommandCode::Halt,
         };
         self.send(code, word.epoch, 0)
+    }
+
+    /// Trading goes on once every order of the earlier start is explained and the venue's account agrees with the books;
+    /// where it does not, only ways out leave, and the difference is said.
+    fn recover(&mut self) {
+        let Some(recovering) = self.recovering else { return };
+        let deadline = match recovering {
+            Recovering::Asking if self.gateway("reconciled") == 1 => monotonic_ns() + SETTLE,
+            Recovering::Asking => return,
+            Recovering::Comparing(deadline) => deadline,
+        };
+        self.recovering = Some(Recovering::Comparing(deadline));
+        let seq = self.counter("sequencer.seq");
+        if self.built.sinks.iter().any(|sink| sink.get() < seq) {
+            return;
+        }
+        let difference = self.difference();
+        if difference.is_some() && monotonic_ns() < deadline {
+            return;
+        }
+        self.recovering = None;
+        let (orphans, fills_found) = (self.gateway("orphans"), self.gateway("fills_found"));
+        if let Some(report) = &mut self.recovery {
+            (report.orphans, report.fills_found) = (orphans, fills_found);
+            report.explained = difference.is_none();
+            let _ = writeln!(std::io::stderr(), "recovered: {report:?}");
+        }
+        match difference {
+            None => {
+                let word = self.run.word.get();
+                if word.state == TradingState::Active {
+                    self.send(CommandCode::Resume, word.epoch, 0);
+                }
+            }
+            Some(difference) => self.built.degraded.push(difference),
+        }
+    }
+
+    /// How the venue's account differs from the books, if it does.
+    fn difference(&self) -> Option<String> {
+        let traded = self.run.config.traded_id().0;
+        let position = self.counter(&format!("ledger.position.{traded}")) as i64;
+        let cash = self.counter("ledger.cash") as i64;
+        match self.run.account.state() {
+            Ok(venue) if venue.position == position && venue.cash == Some(cash) => None,
+            Ok(venue) => Some(format!(
+                "after the restart the books say position {} and cash {}, the venue {} and {}: only ways out leave",
+                money(position),
+                money(cash),
+                money(venue.position),
+                venue.cash.map_or_else(|| "nothing".into(), money)
+            )),
+            Err(e) => Some(format!("after the restart the venue's account could not be compared: {e}")),
+        }
     }
 
     /// A halt that somebody has written into the kill word becomes an input.
@@ -358,6 +436,7 @@ impl Live<'_> {
             arena: &self.run.arena,
             venue: venue.ok(),
             trading: self.run.word.get().state,
+            recovery: self.recovery,
             degraded,
         };
         EngineSummary::new(&facts)

@@ -1,13 +1,16 @@
 //! A live run: builds the line, agrees on the clock, runs until its end, closes everything in order.
 //!
+//! * [`build`]: seats, rings, agents; [`recovery`]: what an earlier start has left
 //! * [`live`]: the engine's own loop
 //! * [`control`]: its control socket
 //! * [`venue_account`]: what the venue itself says of our account
 //! * [`watchdog`]: notices what is stuck; [`faults`]: faults put in on purpose
 
+pub mod build;
 pub mod control;
 pub mod faults;
 pub mod live;
+pub mod recovery;
 pub mod venue_account;
 pub mod watchdog;
 
@@ -16,31 +19,29 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use kimera_feed::{Feed, FeedConfig};
-use kimera_gateway::{Gateway, GatewayConfig};
 use kimera_journal::format::CODE_EPOCH;
-use kimera_journal::{Blobs, Journal, JournalConfig, JournalFailure};
+use kimera_journal::{Blobs, JournalFailure};
 use kimera_protocol::{Header, Message, Started};
+use kimera_runtime::failpoint;
 use kimera_runtime::memory::{in_arena, init_arena, lock_arena};
 use kimera_runtime::plan::available_cores;
-use kimera_runtime::seat::{AgentSeat, Cell, Ports};
-use kimera_runtime::topology::{SEQUENCER, Topology, Wiring};
-use kimera_runtime::{AbsenceGate, Counters, Frontier, KillWord, MarketClock, Port, Tsc};
-use kimera_sequencer::{Door, Sequencer};
+use kimera_runtime::seat::{Cell, Ports};
+use kimera_runtime::{AbsenceGate, Counters, Frontier, KillWord, MarketClock, Port};
 use kimera_simulator_endpoints::Endpoints;
-use kimera_venues::binance::MarketDecoder;
 
 use crate::config::{Config, MarketName, plan};
 use crate::exit::Failure;
 use crate::handshake::{agree, check};
-use crate::line::{self, Probes};
+use crate::line;
 use crate::report::EngineSummary;
 use crate::state::State;
+use build::{Parts, build};
 use faults::{Canary, Faults, Held};
+use recovery::{Earlier, RecoveryReport};
 use venue_account::{VenueAccount, signer};
 
 /// The addresses the venue wrote down. The engine knows their form and nothing else of the simulator.
-mod kimera_simulator_endpoints {
+pub(crate) mod kimera_simulator_endpoints {
     use std::net::SocketAddr;
 
     /// Market name and address.
@@ -92,6 +93,8 @@ pub struct Built {
     pub members: Vec<(String, u64, Arc<Frontier>)>,
     /// Holds orders back while an absence is not durable.
     pub gate: Arc<AbsenceGate>,
+    /// What was taken up from an earlier start.
+    pub recovery: Option<RecoveryReport>,
 }
 
 /// Runs an engine to its end.
@@ -112,12 +115,7 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
     };
     let endpoints = read_endpoints(&options.endpoints)?;
     let state = State::take(&options.state)?;
-    if state.layout().journal().exists() {
-        return Err(Failure::run(format!(
-            "{} holds the journal of an earlier run; give this run a directory of its own with --state",
-            state.root().display()
-        )));
-    }
+    failpoint::arm(state.incarnation());
     let blob = config.to_text().map_err(Failure::configuration)?;
     let configuration = Blobs::of(state.root()).put(blob.as_bytes()).map_err(|e| {
         Failure::run(format!("cannot keep the configuration in {}: {e}", state.root().display()))
@@ -127,10 +125,20 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
     let first = address(&endpoints, config.instruments[0].market)?;
     let venue = agree(first, START_DELAY_MS)?;
     let account = account(&config, &endpoints, venue.clock)?;
-    account.check_untouched(config.capital().map_err(Failure::configuration)?)?;
+    let earlier = Earlier::load(&state, &configuration, venue.clock.now())?;
+    if earlier.is_none() {
+        account.check_untouched(config.capital().map_err(Failure::configuration)?)?;
+    }
     let faults = options.faults.then(Faults::default);
     let panic = faults.as_ref().map(|f| &f.panic_member);
-    let parts = Parts { config: &config, topology: &topology, state: &state, endpoints: &endpoints, panic };
+    let parts = Parts {
+        config: &config,
+        topology: &topology,
+        state: &state,
+        endpoints: &endpoints,
+        earlier: earlier.as_ref(),
+        panic,
+    };
     let mut built = in_arena_of(&config, || build(&parts, &account))??;
     if !pin {
         built.degraded.push("fewer than two cores: threads run unpinned".into());
@@ -205,105 +213,6 @@ fn time_path(market: MarketName) -> &'static str {
 /// BLAKE3 of the running program; zeros where it cannot be read.
 fn build_hash() -> [u8; 32] {
     std::fs::read("/proc/self/exe").map_or([0; 32], |bytes| *blake3::hash(&bytes).as_bytes())
-}
-
-/// What a line is built from.
-struct Parts<'a> {
-    config: &'a Config,
-    topology: &'a Topology,
-    state: &'a State,
-    endpoints: &'a Endpoints,
-    /// Makes a member panic, where faults are allowed.
-    panic: Option<&'a Arc<AtomicBool>>,
-}
-
-fn build(parts: &Parts<'_>, account: &VenueAccount) -> Result<Built, Failure> {
-    let Parts { config, topology, state, endpoints, panic } = *parts;
-    let layout = state.layout();
-    let counters = Counters::create(&layout.counters(), state.incarnation())
-        .map_err(|e| Failure::run(format!("cannot make {}: {e}", layout.counters().display())))?;
-    let tsc = Tsc::calibrate();
-    let gate = AbsenceGate::new();
-    let panic = panic.map(|flag| (line::member_seat(line::MEMBERS[1].0), flag.clone()));
-    let probes = Probes { panic, ..Probes::default() };
-    let mut wiring = Wiring::build(topology).map_err(Failure::configuration)?;
-    let mut cells = line::cells(config, topology, &mut wiring, &counters, tsc, &probes, &gate)?;
-    let mut take = |name: &str| {
-        wiring.take(name).ok_or_else(|| Failure::run(format!("the topology has no seat \"{name}\"")))
-    };
-    let instruments = config.instruments().map_err(Failure::configuration)?;
-    for (section, instrument) in config.instruments.iter().zip(instruments) {
-        let market = address(endpoints, section.market)?;
-        let feed = FeedConfig {
-            name: section.feed.clone(),
-            stream: market,
-            rest: market,
-            snapshot_levels: section.snapshot_levels,
-        };
-        let decoder = MarketDecoder::new(section.market.dialect(), instrument);
-        // Connecting and snapshots allocate: an agent with sockets is not held to the seal.
-        cells.push(Box::new(AgentSeat::new(
-            Feed::new(feed, decoder, &counters),
-            take(&section.feed)?,
-            false,
-        )));
-    }
-    let gateway = gateway(config, state, account, &counters, &gate)?;
-    cells.push(Box::new(AgentSeat::new(gateway, take(&config.account.gateway)?, false)));
-    let control = take(line::CONTROL)?;
-    let (sequencer_ports, journal_ports) = (take(SEQUENCER)?, take(line::JOURNAL)?);
-    let sinks = wiring.sinks();
-    let members = line::MEMBERS.iter().filter_map(|(name, _)| {
-        let seat = line::member_seat(name);
-        Some((seat.clone(), u64::from(topology.index_of(&seat)?), wiring.frontier(&seat)?))
-    });
-    let members = members.collect();
-    let door = Door::new(sinks.clone());
-    let classes = line::input_classes(config, topology);
-    let sequencer = Sequencer::new(door, account.clock, classes, config.instruments.len(), &counters);
-    cells.push(Box::new(AgentSeat::new(sequencer, sequencer_ports, true)));
-    let failure = JournalFailure::default();
-    let journal = JournalConfig {
-        folder: layout.journal(),
-        segment_bytes: u64::from(config.journal.segment_mib) << 20,
-        commit_interval: u64::from(config.journal.commit_interval_us) * 1_000,
-        incarnation: state.incarnation(),
-    };
-    let (journal, degraded) = Journal::create(journal, &counters, failure.clone()).map_err(|e| {
-        Failure::run(format!("cannot make the journal in {}: {e}", layout.journal().display()))
-    })?;
-    cells.push(Box::new(AgentSeat::new(journal, journal_ports, false)));
-    Ok(Built {
-        cells,
-        control,
-        counters,
-        sinks,
-        failure,
-        degraded: degraded.into_iter().collect(),
-        members,
-        gate,
-    })
-}
-
-fn gateway(
-    config: &Config,
-    state: &State,
-    account: &VenueAccount,
-    counters: &Counters,
-    gate: &Arc<AbsenceGate>,
-) -> Result<Gateway, Failure> {
-    let word = KillWord::open(&state.layout().kill_word())
-        .map_err(|e| Failure::run(format!("cannot use the kill word: {e}")))?;
-    let gateway = GatewayConfig {
-        name: config.account.gateway.clone(),
-        venue: account.instrument.venue.0,
-        instrument: account.instrument.clone(),
-        address: account.address,
-        signer: account.signer.clone(),
-        clock: account.clock,
-        gate: gate.clone(),
-    };
-    Ok(Gateway::new(gateway, word, counters))
 }
 
 /// A flag that SIGINT and SIGTERM set.

@@ -76,7 +76,7 @@ impl SupervisorHandler {
     }
 
     fn tree(&self) -> Value {
-        let process = |name: &str, pid: u32, children: Value| json!({"name": name, "pid": pid, "running": pid != 0, "restart": "temporary", "children": children});
+        let process = |name: &str, pid: u32, restart: &str, children: Value| json!({"name": name, "pid": pid, "running": pid != 0, "restart": restart, "children": children});
         let threads: Vec<_> = self.plan.iter().flat_map(|p| &p.threads).collect();
         let threads: Vec<_> = threads
             .into_iter()
@@ -86,7 +86,7 @@ impl SupervisorHandler {
             (self.children.venue.load(Ordering::Acquire), self.children.engine.load(Ordering::Acquire));
         json!({
             "name": "supervisor", "pid": std::process::id(), "strategy": "one_for_one",
-            "children": [process("venue", venue, json!([])), process("engine", engine, json!(threads))],
+            "children": [process("venue", venue, "temporary", json!([])), process("engine", engine, "transient", json!(threads))],
         })
     }
 }

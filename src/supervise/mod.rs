@@ -98,16 +98,48 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
     let mut venue = Process::start("venue", &venue, &layout, &credentials)?;
     children.venue.store(venue.pid(), Ordering::Release);
     wait_for_venue(&mut venue, &layout, &interrupts)?;
-    let mut engine = Process::start("engine", &engine, &layout, &credentials)?;
-    children.engine.store(engine.pid(), Ordering::Release);
-    let status = watch(&mut venue, &mut engine, options, &layout, &interrupts)?;
-    children.engine.store(0, Ordering::Release);
+    let arguments = engine;
+    let mut restarts = Restarts::default();
+    let (engine, status) = loop {
+        let mut engine = Process::start("engine", &arguments, &layout, &credentials)?;
+        children.engine.store(engine.pid(), Ordering::Release);
+        let status = watch(&mut venue, &mut engine, options, &layout, &interrupts)?;
+        children.engine.store(0, Ordering::Release);
+        if status.success() || interrupts.load(Ordering::Acquire) > 0 || !restarts.allow(status) {
+            break (engine, status);
+        }
+        say(&format!("{}; starting it again ({})", engine.failure(status).message, restarts.count()));
+    };
     venue.stop();
     drop(socket);
     if !status.success() {
         return Err(engine.failure(status));
     }
     finish(options, &layout, interrupts.load(Ordering::Acquire) > 0)
+}
+
+/// Restarts of the engine: a few in a while, then it is given up (intensity 3 in 60 s).
+#[derive(Default)]
+struct Restarts(Vec<Instant>);
+
+impl Restarts {
+    const MOST: usize = 3;
+    const WHILE: Duration = Duration::from_secs(60);
+
+    /// True where an engine that has ended like this may be started again: it fell, and not because of what it was told.
+    fn allow(&mut self, status: ExitStatus) -> bool {
+        let fell = status.code().is_none_or(|code| code == Exit::Failed as i32);
+        self.0.retain(|at| at.elapsed() < Self::WHILE);
+        let allowed = fell && self.0.len() < Self::MOST;
+        if allowed {
+            self.0.push(Instant::now());
+        }
+        allowed
+    }
+
+    fn count(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// Credentials of the paper account: the environment's, or fresh ones that only this run's processes know.

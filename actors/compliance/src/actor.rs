@@ -1,6 +1,8 @@
 //! The stage of the main line behind risk: what it passes goes to the gateway, to the journal in full, and on.
 
-use kimera_protocol::{CancelAll, CancelOrder, Kind, Message, NewOrder, OrderUpdate, Refusal, RefusalReason};
+use kimera_protocol::{
+    CancelAll, CancelOrder, Kind, Message, NewOrder, OrderUpdate, OrphanAdopted, Refusal, RefusalReason,
+};
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
 use crate::rules::Rules;
@@ -86,7 +88,9 @@ impl Actor for Compliance {
             out.forward(Port::Record, message);
             return;
         }
-        if let Some(update) = message.body::<OrderUpdate>() {
+        if let Some(orphan) = message.body::<OrphanAdopted>() {
+            self.rules.adopt(orphan, message.header.instrument);
+        } else if let Some(update) = message.body::<OrderUpdate>() {
             self.rules.report(update, message.header.time);
         }
         if message.kind().is_some_and(|k| k == Kind::Quote || k.is_input()) {

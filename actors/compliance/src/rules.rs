@@ -1,7 +1,7 @@
 //! The rules and what they know of our own orders.
 
 use kimera_protocol::order::OrderFlags;
-use kimera_protocol::{Nanos, NewOrder, OrderRecord, OrderUpdate, RefusalReason, Side};
+use kimera_protocol::{Nanos, NewOrder, OrderRecord, OrderUpdate, OrphanAdopted, RefusalReason, Side};
 
 use crate::window::Window;
 
@@ -106,6 +106,13 @@ impl Rules {
         }
         let ended = self.orders.iter().position(|(_, record)| !record.state.is_working());
         ended.map(|i| self.orders.remove(i)).is_some()
+    }
+
+    /// An order that was sent before stands, though its cause is lost.
+    pub fn adopt(&mut self, orphan: &OrphanAdopted, instrument: u16) {
+        if !self.orders.iter().any(|(_, r)| r.order.id == orphan.id) && self.make_room() {
+            self.orders.push((instrument, OrderRecord::new(orphan.order())));
+        }
     }
 
     /// A cancel leaves: it is never refused, and it counts.

@@ -140,6 +140,7 @@ impl Actor for Execution {
             self.command(command, now, out);
         } else if let Some(started) = message.body::<Started>() {
             self.incarnation = started.incarnation as u32;
+            self.trading = Trading::default();
         }
     }
 

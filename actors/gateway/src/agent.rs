@@ -1,21 +1,23 @@
 //! The duty cycle, the same every time: kill word, order ring to its end, cancels, new orders one by one with the word
 //! read before each, then what the venue says.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kimera_protocol::{
-    CancelAll, CancelOrder, Header, Instrument, Kind, Message, NewOrder, OrderId, TradingState, VenueStatus,
+    CancelAll, CancelOrder, Header, Instrument, InstrumentId, Kind, Message, NewOrder, OrderId, OrderRecord,
+    OrderState, OrphanAdopted, TradingState, VenueStatus,
 };
 use kimera_runtime::clock::monotonic_ns;
+use kimera_runtime::failpoint;
 use kimera_runtime::net::http::Exchange;
 use kimera_runtime::{
     AbsenceGate, Agent, Counter, Counters, Histogram, KillWord, MarketClock, Port, Ports, Tsc, Word, Work,
 };
-use kimera_venues::binance::account::{read_listen_key, read_trades, signed_path};
-use kimera_venues::binance::orders::{OrderWriter, read_response};
+use kimera_venues::binance::account::{VenueOrder, read_listen_key, read_orders, read_trades, signed_path};
+use kimera_venues::binance::orders::{Asked, OrderWriter, read_response};
 use kimera_venues::binance::signing::Signer;
 use kimera_venues::binance::user_data::{UserEvent, read_user_event};
 
@@ -55,6 +57,19 @@ pub struct GatewayConfig {
     pub clock: MarketClock,
     /// Orders caused by what is not durable yet wait.
     pub gate: Arc<AbsenceGate>,
+    /// After an earlier start: every order it sent, as its journal knows it. The venue is asked before anything is sent.
+    pub recovered: Option<Vec<(InstrumentId, OrderRecord)>>,
+}
+
+/// How far the venue has been asked about an earlier start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reconciling {
+    /// All orders are to be listed.
+    Wanted,
+    /// Listed; what is not explained is asked about one by one.
+    Explaining,
+    /// Nothing is open, or there was no earlier start.
+    Done,
 }
 
 struct Meters {
@@ -67,6 +82,9 @@ struct Meters {
     unexplained: Counter,
     foreign_fills: Counter,
     unreadable: Counter,
+    orphans: Counter,
+    fills_found: Counter,
+    reconciled: Counter,
     connections: Counter,
     ready: Counter,
     frame_to_order: Histogram,
@@ -77,6 +95,7 @@ enum Job {
     Key,
     Prolong,
     Trades(OrderId),
+    Orders,
     CancelAll,
 }
 
@@ -98,6 +117,9 @@ pub struct Gateway {
     text: Vec<u8>,
     /// Fills of orders that are not ours have been seen: the position is not what we think, nothing is sent any more.
     tainted: bool,
+    reconciling: Reconciling,
+    /// Orders of earlier starts, and what the journal knows to be filled of them.
+    known: BTreeMap<OrderId, (InstrumentId, OrderRecord)>,
     told_ready: bool,
     cycles: u32,
     tsc: Tsc,
@@ -120,13 +142,25 @@ impl Gateway {
             unexplained: counter("unexplained"),
             foreign_fills: counter("foreign_fills"),
             unreadable: counter("unreadable"),
+            orphans: counter("orphans"),
+            fills_found: counter("fills_found"),
+            reconciled: counter("reconciled"),
             connections: counter("connections"),
             ready: counter("ready"),
             frame_to_order: histogram("frame_to_order_ns"),
             frame_to_socket: histogram("frame_to_socket_ns"),
         };
+        let mut desk = Desk::default();
+        let earlier = config.recovered.clone();
+        let reconciling = if earlier.is_some() { Reconciling::Wanted } else { Reconciling::Done };
+        let known: BTreeMap<_, _> =
+            earlier.into_iter().flatten().map(|(instrument, r)| (r.order.id, (instrument, r))).collect();
+        for (instrument, record) in known.values().filter(|(_, r)| r.state.is_working()) {
+            desk.adopt(record, *instrument, monotonic_ns());
+        }
+        meters.reconciled.set(u64::from(reconciling == Reconciling::Done));
         Self {
-            desk: Desk::default(),
+            desk,
             writer: OrderWriter::new(config.instrument.clone(), config.signer.clone()),
             seen: word.get(),
             word,
@@ -140,6 +174,8 @@ impl Gateway {
             staged: VecDeque::with_capacity(STAGED_CAPACITY),
             text: Vec::with_capacity(1_024),
             tainted: false,
+            reconciling,
+            known,
             told_ready: false,
             cycles: 0,
             tsc: Tsc::calibrate(),
@@ -153,7 +189,10 @@ impl Gateway {
     }
 
     fn is_ready(&self) -> bool {
-        self.orders.is_open() && self.private.is_open() && !self.tainted
+        self.orders.is_open()
+            && self.private.is_open()
+            && !self.tainted
+            && self.reconciling == Reconciling::Done
     }
 
     /// Reads the kill word; at a halt everything that stands is wanted back, from our own table.
@@ -221,6 +260,7 @@ impl Gateway {
         {
             let now_ms = self.now_ms();
             self.writer.cancel(id, now_ms, &mut self.text);
+            failpoint::hit("gateway.cancel");
             self.meters.cancels.add(1);
             self.desk.cancel_sent(id, monotonic_ns());
             worked = true;
@@ -272,12 +312,14 @@ impl Gateway {
         if timed {
             self.meters.frame_to_order.record(age(&self.tsc));
         }
+        failpoint::hit("gateway.before_order");
         if let Some(client) = self.orders.client() {
             client.send_text(&self.text);
         }
         self.desk.placed(order.id, timestamp_ms, monotonic_ns());
         self.meters.sent.add(1);
         self.flush();
+        failpoint::hit("gateway.after_order");
         if timed {
             self.meters.frame_to_socket.record(age(&self.tsc));
         }
@@ -304,7 +346,12 @@ impl Gateway {
             for _ in 0..MESSAGES_PER_CYCLE {
                 match client.next_message() {
                     Ok(Some(text)) => match read_response(text) {
-                        Ok(Some(response)) => self.desk.response(&response, now, venue_ms),
+                        Ok(Some(response)) => {
+                            if response.asked == Asked::Place {
+                                failpoint::hit("gateway.ack");
+                            }
+                            self.desk.response(&response, now, venue_ms);
+                        }
                         Ok(None) => {}
                         Err(_) => self.meters.unreadable.add(1),
                     },
@@ -345,7 +392,12 @@ impl Gateway {
                     }
                 };
                 match event {
-                    Ok(UserEvent::Order(update)) => self.desk.user_event(self.config.instrument.id, &update),
+                    Ok(UserEvent::Order(update)) => {
+                        if update.quantity.0 > 0 {
+                            failpoint::hit("gateway.fill");
+                        }
+                        self.desk.user_event(self.config.instrument.id, &update);
+                    }
                     Ok(UserEvent::Foreign { filled, .. }) => {
                         self.tainted |= filled != 0;
                         self.meters.foreign_fills.add(u64::from(filled != 0));
@@ -376,6 +428,9 @@ impl Gateway {
         if self.private_path.is_none() {
             return Some(Job::Key);
         }
+        if self.reconciling == Reconciling::Wanted && self.orders.is_open() && self.private.is_open() {
+            return Some(Job::Orders);
+        }
         if let Some((id, venue_order_id)) = self.desk.next_trades() {
             let query = format!("orderId={venue_order_id}&symbol={}", self.config.instrument.symbol);
             self.start(Job::Trades(id), "GET", "/fapi/v1/userTrades", &query);
@@ -388,7 +443,9 @@ impl Gateway {
         let headers = [("X-MBX-APIKEY", self.config.signer.api_key())];
         let path = match job {
             Job::Key | Job::Prolong => path.to_owned(),
-            Job::Trades(_) | Job::CancelAll => signed_path(&self.config.signer, path, query, self.now_ms()),
+            Job::Trades(_) | Job::CancelAll | Job::Orders => {
+                signed_path(&self.config.signer, path, query, self.now_ms())
+            }
         };
         let (address, timeout) = (self.config.address, HTTP_TIMEOUT);
         match Exchange::start(address, method, &path, &headers, b"", HTTP_BYTES_MAX, timeout) {
@@ -407,6 +464,7 @@ impl Gateway {
             match self.next_job(now) {
                 Some(job @ Job::Key) => self.start(job, "POST", "/fapi/v1/listenKey", ""),
                 Some(job @ Job::Prolong) => self.start(job, "PUT", "/fapi/v1/listenKey", ""),
+                Some(job @ Job::Orders) => self.start(job, "GET", "/fapi/v1/allOrders", &symbol),
                 Some(job @ Job::CancelAll) => self.start(job, "DELETE", "/fapi/v1/allOpenOrders", &symbol),
                 Some(Job::Trades(_)) | None => return false,
             }
@@ -434,8 +492,18 @@ impl Gateway {
                 None => self.http_not_before = now + HTTP_RETRY,
             },
             Job::Prolong => self.key_age = now,
+            Job::Orders => match read_orders(&self.config.instrument, body) {
+                Ok(orders) => self.reconcile(&orders, now),
+                Err(_) => {
+                    self.meters.unreadable.add(1);
+                    self.http_not_before = now + HTTP_RETRY;
+                }
+            },
             Job::Trades(id) => match read_trades(&self.config.instrument, body) {
-                Ok(trades) => self.desk.trades(*id, &trades),
+                Ok(trades) => {
+                    let booked = self.desk.trades(*id, &trades);
+                    self.meters.fills_found.add(booked);
+                }
                 Err(_) => self.meters.unreadable.add(1),
             },
             // The private stream, or the questions, say what became of each.
@@ -444,6 +512,42 @@ impl Gateway {
                 self.http_not_before = now + HTTP_RETRY;
             }
         }
+    }
+
+    /// Compares what the venue lists with what the journal knows: an order of ours that it does not have is adopted and
+    /// taken back, one with other fills is looked into.
+    fn reconcile(&mut self, orders: &[VenueOrder], now: u64) {
+        failpoint::hit("recovery.asked");
+        for order in orders {
+            let Some(id) = order.id else { continue }; // not ours: the account's comparison will show what it did
+            match self.known.get(&id) {
+                Some((instrument, record)) if record.filled() != order.executed => {
+                    self.desk.look_into(record, *instrument, order.venue_order_id, now);
+                }
+                Some(_) => {}
+                None => {
+                    failpoint::hit("recovery.orphan");
+                    self.meters.orphans.add(1);
+                    let orphan = OrphanAdopted {
+                        id,
+                        venue_order_id: order.venue_order_id,
+                        price: order.price,
+                        quantity: order.quantity,
+                        side: order.side as u64,
+                        venue: u64::from(self.config.venue),
+                        ..OrphanAdopted::default()
+                    };
+                    let instrument = self.config.instrument.id;
+                    let header = Header::unsequenced(Kind::OrphanAdopted, instrument);
+                    self.staged.push_back(Message::new(header, orphan));
+                    let mut record = OrderRecord::new(orphan.order());
+                    record.state = OrderState::Unknown;
+                    self.desk.look_into(&record, instrument, order.venue_order_id, now);
+                    self.desk.cancel(id);
+                }
+            }
+        }
+        self.reconciling = Reconciling::Explaining;
     }
 
     /// Asks about what nobody knows.
@@ -510,6 +614,11 @@ impl Agent for Gateway {
         if worked || self.cycles.is_multiple_of(CYCLES_PER_TICK) {
             worked |= self.serve_http();
             worked |= self.ask();
+            if self.reconciling == Reconciling::Explaining && self.http.is_none() && self.desk.is_explained()
+            {
+                self.reconciling = Reconciling::Done;
+                self.meters.reconciled.set(1);
+            }
             self.meters.working.set(self.desk.working() as u64);
             self.meters.unknown.set(self.desk.unknown() as u64);
             self.meters.unexplained.set(self.desk.unexplained());

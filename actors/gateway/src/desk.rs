@@ -156,6 +156,51 @@ impl Desk {
         Err(reason)
     }
 
+    /// Takes up an order of an earlier start that may still stand: the venue is asked what became of it. It was sent, if
+    /// at all, by its send-by time.
+    pub fn adopt(&mut self, record: &OrderRecord, instrument: InstrumentId, now: u64) {
+        let timestamp_ms = record.order.send_by / 1_000_000 + 1;
+        self.entries.push(Entry {
+            record: *record,
+            instrument,
+            venue_order_id: 0,
+            timestamp_ms,
+            expected_by: None,
+            status: Ask::From(now),
+            trades: false,
+            cancelling: false,
+        });
+        if record.state == OrderState::Pending {
+            self.report(record.order.id, OrderEvent::Silent, 0);
+        }
+    }
+
+    /// An order of which the venue knows other fills than we do: its trades are fetched, and it is asked about.
+    pub fn look_into(
+        &mut self,
+        record: &OrderRecord,
+        instrument: InstrumentId,
+        venue_order_id: u64,
+        now: u64,
+    ) {
+        if self.find(record.order.id).is_none() {
+            self.adopt(record, instrument, now);
+        }
+        if let Some(entry) = self.find(record.order.id) {
+            (entry.venue_order_id, entry.trades) = (venue_order_id, true);
+        }
+    }
+
+    /// True where nothing has to be asked, fetched or waited for.
+    #[must_use]
+    pub fn is_explained(&self) -> bool {
+        self.entries.iter().all(|e| {
+            let open =
+                e.record.state.is_working() && (e.status != Ask::No || e.record.state == OrderState::Unknown);
+            !open && !e.trades
+        })
+    }
+
     fn make_room(&mut self) -> bool {
         if self.entries.len() < ORDERS_MAX {
             return true;
@@ -320,9 +365,10 @@ impl Desk {
         }
     }
 
-    /// Takes the trades of an order, oldest first and all of them: those that are known change nothing.
-    pub fn trades(&mut self, id: OrderId, trades: &[AccountTrade]) {
-        let Some(entry) = find(&mut self.entries, id) else { return };
+    /// Takes the trades of an order, oldest first and all of them: those that are known change nothing. How many were new.
+    pub fn trades(&mut self, id: OrderId, trades: &[AccountTrade]) -> u64 {
+        let Some(entry) = find(&mut self.entries, id) else { return 0 };
+        let mut booked = 0;
         let (instrument, ordered) = (entry.instrument, entry.record.order.quantity.0);
         let of_order = entry.venue_order_id;
         let mut total = 0i64;
@@ -346,8 +392,10 @@ impl Desk {
             if entry.record.clone().apply(&update).books_fill() {
                 entry.hear(&update);
                 self.events.push_back((instrument, update));
+                booked += 1;
             }
         }
+        booked
     }
 
     /// The order connection is gone: what was asked on it will not be answered.

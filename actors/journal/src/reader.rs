@@ -83,6 +83,25 @@ pub enum Fault {
     },
 }
 
+/// Where a journal can be gone on with: behind its last good block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResumePoint {
+    /// Segment.
+    pub segment: u64,
+    /// Byte in it behind the last good block.
+    pub offset: u64,
+    /// Chain hash of that block.
+    pub chain: [u8; 32],
+    /// Number of that block.
+    pub block_number: u64,
+    /// Last input.
+    pub seq: Seq,
+    /// Market time of the last input.
+    pub time: i64,
+    /// True where the segment is sealed or the journal closed: nothing may be added to it.
+    pub sealed: bool,
+}
+
 /// Iterates over the records of a journal, inputs and outputs in the order they were written.
 pub struct JournalReader {
     folder: PathBuf,
@@ -96,6 +115,8 @@ pub struct JournalReader {
     seq: Seq,
     time: i64,
     tail: Tail,
+    sealed: bool,
+    incarnation: u64,
     done: bool,
 }
 
@@ -121,6 +142,8 @@ impl JournalReader {
             seq: 0,
             time: i64::MIN,
             tail: Tail::Unknown,
+            sealed: false,
+            incarnation: 0,
             done: false,
         };
         if reader.last_segment == 0 {
@@ -134,6 +157,20 @@ impl JournalReader {
     #[must_use]
     pub fn tail(&self) -> &Tail {
         &self.tail
+    }
+
+    /// Where to go on; known once the iterator has ended without a fault.
+    #[must_use]
+    pub fn resume_point(&self) -> ResumePoint {
+        ResumePoint {
+            segment: self.segment,
+            offset: self.at as u64,
+            chain: self.chain,
+            block_number: self.block_number,
+            seq: self.seq,
+            time: self.time,
+            sealed: self.sealed,
+        }
     }
 
     /// Segments there are.
@@ -164,9 +201,11 @@ impl JournalReader {
         self.segment = segment;
         self.at = 0;
         let header = SegmentHeader::read(&self.bytes).map_err(|reason| self.damaged(0, reason))?;
-        if header.number != segment || header.chain != self.chain {
+        if header.number != segment || header.chain != self.chain || header.incarnation < self.incarnation {
             return Err(self.damaged(0, "the segment does not follow the one before it"));
         }
+        self.incarnation = header.incarnation;
+        self.sealed = false;
         self.at = SEGMENT_HEADER_BYTES;
         self.block_end = self.at;
         Ok(())
@@ -193,8 +232,15 @@ impl JournalReader {
             self.block_end = self.at + end;
             self.at = start;
             if header.flags & BLOCK_END != 0 {
-                if self.bytes[self.block_end..].iter().any(|&b| b != 0) || self.segment != self.last_segment {
+                if self.bytes[self.block_end..].iter().any(|&b| b != 0) {
                     return Err(self.damaged(self.block_end, "something follows the end of the journal"));
+                }
+                self.sealed = true;
+                self.at = self.block_end;
+                if self.segment < self.last_segment {
+                    // A later start of the engine went on with it.
+                    self.load(self.segment + 1)?;
+                    continue;
                 }
                 self.tail = Tail::Closed;
                 return Ok(false);
@@ -208,6 +254,7 @@ impl JournalReader {
                     // The process ended between the seal and the next segment's header.
                     self.tail = Tail::Open;
                     self.at = self.block_end;
+                    self.sealed = true;
                     return Ok(false);
                 }
                 self.load(self.segment + 1)?;

@@ -9,8 +9,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kimera_protocol::{Kind, Seq};
+use kimera_protocol::{Kind, Message, Seq};
 use kimera_runtime::clock::monotonic_ns;
+use kimera_runtime::failpoint;
 use kimera_runtime::storage::{BlockWriter, reserve};
 use kimera_runtime::{Agent, Counter, Counters, Histogram, Ports, Work};
 
@@ -18,6 +19,7 @@ use crate::format::{
     BLOCK_END, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BLOCK_SEALED, BlockHeader, RECORD_BYTES_MAX,
     SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, write_record,
 };
+use crate::reader::ResumePoint;
 
 /// Most bytes of one block.
 const BLOCK_BYTES_MAX: usize = 1 << 20;
@@ -49,6 +51,20 @@ struct Meters {
     durable_seq: Counter,
     stalls: Counter,
     commit: Histogram,
+}
+
+impl Meters {
+    fn new(counters: &Counters) -> Self {
+        let counter = |what: &str| counters.counter(&format!("journal.{what}"));
+        Self {
+            records: counter("records"),
+            bytes: counter("bytes"),
+            blocks: counter("blocks"),
+            durable_seq: counter("durable_seq"),
+            stalls: counter("stalls"),
+            commit: counters.histogram("journal.commit_ns"),
+        }
+    }
 }
 
 struct Segment {
@@ -108,15 +124,7 @@ impl Journal {
         std::fs::create_dir_all(&config.folder)?;
         let segment = make_segment(&config, 1)?;
         let (writer, degraded) = BlockWriter::new();
-        let counter = |what: &str| counters.counter(&format!("journal.{what}"));
-        let meters = Meters {
-            records: counter("records"),
-            bytes: counter("bytes"),
-            blocks: counter("blocks"),
-            durable_seq: counter("durable_seq"),
-            stalls: counter("stalls"),
-            commit: counters.histogram("journal.commit_ns"),
-        };
+        let meters = Meters::new(counters);
         let mut journal = Self {
             config,
             writer,
@@ -139,6 +147,70 @@ impl Journal {
             meters,
         };
         journal.write_segment_header()?;
+        Ok((journal, degraded))
+    }
+
+    /// Goes on with a journal behind its last good block: a tail that was cut off is cut away, the segment is sealed, and
+    /// the next begins with `missing`, what the run before has said and did not get to disk.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written or the disk is full. What was good before stays good.
+    pub fn resume(
+        config: JournalConfig,
+        at: &ResumePoint,
+        missing: &[Message],
+        counters: &Counters,
+        failure: JournalFailure,
+    ) -> io::Result<(Self, Option<String>)> {
+        let half = (config.segment_bytes.max(SEGMENT_BYTES_MIN) as usize - SEGMENT_HEADER_BYTES) / 2;
+        let path = config.folder.join(segment_name(at.segment));
+        let file = File::options().read(true).write(true).open(&path)?;
+        let mut later = at.segment + 1;
+        // A segment that was only prepared holds nothing.
+        while config.folder.join(segment_name(later)).exists() {
+            std::fs::remove_file(config.folder.join(segment_name(later)))?;
+            later += 1;
+        }
+        file.set_len(at.offset)?;
+        file.sync_all()?;
+        let (writer, degraded) = BlockWriter::new();
+        let meters = Meters::new(counters);
+        meters.durable_seq.set(at.seq);
+        let mut journal = Self {
+            writer,
+            segment: Segment { file: Arc::new(file), number: at.segment, at: at.offset },
+            next: None,
+            gathering: fresh_block(),
+            spares: vec![fresh_block(), fresh_block()],
+            records: 0,
+            block_bytes_max: BLOCK_BYTES_MAX.min(half - BLOCK_HEADER_BYTES - RECORD_BYTES_MAX),
+            gathering_since: 0,
+            block_number: at.block_number,
+            chain: at.chain,
+            last_seq: at.seq,
+            committed_seq: at.seq,
+            in_flight_seq: at.seq,
+            submitted_at: 0,
+            failed: false,
+            preparation_tried: false,
+            failure,
+            meters,
+            config,
+        };
+        if !at.sealed {
+            journal.commit(BLOCK_SEALED)?;
+            journal.wait()?;
+        }
+        journal.segment = make_segment(&journal.config, at.segment + 1)?;
+        journal.write_segment_header()?;
+        for message in missing {
+            if journal.gathering.len() + RECORD_BYTES_MAX > journal.block_bytes_max {
+                journal.commit(0)?;
+                journal.wait()?;
+            }
+            write_record(message, &mut journal.gathering);
+            journal.records += 1;
+        }
         Ok((journal, degraded))
     }
 
@@ -220,6 +292,7 @@ impl Journal {
         let full = std::mem::replace(&mut self.gathering, spare);
         self.submitted_at = monotonic_ns();
         self.in_flight_seq = self.committed_seq;
+        failpoint::hit("journal.before_write");
         self.writer.submit(full, self.segment.file.clone(), self.segment.at)?;
         self.segment.at += bytes;
         self.records = 0;
@@ -255,6 +328,7 @@ impl Journal {
         self.spares.push(buffer);
         self.meters.commit.record(monotonic_ns().saturating_sub(self.submitted_at));
         self.meters.durable_seq.set(self.in_flight_seq);
+        failpoint::hit("journal.after_sync");
         Ok(true)
     }
 

@@ -1,6 +1,6 @@
 //! The last stage of the main line: books each fill once, whatever order its reports come in.
 
-use kimera_protocol::{NewOrder, OrderId, OrderRecord, OrderUpdate, Quote};
+use kimera_protocol::{NewOrder, OrderId, OrderRecord, OrderUpdate, OrphanAdopted, Quote};
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -149,6 +149,10 @@ impl Actor for Ledger {
         let message = input.message;
         if let Some(order) = message.body::<NewOrder>() {
             self.follow(OrderRecord::new(*order));
+        } else if let Some(orphan) = message.body::<OrphanAdopted>() {
+            if self.find(orphan.id).is_none() {
+                self.follow(OrderRecord::new(orphan.order()));
+            }
         } else if let Some(update) = message.body::<OrderUpdate>() {
             self.report(message.header.instrument, update);
         } else if let Some(quote) = message.body::<Quote>()

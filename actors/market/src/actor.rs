@@ -74,6 +74,11 @@ impl Actor for Market {
                 | Kind::Gapped
                 | Kind::FeedStatus),
             ) => self.market_event(kind, message, out),
+            Some(Kind::Started) => {
+                // Whatever the books held is of connections that are gone.
+                self.instruments.iter_mut().for_each(InstrumentState::forget);
+                out.forward(Port::Line, message);
+            }
             // Everything else is for later stages.
             Some(kind) if kind.is_input() => out.forward(Port::Line, message),
             _ => self.unknown += 1,
@@ -88,6 +93,11 @@ impl Actor for Market {
 }
 
 impl InstrumentState {
+    fn forget(&mut self) {
+        self.book.gapped();
+        self.features.reset();
+    }
+
     fn apply(&mut self, kind: Kind, message: &Message) {
         let time = message.header.time;
         match kind {

@@ -29,7 +29,7 @@ pub use market::{
 pub use message::{Body, Flags, Header, Kind, Message, Source};
 pub use order::{
     CancelAll, CancelOrder, FillBook, NewOrder, OrderEvent, OrderId, OrderRecord, OrderState, OrderUpdate,
-    Refusal, RefusalReason, TimeInForce,
+    OrphanAdopted, Refusal, RefusalReason, TimeInForce,
 };
 pub use signal::{Features, Quote, Side, Status};
 pub use vote::{Absent, Abstention, Consensus, MEMBERS_MAX, Vote, Weights};

@@ -42,6 +42,8 @@ pub enum Kind {
     Refusal = 25,
     /// A gateway may or may not send orders: [`crate::VenueStatus`].
     VenueStatus = 26,
+    /// An order of an earlier start that the journal does not have: [`crate::OrphanAdopted`].
+    OrphanAdopted = 27,
     /// The book's best prices at a mark: [`crate::Quote`].
     Quote = 64,
     /// The estimators at a mark: [`crate::Features`].
@@ -84,6 +86,7 @@ impl Kind {
             24 => Self::OrderUpdate,
             25 => Self::Refusal,
             26 => Self::VenueStatus,
+            27 => Self::OrphanAdopted,
             64 => Self::Quote,
             65 => Self::Features,
             66 => Self::Decision,
@@ -122,6 +125,7 @@ impl Kind {
             Self::OrderUpdate => "order-update",
             Self::Refusal => "refusal",
             Self::VenueStatus => "venue-status",
+            Self::OrphanAdopted => "orphan-adopted",
             Self::Quote => "quote",
             Self::Features => "features",
             Self::Decision => "decision",
@@ -306,6 +310,7 @@ assert_bodies!(
     crate::OrderUpdate,
     crate::Refusal,
     crate::VenueStatus,
+    crate::OrphanAdopted,
     crate::Quote,
     crate::Features,
     crate::Decision,

@@ -1,7 +1,9 @@
 //! The stage of the main line. Orders come from execution and leave stamped; refusals go back through the door; cancels
 //! always pass; reports, quotes and commands are taken and passed on.
 
-use kimera_protocol::{Command, Kind, Message, NewOrder, OrderUpdate, Quote, Refusal, RefusalReason};
+use kimera_protocol::{
+    Command, Kind, Message, NewOrder, OrderUpdate, OrphanAdopted, Quote, Refusal, RefusalReason,
+};
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
 use crate::checks::CHECKS;
@@ -102,6 +104,10 @@ impl Actor for Risk {
             self.gate.command(command, time);
             self.meters.trading_state.set(self.gate.trading_state() as u64);
             self.meters.epoch.set(self.gate.epoch());
+        } else if let Some(orphan) = message.body::<OrphanAdopted>() {
+            self.gate.adopt(orphan, message.header.instrument, time);
+        } else if message.kind() == Some(Kind::Started) {
+            self.gate.restarted();
         } else if let Some(refusal) = message.body::<Refusal>() {
             self.gate.refused_later(message.header.instrument, refusal.id);
         }

@@ -1,8 +1,8 @@
 //! The gate: judges orders, takes reports, quotes and commands. Pure integers, no allocation after construction.
 
 use kimera_protocol::{
-    Command, CommandCode, Nanos, NewOrder, OrderEvent, OrderId, OrderRecord, OrderUpdate, Quote,
-    RefusalReason, Seq, Trading, TradingState,
+    Command, CommandCode, Nanos, NewOrder, OrderEvent, OrderId, OrderRecord, OrderState, OrderUpdate,
+    OrphanAdopted, Quote, RefusalReason, Seq, Trading, TradingState,
 };
 
 use crate::book::{Effect, Passed, PositionBook};
@@ -124,6 +124,20 @@ impl Gate {
         match CHECKS.iter().find(|(_, passes)| !passes(&case)) {
             Some((reason, _)) => Err(*reason),
             None => Ok(()),
+        }
+    }
+
+    /// Another start of the engine: nothing leaves until it has been said that it may.
+    pub fn restarted(&mut self) {
+        self.trading = Trading::default();
+    }
+
+    /// Charges an order that was sent and whose cause is lost: it may be filled like any other.
+    pub fn adopt(&mut self, orphan: &OrphanAdopted, instrument: u16, now: Nanos) {
+        if !self.book.knows(orphan.id) {
+            let mut record = OrderRecord::new(orphan.order());
+            record.state = OrderState::Unknown;
+            self.book.insert(Passed { record, instrument, time: now });
         }
     }
 

@@ -6,6 +6,7 @@
 //! * [`credit`]: frontiers and the window that keeps every ring from filling
 //! * [`topology`]: who is wired to whom, as data; [`plan`]: who runs on which core, as data
 //! * [`executor`]: threaded and deterministic; each decides only which seat is polled next
+//! * [`failpoint`]: named places at which a process can be made to die
 //! * [`memory`]: the locked arena and the counting allocator
 //! * [`process`]: signals to child processes
 //! * [`counters`]: counters and histograms in a file that other processes read
@@ -21,6 +22,7 @@ pub mod clock;
 pub mod counters;
 pub mod credit;
 pub mod executor;
+pub mod failpoint;
 pub mod idle;
 pub mod kill_word;
 pub mod memory;

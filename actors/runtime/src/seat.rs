@@ -371,6 +371,12 @@ impl<A: Agent> AgentSeat<A> {
     pub fn new(agent: A, ports: Ports, sealed: bool) -> Self {
         Self { agent, ports, sealed }
     }
+
+    /// Takes agent and ports apart again: another may take the seat.
+    #[must_use]
+    pub fn into_parts(self) -> (A, Ports) {
+        (self.agent, self.ports)
+    }
 }
 
 impl<A: Agent> Cell for AgentSeat<A> {

@@ -21,6 +21,23 @@ impl Door {
         Self { seq: 0, time: 0, window: CreditWindow::new(sinks), stopped: false }
     }
 
+    /// A door that goes on behind an input that has been replayed.
+    #[must_use]
+    pub fn resume(seq: Seq, time: Nanos, sinks: Vec<Arc<Frontier>>) -> Self {
+        Self { seq, time, window: CreditWindow::new(sinks), stopped: false }
+    }
+
+    /// Another start of the engine follows in the journal.
+    pub fn reopen(&mut self) {
+        self.stopped = false;
+    }
+
+    /// Market time of the last input.
+    #[must_use]
+    pub fn time(&self) -> Nanos {
+        self.time
+    }
+
     /// The last seq given.
     #[must_use]
     pub fn seq(&self) -> Seq {

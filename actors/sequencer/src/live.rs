@@ -8,11 +8,14 @@
 //! What stages tell back comes by feedback inlets: refusals are inputs like executions; requests for a deadline are
 //! kept here, and the input is made when their time has come.
 
+use std::collections::VecDeque;
+
 use kimera_protocol::{DepthBegin, Flags, Kind, Message, Nanos, Source, Timer, TimerRequest};
 use kimera_runtime::credit::InputClass;
 use kimera_runtime::{Agent, Counter, Counters, Inlet, MarketClock, Ports, Work};
 
 use crate::door::Door;
+use crate::replayer::Resumed;
 use crate::timers::Timers;
 
 /// K of the mark rule.
@@ -46,6 +49,8 @@ pub struct Sequencer {
     started: bool,
     marks: u64,
     timers: Timers,
+    /// Refusals that a run before was told and did not write down.
+    refusals: VecDeque<Message>,
     idle_passes: u32,
     meters: Meters,
 }
@@ -84,8 +89,28 @@ impl Sequencer {
             started: false,
             marks: 0,
             timers: Timers::default(),
+            refusals: VecDeque::new(),
             idle_passes: 0,
             meters,
+        }
+    }
+
+    /// Goes on behind a replay.
+    #[must_use]
+    pub fn resumed(mut self, from: Resumed) -> Self {
+        self.timers = from.timers;
+        self.refusals = from.refusals;
+        self
+    }
+
+    /// What a run before has left to say comes right behind the record of who runs now.
+    fn admit_refusals(&mut self, now: Nanos, ports: &mut Ports) {
+        while self.started
+            && !self.refusals.is_empty()
+            && self.door.admits(InputClass::Execution, 1)
+            && let Some(message) = self.refusals.pop_front()
+        {
+            self.door.admit(message, now, ports);
         }
     }
 
@@ -180,7 +205,8 @@ impl Sequencer {
             return false;
         }
         self.idle_passes = self.idle_passes.wrapping_add(1);
-        self.timers.is_empty() || !self.idle_passes.is_multiple_of(PASSES_PER_LOOK)
+        (self.timers.is_empty() && self.refusals.is_empty())
+            || !self.idle_passes.is_multiple_of(PASSES_PER_LOOK)
     }
 
     #[inline]
@@ -211,6 +237,7 @@ impl Agent for Sequencer {
         }
         let now = self.clock.now();
         let before = self.door.seq();
+        self.admit_refusals(now, ports);
         // Everything above market data first; then market inlets in turn, so that none starves another.
         for at in 0..self.order.len() {
             let index = self.order[at];

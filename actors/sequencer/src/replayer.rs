@@ -1,10 +1,13 @@
 //! A journal in the sequencer's place: the same admission, inputs with the place and time they had.
 
-use kimera_protocol::{Kind, Message, Seq};
+use std::collections::VecDeque;
+
+use kimera_protocol::{Kind, Message, Nanos, Refusal, Seq, Timer, TimerRequest};
 use kimera_runtime::credit::InputClass;
 use kimera_runtime::{Agent, Ports, Work};
 
 use crate::door::Door;
+use crate::timers::Timers;
 
 /// Inputs of one duty cycle.
 const INPUTS_PER_CYCLE: usize = 256;
@@ -15,22 +18,67 @@ pub struct Replayer<I> {
     inputs: I,
     next: Option<Message>,
     until: Seq,
+    timers: Timers,
+    /// Refusals that the line has told back and the journal has not, as far as it goes.
+    refusals: VecDeque<Message>,
+}
+
+/// What a live sequencer goes on with behind a replay.
+#[derive(Debug)]
+pub struct Resumed {
+    /// Last input.
+    pub seq: Seq,
+    /// Its market time.
+    pub time: Nanos,
+    /// Deadlines that are still to come.
+    pub timers: Timers,
+    /// Refusals that were told back and never became inputs: they are the first to.
+    pub refusals: VecDeque<Message>,
 }
 
 impl<I: Iterator<Item = Message> + Send> Replayer<I> {
     /// Replays `inputs` up to and including seq `until`.
     #[must_use]
     pub fn new(door: Door, inputs: I, until: Seq) -> Self {
-        Self { door, inputs, next: None, until }
+        Self { door, inputs, next: None, until, timers: Timers::default(), refusals: VecDeque::new() }
+    }
+}
+
+impl<I> Replayer<I> {
+    /// What stages tell back was journaled when it was admitted: it is compared by their output hashes, and used only
+    /// where the journal ends before it.
+    fn hear(&mut self, ports: &mut Ports) {
+        for port in &mut ports.inlets {
+            while let Some(message) = port.inlet.pop() {
+                if let Some(request) = message.body::<TimerRequest>() {
+                    self.timers.request(request);
+                } else if message.body::<Refusal>().is_some() {
+                    self.refusals.push_back(message);
+                }
+            }
+        }
+    }
+
+    /// An input that answers what was told back.
+    fn note(&mut self, message: &Message) {
+        if let Some(timer) = message.body::<Timer>() {
+            self.timers.fired(timer);
+        } else if let Some(refusal) = message.body::<Refusal>() {
+            self.refusals.retain(|m| m.body::<Refusal>().is_none_or(|r| r.id != refusal.id));
+        }
+    }
+
+    /// Where a live sequencer goes on; the line is done with everything.
+    #[must_use]
+    pub fn into_resumed(mut self, ports: &mut Ports) -> Resumed {
+        self.hear(ports);
+        Resumed { seq: self.door.seq(), time: self.door.time(), timers: self.timers, refusals: self.refusals }
     }
 }
 
 impl<I: Iterator<Item = Message> + Send> Agent for Replayer<I> {
     fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
-        // What stages tell back was journaled when it was admitted: it is compared by their output hashes, not used.
-        for port in &mut ports.inlets {
-            while port.inlet.pop().is_some() {}
-        }
+        self.hear(ports);
         for done in 0..INPUTS_PER_CYCLE {
             let Some(mut message) = self.next.take().or_else(|| self.inputs.next()) else {
                 return if done > 0 { Work::Done } else { Work::Idle };
@@ -39,11 +87,15 @@ impl<I: Iterator<Item = Message> + Send> Agent for Replayer<I> {
                 return if done > 0 { Work::Done } else { Work::Idle };
             }
             debug_assert!(message.kind().is_some_and(Kind::is_input));
+            if message.kind() == Some(Kind::Started) {
+                self.door.reopen();
+            }
             if !self.door.admits(InputClass::Execution, 1) {
                 self.next = Some(message);
                 return if done > 0 { Work::Done } else { Work::Blocked };
             }
             message.header.ingress = 0;
+            self.note(&message);
             self.door.readmit(message, ports);
         }
         Work::Done

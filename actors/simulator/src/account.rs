@@ -185,6 +185,11 @@ impl Account {
         self.orders.values().rev().find(|o| o.placement.client_id == client_id)
     }
 
+    /// Every order, oldest first.
+    pub fn orders(&self) -> impl Iterator<Item = &OrderInfo> {
+        self.orders.values()
+    }
+
     /// Orders that rest.
     pub fn open_orders(&self) -> impl Iterator<Item = &OrderInfo> {
         self.orders.values().filter(|o| matches!(o.status, "NEW" | "PARTIALLY_FILLED"))

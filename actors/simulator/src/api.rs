@@ -289,6 +289,7 @@ impl OrderApi {
         matches!(
             path,
             "/fapi/v1/openOrders"
+                | "/fapi/v1/allOrders"
                 | "/fapi/v1/userTrades"
                 | "/fapi/v2/account"
                 | "/fapi/v1/exchangeInfo"
@@ -314,6 +315,10 @@ impl OrderApi {
         match (method, path) {
             ("GET", "/fapi/v1/openOrders") => {
                 Ok((self.account.open_orders().map(|o| self.order_json(o)).collect(), Vec::new()))
+            }
+            ("GET", "/fapi/v1/allOrders") => {
+                self.check_symbol(&parameters)?;
+                Ok((self.account.orders().map(|o| self.order_json(o)).collect(), Vec::new()))
             }
             ("GET", "/fapi/v1/userTrades") => {
                 let order = parameters.get("orderId").and_then(|id| id.parse::<u64>().ok());

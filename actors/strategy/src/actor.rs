@@ -287,6 +287,9 @@ impl Actor for MakerStage {
             self.venue_ready = status.ready != 0;
             self.say(message, out);
         } else if message.kind() == Some(Kind::Started) {
+            // Another start: nothing may leave, and no gateway has said that it can.
+            self.trading = Trading::default();
+            self.venue_ready = false;
             self.look_again(time, out);
         }
     }

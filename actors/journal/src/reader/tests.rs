@@ -44,7 +44,26 @@ fn input(seq: u64) -> Message {
 fn write(folder: &Folder, inputs: u64, segment_bytes: u64, close: bool) -> Arc<Frontier> {
     let config =
         JournalConfig { folder: folder.0.clone(), segment_bytes, commit_interval: 0, incarnation: 1 };
-    let (mut journal, _) = Journal::create(config, &Counters::detached(), Arc::default()).unwrap();
+    let (journal, _) = Journal::create(config, &Counters::detached(), Arc::default()).unwrap();
+    write_to(journal, 0, inputs, close)
+}
+
+/// Goes on with a journal up to `inputs` inputs, as a later start.
+fn go_on(folder: &Folder, missing: &[Message], inputs: u64, close: bool) {
+    let mut reader = JournalReader::open(&folder.0).unwrap();
+    assert!(reader.by_ref().all(|record| record.is_ok()));
+    let at = reader.resume_point();
+    let config = JournalConfig {
+        folder: folder.0.clone(),
+        segment_bytes: 64 << 10,
+        commit_interval: 0,
+        incarnation: 2,
+    };
+    let (journal, _) = Journal::resume(config, &at, missing, &Counters::detached(), Arc::default()).unwrap();
+    write_to(journal, at.seq, inputs, close);
+}
+
+fn write_to(mut journal: Journal, mut seq: u64, inputs: u64, close: bool) -> Arc<Frontier> {
     let edge = || {
         let (outlet, inlet) = ring(64);
         (outlet, PortInlet { from: String::new(), port: Port::Record, inlet, writer: Frontier::new() })
@@ -58,7 +77,6 @@ fn write(folder: &Folder, inputs: u64, segment_bytes: u64, close: bool) -> Arc<F
         outlets: vec![],
         frontier: frontier.clone(),
     };
-    let mut seq = 0;
     while seq < inputs {
         while seq < inputs && door.push(input(seq + 1)) {
             seq += 1;
@@ -157,6 +175,40 @@ fn a_crash_around_segments_is_a_tail_not_damage() {
     assert_eq!(read(&folder).1.unwrap(), Tail::Open);
     std::fs::remove_file(folder.segment(last)).unwrap();
     assert_eq!(read(&folder).1.unwrap(), Tail::Open);
+}
+
+#[test]
+fn a_later_start_goes_on_behind_the_last_good_block() {
+    for (name, close) in [("closed", true), ("cut", false)] {
+        let folder = Folder::new(&format!("resume-{name}"));
+        write(&folder, 1_500, 64 << 10, close);
+        if !close {
+            // Torn: half a block of nonsense behind the last good one.
+            let mut reader = JournalReader::open(&folder.0).unwrap();
+            assert!(reader.by_ref().all(|record| record.is_ok()));
+            let at = reader.resume_point();
+            let path = folder.segment(at.segment);
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[at.offset as usize..at.offset as usize + 300].fill(0xAB);
+            std::fs::write(&path, bytes).unwrap();
+            assert!(matches!(read(&folder).1.unwrap(), Tail::Torn { .. }));
+        }
+        let missing = [Message::new(Header { seq: 1_500, ..Header::default() }, Checkpoint::default())];
+        go_on(&folder, &missing, 2_000, false);
+        go_on(&folder, &[], 2_600, true);
+        let (messages, tail) = read(&folder);
+        assert_eq!(tail.unwrap(), Tail::Closed, "{name}");
+        let inputs: Vec<_> = messages.iter().filter(|m| m.kind().unwrap().is_input()).collect();
+        assert!(inputs.len() == 2_600 && inputs.iter().zip(1..).all(|(m, seq)| **m == input(seq)), "{name}");
+        assert!(messages.contains(&missing[0]), "{name}");
+        // What was written before is guarded as before.
+        let first = folder.segment(1);
+        let mut bytes = std::fs::read(&first).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        std::fs::write(&first, bytes).unwrap();
+        assert!(matches!(read(&folder).1, Err(Fault::Damaged { segment: 1, .. })), "{name}");
+    }
 }
 
 #[test]

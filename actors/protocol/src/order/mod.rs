@@ -261,6 +261,46 @@ impl Body for OrderUpdate {
     const KIND: Kind = Kind::OrderUpdate;
 }
 
+/// An order of ours at the venue that lies beyond the durable end of the journal: it was sent, and what caused it was
+/// lost. It is charged to risk and taken back.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct OrphanAdopted {
+    /// The order, of an earlier start.
+    pub id: OrderId,
+    /// The venue's own identifier.
+    pub venue_order_id: u64,
+    /// Limit price in ticks.
+    pub price: Price,
+    /// Size as ordered, in 1e-8. What was filled of it is reported fill by fill.
+    pub quantity: Quantity,
+    /// [`Side`] as its code.
+    pub side: u64,
+    /// Venue it stands on.
+    pub venue: u64,
+    /// Zero.
+    pub reserved: [u64; 5],
+}
+
+impl Body for OrphanAdopted {
+    const KIND: Kind = Kind::OrphanAdopted;
+}
+
+impl OrphanAdopted {
+    /// The order it must have been.
+    #[must_use]
+    pub fn order(&self) -> NewOrder {
+        NewOrder {
+            id: self.id,
+            price: self.price,
+            quantity: self.quantity,
+            side: self.side as u8,
+            venue: self.venue as u8,
+            ..NewOrder::default()
+        }
+    }
+}
+
 /// Why risk or compliance did not let an order pass. The numbers are written to disk: never reuse one.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

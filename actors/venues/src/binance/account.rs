@@ -1,7 +1,7 @@
 //! USD-M over HTTP: signed requests about the account, and their answers.
 
 use kimera_protocol::fixed::{UNIT_DECIMALS, parse_decimal};
-use kimera_protocol::{Instrument, Price, Quantity, Side};
+use kimera_protocol::{Instrument, OrderId, Price, Quantity, Side};
 
 use super::orders::RECEIVE_WINDOW_MS;
 use super::signing::Signer;
@@ -87,6 +87,73 @@ pub fn read_trades(instrument: &Instrument, text: &[u8]) -> Result<Vec<AccountTr
     reader.end()?;
     trades.sort_by_key(|t| t.trade_id);
     Ok(trades)
+}
+
+/// An order as the venue lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VenueOrder {
+    /// Our identity; none for an order that is not ours.
+    pub id: Option<OrderId>,
+    /// The venue's identifier.
+    pub venue_order_id: u64,
+    /// Side.
+    pub side: Side,
+    /// Limit price in ticks.
+    pub price: Price,
+    /// Size as ordered, in 1e-8.
+    pub quantity: Quantity,
+    /// Size filled, in 1e-8.
+    pub executed: i64,
+    /// True where it stands on the book.
+    pub standing: bool,
+}
+
+/// Reads the answer to `GET /fapi/v1/allOrders` or `openOrders`.
+///
+/// # Errors
+/// [`DecodeError`] where it is no JSON, a field is missing or a number does not fit.
+pub fn read_orders(instrument: &Instrument, text: &[u8]) -> Result<Vec<VenueOrder>, DecodeError> {
+    let mut orders = Vec::new();
+    let mut reader = Reader::new(text);
+    reader.array(|item| {
+        let (mut client, mut order, mut side, mut standing) = (None, None, None, false);
+        let (mut price, mut size, mut executed): (&[u8], &[u8], &[u8]) = (b"", b"", b"");
+        let mut symbol: &[u8] = b"";
+        item.object(|key, value| {
+            match key {
+                b"symbol" => symbol = value.string()?,
+                b"clientOrderId" => client = Some(value.string()?),
+                b"orderId" => order = Some(value.unsigned()?),
+                b"side" => side = Some(value.string()?),
+                b"price" => price = value.string()?,
+                b"origQty" => size = value.string()?,
+                b"executedQty" => executed = value.string()?,
+                b"status" => standing = matches!(value.string()?, b"NEW" | b"PARTIALLY_FILLED"),
+                _ => value.skip()?,
+            }
+            Ok(())
+        })?;
+        if symbol != instrument.symbol.as_bytes() {
+            return Ok(()); // another instrument's
+        }
+        let number = |name: &'static str| move |e| DecodeError::Number(name, e);
+        orders.push(VenueOrder {
+            id: OrderId::parse(client.ok_or(DecodeError::Missing("clientOrderId"))?),
+            venue_order_id: order.ok_or(DecodeError::Missing("orderId"))?,
+            side: match side {
+                Some(b"BUY") => Side::Bid,
+                Some(b"SELL") => Side::Ask,
+                _ => return Err(DecodeError::Missing("side")),
+            },
+            price: instrument.parse_price(price).map_err(number("price"))?,
+            quantity: Quantity(parse_decimal(size, UNIT_DECIMALS).map_err(number("origQty"))?),
+            executed: parse_decimal(executed, UNIT_DECIMALS).map_err(number("executedQty"))?,
+            standing,
+        });
+        Ok(())
+    })?;
+    reader.end()?;
+    Ok(orders)
 }
 
 /// What the venue says the account holds.
@@ -200,6 +267,24 @@ mod tests {
         ] {
             assert!(read_trades(&instrument(), broken.as_bytes()).is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn orders_as_the_venue_lists_them() {
+        let text = br#"[{"avgPrice":"0.00000","clientOrderId":"k2-77-0","cumQuote":"0","executedQty":"0.004","orderId":1917641,"origQty":"0.010","price":"61800.1","reduceOnly":false,"side":"SELL","positionSide":"BOTH","status":"PARTIALLY_FILLED","symbol":"BTCUSDT","time":1579276756075,"timeInForce":"GTX","type":"LIMIT"},
+            {"clientOrderId":"web_1","executedQty":"1","orderId":5,"origQty":"1","price":"61800.00","side":"BUY","status":"FILLED","symbol":"BTCUSDT"},
+            {"symbol":"ETHUSDT"}]"#;
+        let orders = read_orders(&instrument(), text).unwrap();
+        assert_eq!(orders.len(), 2);
+        let ours = orders[0];
+        assert_eq!(ours.id, Some(OrderId { incarnation: 2, seq: 77, child: 0 }));
+        assert_eq!((ours.venue_order_id, ours.side, ours.standing), (1_917_641, Side::Ask, true));
+        assert_eq!(
+            (ours.price, ours.quantity, ours.executed),
+            (Price(618_001), Quantity(1_000_000), 400_000)
+        );
+        assert_eq!((orders[1].id, orders[1].standing), (None, false));
+        assert!(read_orders(&instrument(), b"[{\"symbol\":\"BTCUSDT\"}]").is_err());
     }
 
     #[test]

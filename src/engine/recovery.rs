@@ -1,0 +1,197 @@
+//! What an earlier start has left: its journal goes through the line before anything live takes a seat, and everything it
+//! knew of orders is handed to the gateway, which asks the venue about it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use kimera_journal::{JournalReader, ResumePoint, Tail};
+use kimera_protocol::{
+    InstrumentId, Message, NewOrder, OrderId, OrderRecord, OrderUpdate, OrphanAdopted, Seq, Started,
+};
+use kimera_runtime::seat::{AgentSeat, Cell, Ports};
+use kimera_runtime::{Frontier, Work, failpoint};
+use kimera_sequencer::{Door, Replayer, Resumed};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Failure;
+use crate::replay::{Collector, Inputs, Recomputed, Recorded, Sink, load};
+use crate::state::State;
+
+/// The journal of an earlier start.
+pub struct Earlier {
+    /// All of it.
+    pub recorded: Recorded,
+    /// Where to go on writing.
+    pub at: ResumePoint,
+}
+
+/// What was taken up, for people.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RecoveryReport {
+    /// Inputs that went through the line again.
+    pub inputs: u64,
+    /// Wall time of that.
+    pub seconds: f64,
+    /// How the journal ended.
+    pub tail: String,
+    /// Bytes that were cut off its end: a block that was being written.
+    pub torn_bytes: u64,
+    /// Orders that may still stand, as far as the journal knows.
+    pub orders_working: u64,
+    /// Orders of ours at the venue that the journal does not have.
+    pub orphans: u64,
+    /// Fills that the venue had and the journal did not.
+    pub fills_found: u64,
+    /// True once every order was explained and the venue's account agreed with the books.
+    pub explained: bool,
+}
+
+/// The ends of the rings that agents sit at.
+pub struct Ends {
+    /// The one door.
+    pub sequencer: Ports,
+    /// The gateway's.
+    pub gateway: Ports,
+    /// The journal's.
+    pub journal: Ports,
+}
+
+/// What the line has become.
+pub struct Recovered {
+    /// Where a live sequencer goes on.
+    pub resumed: Resumed,
+    /// Every order the line has ever sent, as the reports have left it.
+    pub orders: Vec<(InstrumentId, OrderRecord)>,
+    /// What the run before has said and not written down.
+    pub missing: Vec<Message>,
+    /// For people.
+    pub report: RecoveryReport,
+}
+
+impl Earlier {
+    /// Reads the journal of the state directory, if there is one.
+    ///
+    /// # Errors
+    /// Damage, another configuration, or a venue whose clock is behind the journal.
+    pub fn load(state: &State, configuration: &[u8; 32], now: i64) -> Result<Option<Self>, Failure> {
+        let folder = state.layout().journal();
+        if !folder.join("000001.kj").exists() {
+            return Ok(None);
+        }
+        let recorded = load(state.root())?;
+        let mut reader = JournalReader::open(&folder).map_err(Failure::run)?;
+        reader.by_ref().for_each(drop);
+        let at = reader.resume_point();
+        let earlier = || format!("{} holds the journal of an earlier run", state.root().display());
+        if at.time > now {
+            return Err(Failure::run(format!(
+                "{} that had got further than the venue's clock is; give this run a directory of its own with --state",
+                earlier()
+            )));
+        }
+        let starts = recorded.inputs.iter().filter_map(|m| m.body::<Started>());
+        if starts.last().is_some_and(|s| s.configuration != *configuration) {
+            return Err(Failure::configuration(format!(
+                "{} with another configuration; start it with the one it had, or give this run a directory of its own",
+                earlier()
+            )));
+        }
+        Ok(Some(Self { recorded, at }))
+    }
+}
+
+/// Sends the journal through the line; gives the ends of the rings back.
+///
+/// # Errors
+/// Where the line does not take all of it.
+pub fn catch_up(
+    earlier: &Earlier,
+    line: &mut [Box<dyn Cell>],
+    ends: Ends,
+    sinks: &[Arc<Frontier>],
+) -> Result<(Ends, Recovered), Failure> {
+    let begun = Instant::now();
+    let seen: Arc<Mutex<Recomputed>> = Arc::default();
+    let inputs = Inputs::new(&earlier.recorded.inputs);
+    let replayer = Replayer::new(Door::new(sinks.to_vec()), inputs, Seq::MAX);
+    let mut door = AgentSeat::new(replayer, ends.sequencer, false);
+    let mut sink = AgentSeat::new(Sink, ends.gateway, false);
+    let mut collector = AgentSeat::new(Collector(seen.clone()), ends.journal, false);
+    // Feeds and the like have no input here and connect only when they are polled: they are not.
+    let is_line = |cell: &&mut Box<dyn Cell>| cell.is_sealed();
+    let mut idle = 0;
+    while idle < 2 {
+        let mut worked = door.poll() == Work::Done;
+        for cell in line.iter_mut().filter(is_line) {
+            worked |= cell.poll() == Work::Done;
+        }
+        worked |= sink.poll() == Work::Done;
+        worked |= collector.poll() == Work::Done;
+        idle = if worked { 0 } else { idle + 1 };
+    }
+    let (replayer, mut sequencer) = door.into_parts();
+    let resumed = replayer.into_resumed(&mut sequencer);
+    if resumed.seq != earlier.at.seq {
+        return Err(Failure::run(format!(
+            "the line stopped at input {} of {} of the journal",
+            resumed.seq, earlier.at.seq
+        )));
+    }
+    let (gateway, journal) = (sink.into_parts().1, collector.into_parts().1);
+    let replayed = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+    failpoint::hit("recovery.replayed");
+    let orders = orders(earlier, &replayed);
+    let working = orders.iter().filter(|(_, r)| r.state.is_working()).count() as u64;
+    let (tail, torn_bytes) = match earlier.recorded.tail {
+        Tail::Torn { bytes, .. } => ("torn", bytes),
+        Tail::Closed => ("closed", 0),
+        Tail::Open | Tail::Unknown => ("open", 0),
+    };
+    let report = RecoveryReport {
+        inputs: earlier.at.seq,
+        seconds: begun.elapsed().as_secs_f64(),
+        tail: tail.into(),
+        torn_bytes,
+        orders_working: working,
+        ..RecoveryReport::default()
+    };
+    let missing = missing(earlier, &replayed);
+    Ok((Ends { sequencer, gateway, journal }, Recovered { resumed, orders, missing, report }))
+}
+
+/// Every order the line has sent, with what has been reported of it.
+fn orders(earlier: &Earlier, replayed: &Recomputed) -> Vec<(InstrumentId, OrderRecord)> {
+    let mut all: BTreeMap<OrderId, (InstrumentId, OrderRecord)> = BTreeMap::new();
+    for message in &replayed.said.orders {
+        if let Some(order) = message.body::<NewOrder>() {
+            all.insert(order.id, (message.instrument(), OrderRecord::new(*order)));
+        }
+    }
+    for message in earlier.recorded.inputs.iter() {
+        if let Some(orphan) = message.body::<OrphanAdopted>() {
+            all.entry(orphan.id).or_insert((message.instrument(), OrderRecord::new(orphan.order())));
+        } else if let Some(update) = message.body::<OrderUpdate>()
+            && let Some((_, record)) = all.get_mut(&update.id)
+        {
+            record.apply(update);
+        }
+    }
+    all.into_values().collect()
+}
+
+/// Decisions, orders and checkpoints that the line says and the journal does not have: its writer had not got to them.
+fn missing(earlier: &Earlier, replayed: &Recomputed) -> Vec<Message> {
+    let recorded = &earlier.recorded;
+    let mut missing = Vec::new();
+    for (old, new) in
+        [(&recorded.said.decisions, &replayed.said.decisions), (&recorded.said.orders, &replayed.said.orders)]
+    {
+        let had = old.iter().filter(|m| m.header.seq <= earlier.at.seq).count();
+        missing.extend(new.iter().skip(had));
+    }
+    let header = |boundary| kimera_protocol::Header { seq: boundary, ..kimera_protocol::Header::default() };
+    let unsaid = replayed.checkpoints.iter().filter(|(key, _)| !recorded.checkpoints.contains_key(*key));
+    missing.extend(unsaid.map(|((_, boundary), checkpoint)| Message::new(header(*boundary), *checkpoint)));
+    missing
+}
