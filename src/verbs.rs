@@ -5,8 +5,8 @@ use std::path::Path;
 
 use kimera_journal::{JournalReader, Record};
 use kimera_protocol::{
-    CancelOrder, Checkpoint, Command, CommandCode, Decision, HoldReason, Kind, Message, NewOrder, OrderEvent,
-    OrderUpdate, Refusal, RefusalReason, VenueStatus,
+    Absent, CancelOrder, Checkpoint, Command, CommandCode, Consensus, Decision, HoldReason, Kind, Message,
+    NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, Refusal, RefusalReason, Timer, VenueStatus, Weights,
 };
 use kimera_runtime::counters::Snapshot;
 use kimera_runtime::topology::Topology;
@@ -188,6 +188,25 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
     if let Some(c) = m.body::<Command>() {
         let code = CommandCode::from_code(c.code).map(|c| format!("{c:?}").to_lowercase());
         return Some(json!({"command": code, "epoch": c.epoch}));
+    }
+    if let Some(o) = m.body::<OrphanAdopted>() {
+        return Some(json!({
+            "id": o.id.to_text().as_str(), "venue_order_id": o.venue_order_id, "side": side(o.side as u8),
+            "price": o.price.0, "quantity": size(o.quantity),
+        }));
+    }
+    if let Some(c) = m.body::<Consensus>() {
+        return Some(json!({"p": c.p, "score": c.score, "confidence": c.confidence, "voted": c.voted}));
+    }
+    if let Some(w) = m.body::<Weights>() {
+        let used = usize::try_from(w.members).unwrap_or(0).min(w.weights.len());
+        return Some(json!({"weights": w.weights[..used], "resolved": w.resolved, "epoch": w.weight_epoch}));
+    }
+    if let Some(a) = m.body::<Absent>() {
+        return Some(json!({"seat": a.seat, "from": a.from}));
+    }
+    if let Some(t) = m.body::<Timer>() {
+        return Some(json!({"owner": t.owner, "id": t.id, "deadline": t.deadline}));
     }
     let status = m.body::<VenueStatus>()?;
     Some(json!({"venue": status.venue, "ready": status.ready == 1}))

@@ -19,7 +19,7 @@ impl Cases {
     }
 
     /// A case that holds where both are equal.
-    pub fn is<T: PartialEq + Display>(&mut self, name: &str, expected: T, actual: T) {
+    pub fn is<T: PartialEq + Display + Copy>(&mut self, name: &str, expected: T, actual: T) {
         let good = expected == actual;
         self.row(name, good, &expected.to_string(), &actual.to_string());
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)] // A tool of the tests: its failure is theirs.
 
 mod cases;
+mod crash;
 mod hostile;
 mod kill;
 mod orders;
@@ -23,10 +24,11 @@ fn main() -> ExitCode {
     let mut cases = Cases::new(topic, arguments.iter().any(|a| a == "--json"));
     match topic {
         "kill" => kill::prove(&mut cases),
+        "crash" => crash::prove(&mut cases, value("--seed", 1), value("--runs", 20)),
         "orders" => orders::prove(&mut cases, value("--seed", 1), value("--rounds", 400)),
         "hostile" => hostile::prove(&mut cases, value("--seed", 1), value("--seconds", 60)),
         other => {
-            eprintln!("there is no topic \"{other}\": kill, orders, hostile");
+            eprintln!("there is no topic \"{other}\": crash, kill, orders, hostile");
             return ExitCode::from(2);
         }
     }

@@ -145,6 +145,7 @@ fn status(counters: &Snapshot, word: &KillWord, incarnation: u64, gateway: &str)
             "working": count(&format!("{gateway}.working")),
             "unknown": count(&format!("{gateway}.unknown")),
         },
+        "absences": count("sequencer.absences"),
         "venue_ready": count(&format!("{gateway}.ready")) == 1,
         "fills": count("ledger.fills"),
         "cash": money(count("ledger.cash") as i64),

@@ -158,6 +158,8 @@ impl Live<'_> {
         let clock = self.run.venue.clock;
         let whole = self.run.venue.end;
         let end = self.run.options.market_ns.map_or(whole, |ns| whole.min(clock.origin.saturating_add(ns)));
+        self.built.counters.counter("engine.market_start_ns").set(clock.origin.unsigned_abs());
+        self.built.counters.counter("engine.market_end_ns").set(end.unsigned_abs());
         let mut watchdog = Watchdog::new(STUCK, SECOND_LOOK);
         let mut trading = false;
         loop {

@@ -90,8 +90,8 @@ impl Earlier {
                 earlier()
             )));
         }
-        let starts = recorded.inputs.iter().filter_map(|m| m.body::<Started>());
-        if starts.last().is_some_and(|s| s.configuration != *configuration) {
+        let mut starts = recorded.inputs.iter().filter_map(|m| m.body::<Started>());
+        if starts.next_back().is_some_and(|s| s.configuration != *configuration) {
             return Err(Failure::configuration(format!(
                 "{} with another configuration; start it with the one it had, or give this run a directory of its own",
                 earlier()

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use kimera_runtime::counters::Snapshot;
 
-use super::LaunchOptions;
 use crate::report::money;
 
 /// The live line: one a second; drawn over itself on a terminal.
@@ -14,24 +13,22 @@ pub struct LiveLine {
     terminal: bool,
     next: Instant,
     events: u64,
-    origin: u64,
-    length: Option<f64>,
     drawn: bool,
 }
 
-impl LiveLine {
-    /// A line for a run with these arguments.
-    pub fn new(options: &LaunchOptions) -> Self {
+impl Default for LiveLine {
+    /// A line that has said nothing yet.
+    fn default() -> Self {
         Self {
             terminal: std::io::stderr().is_terminal(),
             next: Instant::now() + Duration::from_secs(1),
             events: 0,
-            origin: 0,
-            length: options.market_ns.map(|ns| ns as f64 / 1e9),
             drawn: false,
         }
     }
+}
 
+impl LiveLine {
     /// Says how it goes, if a second has passed.
     pub fn tick(&mut self, counters: &Path) {
         if Instant::now() < self.next {
@@ -40,16 +37,14 @@ impl LiveLine {
         self.next += Duration::from_secs(1);
         let Ok(snapshot) = Snapshot::of_file(counters) else { return };
         let time = snapshot.counter("sequencer.market_time_ns");
-        if self.origin == 0 {
-            self.origin = time;
-        }
         let of_day = time / 1_000_000_000 % 86_400;
         let clock = format!("{:02}:{:02}:{:02}", of_day / 3_600, of_day / 60 % 60, of_day % 60);
         let events = snapshot.counter("sequencer.seq");
         let age = snapshot.histogram("market.mark_age_ns");
-        let elapsed = time.saturating_sub(self.origin) as f64 / 1e9;
-        // The shipped tape is 346 s; without --for the bar runs against that only as far as it is known.
-        let bar = self.length.map_or_else(String::new, |length| bar(elapsed / length));
+        let (start, end) =
+            (snapshot.counter("engine.market_start_ns"), snapshot.counter("engine.market_end_ns"));
+        let share = time.saturating_sub(start) as f64 / end.saturating_sub(start).max(1) as f64;
+        let bar = if end > start { bar(share) } else { String::new() };
         let cash = snapshot.counter("ledger.cash") as i64;
         let text = format!(
             "{clock}{bar}  {events} inputs (+{}/s)  {} marks  {} orders  {} fills  cash {:.9}  frame to mark p50 {:.1} us p99 {:.1} us",

@@ -103,7 +103,7 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
     let (engine, status) = loop {
         let mut engine = Process::start("engine", &arguments, &layout, &credentials)?;
         children.engine.store(engine.pid(), Ordering::Release);
-        let status = watch(&mut venue, &mut engine, options, &layout, &interrupts)?;
+        let status = watch(&mut venue, &mut engine, &layout, &interrupts)?;
         children.engine.store(0, Ordering::Release);
         if status.success() || interrupts.load(Ordering::Acquire) > 0 || !restarts.allow(status) {
             break (engine, status);
@@ -339,11 +339,10 @@ fn wait_for_venue(venue: &mut Process, layout: &Layout, interrupts: &AtomicUsize
 fn watch(
     venue: &mut Process,
     engine: &mut Process,
-    options: &LaunchOptions,
     layout: &Layout,
     interrupts: &AtomicUsize,
 ) -> Result<ExitStatus, Failure> {
-    let mut line = LiveLine::new(options);
+    let mut line = LiveLine::default();
     let mut asked = false;
     loop {
         if let Some(status) = engine.ended() {

@@ -36,7 +36,8 @@ impl Process {
     ) -> Result<Self, Failure> {
         let log = layout.log(name);
         let fail = |e: std::io::Error| Failure::run(format!("cannot start the {name}: {e}"));
-        let file = File::create(&log).map_err(|e| {
+        // Appended to: what an earlier start said is worth keeping.
+        let file = File::options().create(true).append(true).open(&log).map_err(|e| {
             Failure::run(format!("cannot write {}: {e}; choose another --state", log.display()))
         })?;
         let program = std::env::current_exe().map_err(fail)?;

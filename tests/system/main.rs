@@ -6,6 +6,7 @@ mod launch;
 mod orders;
 mod recording;
 mod replay;
+mod trading;
 
 #[global_allocator]
 static ALLOCATOR: kimera_runtime::memory::KimeraAllocator = kimera_runtime::memory::KimeraAllocator;

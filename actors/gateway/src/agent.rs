@@ -1,14 +1,15 @@
 //! The duty cycle, the same every time: kill word, order ring to its end, cancels, new orders one by one with the word
 //! read before each, then what the venue says.
 
+mod http;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kimera_protocol::{
     CancelAll, CancelOrder, Header, Instrument, InstrumentId, Kind, Message, NewOrder, OrderId, OrderRecord,
-    OrderState, OrphanAdopted, TradingState, VenueStatus,
+    TradingState, VenueStatus,
 };
 use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::failpoint;
@@ -16,7 +17,6 @@ use kimera_runtime::net::http::Exchange;
 use kimera_runtime::{
     AbsenceGate, Agent, Counter, Counters, Histogram, KillWord, MarketClock, Port, Ports, Tsc, Word, Work,
 };
-use kimera_venues::binance::account::{VenueOrder, read_listen_key, read_orders, read_trades, signed_path};
 use kimera_venues::binance::orders::{Asked, OrderWriter, read_response};
 use kimera_venues::binance::signing::Signer;
 use kimera_venues::binance::user_data::{UserEvent, read_user_event};
@@ -34,12 +34,6 @@ const STAGED_CAPACITY: usize = 2 * STAGED_MAX;
 const MESSAGES_PER_CYCLE: usize = 64;
 /// Cycles between two looks for silence.
 const CYCLES_PER_TICK: u32 = 64;
-const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
-const HTTP_BYTES_MAX: usize = 4 << 20;
-/// Between two tries of one thing over HTTP, ns.
-const HTTP_RETRY: u64 = 1_000_000_000;
-/// The listen key lives an hour; it is prolonged this often, ns.
-const KEY_PROLONG: u64 = 30 * 60 * 1_000_000_000;
 
 /// Where a gateway connects and for whom.
 pub struct GatewayConfig {
@@ -91,14 +85,6 @@ struct Meters {
     frame_to_socket: Histogram,
 }
 
-enum Job {
-    Key,
-    Prolong,
-    Trades(OrderId),
-    Orders,
-    CancelAll,
-}
-
 /// The agent.
 pub struct Gateway {
     config: GatewayConfig,
@@ -109,7 +95,7 @@ pub struct Gateway {
     orders: Link,
     private: Link,
     private_path: Option<String>,
-    http: Option<(Job, Exchange)>,
+    http: Option<(http::Job, Exchange)>,
     http_not_before: u64,
     key_age: u64,
     waiting: VecDeque<Message>,
@@ -417,137 +403,6 @@ impl Gateway {
             self.private_path = None;
         }
         turn != Turn::Idle || broken
-    }
-
-    /// The next thing to do over HTTP, one at a time.
-    fn next_job(&mut self, now: u64) -> Option<Job> {
-        let halted = self.seen.state == TradingState::Halted;
-        if halted && !self.orders.is_open() && self.desk.working() > 0 {
-            return Some(Job::CancelAll); // the order connection is away, and a halt does not wait for it
-        }
-        if self.private_path.is_none() {
-            return Some(Job::Key);
-        }
-        if self.reconciling == Reconciling::Wanted && self.orders.is_open() && self.private.is_open() {
-            return Some(Job::Orders);
-        }
-        if let Some((id, venue_order_id)) = self.desk.next_trades() {
-            let query = format!("orderId={venue_order_id}&symbol={}", self.config.instrument.symbol);
-            self.start(Job::Trades(id), "GET", "/fapi/v1/userTrades", &query);
-            return None;
-        }
-        (now.saturating_sub(self.key_age) > KEY_PROLONG).then_some(Job::Prolong)
-    }
-
-    fn start(&mut self, job: Job, method: &str, path: &str, query: &str) {
-        let headers = [("X-MBX-APIKEY", self.config.signer.api_key())];
-        let path = match job {
-            Job::Key | Job::Prolong => path.to_owned(),
-            Job::Trades(_) | Job::CancelAll | Job::Orders => {
-                signed_path(&self.config.signer, path, query, self.now_ms())
-            }
-        };
-        let (address, timeout) = (self.config.address, HTTP_TIMEOUT);
-        match Exchange::start(address, method, &path, &headers, b"", HTTP_BYTES_MAX, timeout) {
-            Ok(exchange) => self.http = Some((job, exchange)),
-            Err(_) => self.http_not_before = monotonic_ns() + HTTP_RETRY,
-        }
-    }
-
-    fn serve_http(&mut self) -> bool {
-        let Some((job, mut exchange)) = self.http.take() else {
-            let now = monotonic_ns();
-            if now < self.http_not_before {
-                return false;
-            }
-            let symbol = format!("symbol={}", self.config.instrument.symbol);
-            match self.next_job(now) {
-                Some(job @ Job::Key) => self.start(job, "POST", "/fapi/v1/listenKey", ""),
-                Some(job @ Job::Prolong) => self.start(job, "PUT", "/fapi/v1/listenKey", ""),
-                Some(job @ Job::Orders) => self.start(job, "GET", "/fapi/v1/allOrders", &symbol),
-                Some(job @ Job::CancelAll) => self.start(job, "DELETE", "/fapi/v1/allOpenOrders", &symbol),
-                Some(Job::Trades(_)) | None => return false,
-            }
-            return true;
-        };
-        match exchange.poll() {
-            Ok(None) => {
-                self.http = Some((job, exchange));
-                return false;
-            }
-            Ok(Some(response)) if response.status == 200 => self.answered(&job, &response.body),
-            Ok(Some(_)) | Err(_) => self.http_not_before = monotonic_ns() + HTTP_RETRY,
-        }
-        true
-    }
-
-    fn answered(&mut self, job: &Job, body: &[u8]) {
-        let now = monotonic_ns();
-        match job {
-            Job::Key => match read_listen_key(body) {
-                Some(key) => {
-                    self.private_path = Some(format!("/private/ws/{key}"));
-                    self.key_age = now;
-                }
-                None => self.http_not_before = now + HTTP_RETRY,
-            },
-            Job::Prolong => self.key_age = now,
-            Job::Orders => match read_orders(&self.config.instrument, body) {
-                Ok(orders) => self.reconcile(&orders, now),
-                Err(_) => {
-                    self.meters.unreadable.add(1);
-                    self.http_not_before = now + HTTP_RETRY;
-                }
-            },
-            Job::Trades(id) => match read_trades(&self.config.instrument, body) {
-                Ok(trades) => {
-                    let booked = self.desk.trades(*id, &trades);
-                    self.meters.fills_found.add(booked);
-                }
-                Err(_) => self.meters.unreadable.add(1),
-            },
-            // The private stream, or the questions, say what became of each.
-            Job::CancelAll => {
-                self.desk.ask_about_everything(now);
-                self.http_not_before = now + HTTP_RETRY;
-            }
-        }
-    }
-
-    /// Compares what the venue lists with what the journal knows: an order of ours that it does not have is adopted and
-    /// taken back, one with other fills is looked into.
-    fn reconcile(&mut self, orders: &[VenueOrder], now: u64) {
-        failpoint::hit("recovery.asked");
-        for order in orders {
-            let Some(id) = order.id else { continue }; // not ours: the account's comparison will show what it did
-            match self.known.get(&id) {
-                Some((instrument, record)) if record.filled() != order.executed => {
-                    self.desk.look_into(record, *instrument, order.venue_order_id, now);
-                }
-                Some(_) => {}
-                None => {
-                    failpoint::hit("recovery.orphan");
-                    self.meters.orphans.add(1);
-                    let orphan = OrphanAdopted {
-                        id,
-                        venue_order_id: order.venue_order_id,
-                        price: order.price,
-                        quantity: order.quantity,
-                        side: order.side as u64,
-                        venue: u64::from(self.config.venue),
-                        ..OrphanAdopted::default()
-                    };
-                    let instrument = self.config.instrument.id;
-                    let header = Header::unsequenced(Kind::OrphanAdopted, instrument);
-                    self.staged.push_back(Message::new(header, orphan));
-                    let mut record = OrderRecord::new(orphan.order());
-                    record.state = OrderState::Unknown;
-                    self.desk.look_into(&record, instrument, order.venue_order_id, now);
-                    self.desk.cancel(id);
-                }
-            }
-        }
-        self.reconciling = Reconciling::Explaining;
     }
 
     /// Asks about what nobody knows.

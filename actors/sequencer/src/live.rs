@@ -100,6 +100,8 @@ impl Sequencer {
     pub fn resumed(mut self, from: Resumed) -> Self {
         self.timers = from.timers;
         self.refusals = from.refusals;
+        self.marks = from.marks;
+        self.meters.marks.set(self.marks);
         self
     }
 

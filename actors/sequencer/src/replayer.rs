@@ -21,6 +21,7 @@ pub struct Replayer<I> {
     timers: Timers,
     /// Refusals that the line has told back and the journal has not, as far as it goes.
     refusals: VecDeque<Message>,
+    marks: u64,
 }
 
 /// What a live sequencer goes on with behind a replay.
@@ -34,13 +35,23 @@ pub struct Resumed {
     pub timers: Timers,
     /// Refusals that were told back and never became inputs: they are the first to.
     pub refusals: VecDeque<Message>,
+    /// Marks so far.
+    pub marks: u64,
 }
 
 impl<I: Iterator<Item = Message> + Send> Replayer<I> {
     /// Replays `inputs` up to and including seq `until`.
     #[must_use]
     pub fn new(door: Door, inputs: I, until: Seq) -> Self {
-        Self { door, inputs, next: None, until, timers: Timers::default(), refusals: VecDeque::new() }
+        Self {
+            door,
+            inputs,
+            next: None,
+            until,
+            timers: Timers::default(),
+            refusals: VecDeque::new(),
+            marks: 0,
+        }
     }
 }
 
@@ -61,6 +72,7 @@ impl<I> Replayer<I> {
 
     /// An input that answers what was told back.
     fn note(&mut self, message: &Message) {
+        self.marks += u64::from(message.is_mark());
         if let Some(timer) = message.body::<Timer>() {
             self.timers.fired(timer);
         } else if let Some(refusal) = message.body::<Refusal>() {
@@ -72,7 +84,13 @@ impl<I> Replayer<I> {
     #[must_use]
     pub fn into_resumed(mut self, ports: &mut Ports) -> Resumed {
         self.hear(ports);
-        Resumed { seq: self.door.seq(), time: self.door.time(), timers: self.timers, refusals: self.refusals }
+        Resumed {
+            seq: self.door.seq(),
+            time: self.door.time(),
+            timers: self.timers,
+            refusals: self.refusals,
+            marks: self.marks,
+        }
     }
 }
 

@@ -157,7 +157,7 @@ impl Contradiction {
             let a = combine(rest, &part(&covariance, rest_which)).ok_or(Abstention::Degenerate)?;
             (a.mean, a.standard_error)
         };
-        if !(error > 0.0) {
+        if error <= 0.0 || error.is_nan() {
             return Err(Abstention::Degenerate);
         }
         let direction = tanh((mean - mid) / (2.0 * error));

@@ -1,0 +1,135 @@
+//! Orders on the line, faults put in on purpose, and what is asked of a running engine.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use kimera::control::{Client, RpcError};
+use serde_json::{Value, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kimera");
+
+struct Run {
+    child: Child,
+    state: PathBuf,
+}
+
+impl Run {
+    fn start(name: &str, more: &[&str]) -> Self {
+        let state = std::env::temp_dir().join(format!("kimera-trading-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&state);
+        let child = Command::new(PROGRAM)
+            .args(["supervise", "--json", "--faults", "--state", state.to_str().unwrap()])
+            .args(more)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { child, state }
+    }
+
+    fn ask(&self, process: &str, method: &str, params: &Value) -> Option<Result<Value, RpcError>> {
+        let socket = self.state.join(format!("{process}.sock"));
+        Client::connect(&socket, Duration::from_secs(20)).ok()?.call(method, params).ok()
+    }
+
+    fn engine(&self, method: &str) -> Value {
+        self.ask("engine", method, &json!({})).unwrap().unwrap()
+    }
+
+    /// Until the engine's status is as wanted, however long that takes here.
+    fn until(&mut self, wanted: impl Fn(&Value) -> bool) {
+        loop {
+            assert!(self.child.try_wait().unwrap().is_none(), "the run has ended");
+            let status = self.ask("engine", "status", &json!({})).and_then(Result::ok);
+            if status.as_ref().is_some_and(&wanted) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn finish(mut self) -> Value {
+        let ending = self.ask("control", "shutdown", &json!({"orders": "cancel"})).unwrap().unwrap();
+        assert_eq!(ending["ending"], true);
+        let mut text = String::new();
+        std::io::Read::read_to_string(self.child.stdout.as_mut().unwrap(), &mut text).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        let replay = Command::new(PROGRAM).args(["replay", self.state.to_str().unwrap()]).output().unwrap();
+        let said = String::from_utf8_lossy(&replay.stdout).into_owned();
+        assert!(replay.status.success() && said.starts_with("identical"), "{said}");
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = (self.child.kill(), self.child.wait());
+        let _ = std::fs::remove_dir_all(&self.state);
+    }
+}
+
+fn working(status: &Value) -> bool {
+    status["orders"]["working"].as_u64() > Some(0)
+}
+
+#[test]
+fn trading_is_halted_resumed_and_the_books_agree() {
+    let mut run = Run::start("halt", &["--speed", "40"]);
+    run.until(working);
+    let halted = run.ask("control", "trading.halt", &json!({})).unwrap().unwrap();
+    assert_eq!(halted["trading"], "halted");
+    run.until(|s| s["orders"]["working"] == 0);
+    let refused = run.ask("control", "trading.reduce", &json!({})).unwrap().unwrap_err();
+    assert!(refused.message.contains("resume first"), "{refused:?}");
+    assert!(run.engine("trading.resume")["epoch"].as_u64() >= Some(2));
+    run.until(working);
+    let killed =
+        Command::new(PROGRAM).args(["kill", "--state", run.state.to_str().unwrap()]).output().unwrap();
+    assert!(killed.status.success(), "{killed:?}");
+    run.until(|s| s["trading"] == "halted" && s["orders"]["working"] == 0);
+    run.engine("trading.resume");
+    run.until(working);
+    let tree = run.ask("control", "tree", &json!({})).unwrap().unwrap();
+    assert_eq!(tree["children"][1]["name"], "engine");
+    let unknown = run.ask("control", "trading.fly", &json!({})).unwrap().unwrap_err();
+    assert_eq!(unknown.code, -32_601);
+    let summary = run.finish();
+    assert_eq!(
+        (&summary["ledger"]["balanced"], &summary["ledger"]["venue_match"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!(summary["ended"], "asked");
+    assert_eq!(summary["sealed_allocations"], 0);
+}
+
+#[test]
+fn a_member_that_panics_stays_out_and_the_replay_knows() {
+    let mut run = Run::start("absent", &["--speed", "40"]);
+    run.until(working);
+    run.engine("faults.panic_member");
+    // The line goes on, and orders go on leaving once the absence is on disk.
+    let absence = |s: &Value| s["absences"].as_u64() == Some(1);
+    run.until(absence);
+    let sent = |run: &Run| run.engine("status")["orders"]["sent"].as_u64().unwrap();
+    let before = sent(&run);
+    run.until(|s| s["orders"]["sent"].as_u64() > Some(before));
+    let summary = run.finish();
+    let said = summary["degraded"].to_string();
+    assert!(said.contains("member.thermodynamic panicked at input"), "{said}");
+    assert_eq!(summary["ledger"]["venue_match"], true);
+}
+
+#[test]
+fn a_line_that_does_not_come_back_is_ended_and_started_again() {
+    let mut run = Run::start("stuck", &["--speed", "5"]);
+    run.until(working);
+    run.ask("engine", "faults.hold_line", &json!({"ms": 10_000})).unwrap().unwrap();
+    run.until(|s| s["incarnation"] == 2 && s["trading"] == "active");
+    run.until(working);
+    let summary = run.finish();
+    assert_eq!(summary["recovery"]["explained"], true, "{summary}");
+    assert_eq!(summary["ledger"]["venue_match"], true);
+}
