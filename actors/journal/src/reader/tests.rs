@@ -80,7 +80,7 @@ fn write_to(mut journal: Journal, mut seq: u64, inputs: u64, close: bool) -> Arc
     while seq < inputs {
         while seq < inputs && door.push(input(seq + 1)) {
             seq += 1;
-            if seq % 100 == 0 {
+            if seq.is_multiple_of(100) {
                 let header = Header { seq, ..Header::default() };
                 let _ =
                     seat.push(Message::new(header, Checkpoint { boundary: seq, ..Checkpoint::default() }));
