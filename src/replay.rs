@@ -9,7 +9,7 @@ use kimera_journal::{Blobs, Fault, JournalReader, Tail};
 use kimera_protocol::{Absent, Checkpoint, Kind, Message, Seq, Started};
 use kimera_runtime::executor::{DeterministicExecutor, ThreadedExecutor};
 use kimera_runtime::seat::{AgentSeat, Cell, Tap};
-use kimera_runtime::topology::{SEQUENCER, Wiring};
+use kimera_runtime::topology::{SEQUENCER, Topology, Wiring};
 use kimera_runtime::{AbsenceGate, Agent, Counters, Ports, Tsc, Work};
 use kimera_sequencer::{Door, Replayer};
 use serde::Serialize;
@@ -440,9 +440,7 @@ fn compare(
     }
     // What is in the journal in full is compared in full, and names the very input.
     let in_full = first_said(recorded, replayed, last);
-    if in_full.as_ref().is_some_and(|d| first_difference.as_ref().is_none_or(|f| d.seq <= f.cause_seq)) {
-        first_difference = in_full;
-    }
+    first_difference = earlier(&topology, first_difference, in_full);
     let decisions = replayed.said.decisions.iter().filter(|m| m.is_mark()).count() as u64;
     let is_order = |m: &&Message| m.kind() == Some(Kind::NewOrder);
     Ok(ReplayReport {
@@ -457,6 +455,23 @@ fn compare(
         tail: format!("{:?}", recorded.tail).to_lowercase(),
         first_difference,
     })
+}
+
+/// Which of two differences came first. A decision or an order names the very input; where a seat before it differs in the
+/// same stretch, that seat is the cause, and it had happened by that input.
+fn earlier(topology: &Topology, coarse: Option<Difference>, exact: Option<Difference>) -> Option<Difference> {
+    let (coarse, exact) = match (coarse, exact) {
+        (Some(coarse), Some(exact)) => (coarse, exact),
+        (coarse, exact) => return coarse.or(exact),
+    };
+    if exact.seq > coarse.cause_seq {
+        return Some(coarse);
+    }
+    let upstream = topology.index_of(&coarse.seat) < topology.index_of(&exact.seat);
+    if upstream && coarse.seq <= exact.seq {
+        return Some(Difference { cause_seq: exact.seq, ..coarse });
+    }
+    Some(exact)
 }
 
 /// The first decision or order that is not the same in both.

@@ -19,18 +19,18 @@ use crate::state::Layout;
 /// The topology as a table.
 #[must_use]
 pub fn topology_table(topology: &Topology) -> String {
-    let mut text = String::from("seat           plane    sink  purpose\n");
+    let mut text = String::from("seat                  plane    sink  purpose\n");
     for seat in &topology.seats {
         let plane = format!("{:?}", seat.plane).to_lowercase();
         let sink = if seat.sink { "yes" } else { "" };
-        let _ = writeln!(text, "{:<14} {plane:<8} {sink:<5} {}", seat.name, seat.purpose);
+        let _ = writeln!(text, "{:<21} {plane:<8} {sink:<5} {}", seat.name, seat.purpose);
     }
-    text.push_str("\nfrom           to             port      an input  holds\n");
+    text.push_str("\nfrom                  to                    port      an input  holds\n");
     for edge in &topology.edges {
         let port = format!("{:?}", edge.port).to_lowercase();
         let _ = writeln!(
             text,
-            "{:<14} {:<14} {port:<9} {:>8} {:>6}",
+            "{:<21} {:<21} {port:<9} {:>8} {:>6}",
             edge.from, edge.to, edge.per_input, edge.capacity
         );
     }

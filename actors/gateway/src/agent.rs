@@ -323,7 +323,13 @@ impl Gateway {
         let now = monotonic_ns();
         match turn {
             Turn::Lost => self.desk.connection_lost(now),
-            Turn::Opened => self.meters.connections.add(1),
+            Turn::Opened => {
+                self.meters.connections.add(1);
+                // What was asked before the connection was lost may not have arrived.
+                if self.seen.state == TradingState::Halted {
+                    self.desk.cancel_all();
+                }
+            }
             Turn::Idle | Turn::Moved => {}
         }
         let venue_ms = self.now_ms();

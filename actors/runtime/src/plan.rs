@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::actor::Port;
 use crate::idle::Idle;
 use crate::topology::{Plane, SEQUENCER, Topology};
 
@@ -65,6 +66,20 @@ pub enum PlanError {
         plan: String,
         /// Seat.
         seat: String,
+    },
+    /// A gateway that a stuck neighbour could hold up.
+    #[error(
+        "plan \"{plan}\", thread \"{thread}\": gateway \"{seat}\" shares its thread with \"{other}\"; a gateway has a thread of its own, so that nothing can hold up a kill"
+    )]
+    GatewayShared {
+        /// Plan.
+        plan: String,
+        /// Thread.
+        thread: String,
+        /// The gateway.
+        seat: String,
+        /// Who else is there.
+        other: String,
     },
     /// A core the machine does not have.
     #[error(
@@ -189,7 +204,25 @@ impl Plan {
         {
             return Err(PlanError::NotPlaced { plan: self.name.clone(), seat: seat.name.clone() });
         }
+        self.check_gateways(topology)?;
         cores.map_or(Ok(()), |cores| self.check_machine(cores))
+    }
+
+    /// Whoever takes orders from the line has a thread of its own in every plan.
+    fn check_gateways(&self, topology: &Topology) -> Result<(), PlanError> {
+        let takes_orders = |seat: &str| topology.edges.iter().any(|e| e.to == seat && e.port == Port::Orders);
+        for thread in &self.threads {
+            let Some(gateway) = thread.seats.iter().find(|s| takes_orders(s)) else { continue };
+            if let Some(other) = thread.seats.iter().find(|s| *s != gateway) {
+                return Err(PlanError::GatewayShared {
+                    plan: self.name.clone(),
+                    thread: thread.name.clone(),
+                    seat: gateway.clone(),
+                    other: other.clone(),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn check_machine(&self, cores: &[usize]) -> Result<(), PlanError> {
@@ -214,7 +247,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::SeatSpec;
+    use crate::topology::{EdgeSpec, SeatSpec};
 
     fn topology() -> Topology {
         let seat = |name: &str, plane| SeatSpec {
@@ -252,5 +285,15 @@ mod tests {
         assert!(matches!(plan(&spin).check(&topology(), None), Err(PlanError::SpinsOverOwnIo { .. })));
         let hot = "name='p'\n[[thread]]\nname='a'\nidle='spin'\nseats=['market']\n[[thread]]\nname='b'\nidle='spin'\nseats=[]\n[[thread]]\nname='c'\nseats=['journal']\n";
         assert!(matches!(plan(hot).check(&topology(), Some(&[0])), Err(PlanError::TooManySpinning { .. })));
+        let mut orders = topology();
+        orders.edges.push(EdgeSpec {
+            from: "market".into(),
+            to: "journal".into(),
+            port: Port::Orders,
+            per_input: 1,
+            capacity: 1,
+        });
+        let shared = plan(base).check(&orders, None).unwrap_err();
+        assert!(shared.to_string().contains("\"journal\" shares its thread with \"market\""), "{shared}");
     }
 }
