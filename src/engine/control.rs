@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kimera_protocol::TradingState;
 use kimera_runtime::counters::Snapshot;
@@ -17,7 +17,7 @@ use crate::control::{OrdersAtEnd, RpcError};
 use crate::report::{LatencyRow, latency, money};
 
 /// Longest wait for the loop to do what was asked.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Methods of the engine's socket.
 pub const METHODS: [&str; 8] = [
@@ -38,8 +38,11 @@ pub enum Wish {
     Halt,
     /// Only ways out from here on.
     Reduce,
-    /// Trade again.
-    Resume,
+    /// Trade again, if nobody has halted since this epoch of the kill word was read.
+    Resume {
+        /// The epoch when it was asked for.
+        epoch: u64,
+    },
     /// Take every order back.
     CancelAll,
     /// End the run.
@@ -50,6 +53,8 @@ pub enum Wish {
 pub struct Ask {
     /// The wish.
     pub wish: Wish,
+    /// When: one that nobody waits for any more is not done.
+    pub asked: Instant,
     /// Takes one answer.
     pub answer: Sender<Result<Value, RpcError>>,
 }
@@ -82,7 +87,8 @@ impl EngineHandler {
     fn ask(&self, wish: Wish) -> Result<Value, RpcError> {
         let (answer, receiver) = channel();
         let asks = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
-        asks.send(Ask { wish, answer }).map_err(|_| RpcError::refused("the engine is ending"))?;
+        asks.send(Ask { wish, asked: Instant::now(), answer })
+            .map_err(|_| RpcError::refused("the engine is ending"))?;
         drop(asks);
         receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
             Err(RpcError::refused("the engine did not do it in time; the kill word holds where it was set"))
@@ -172,7 +178,7 @@ impl Handler for EngineHandler {
                 asked
             }
             "trading.reduce" => self.ask(Wish::Reduce),
-            "trading.resume" => self.ask(Wish::Resume),
+            "trading.resume" => self.ask(Wish::Resume { epoch: self.word.get().epoch }),
             "orders.cancel_all" => self.ask(Wish::CancelAll),
             "shutdown" => self.ask(Wish::Shutdown(OrdersAtEnd::of(params)?)),
             "latency.report" => {

@@ -15,7 +15,7 @@ use kimera_runtime::plan::Plan;
 use kimera_runtime::{KillWord, Port};
 use serde_json::{Value, json};
 
-use super::control::{Ask, EngineHandler, Wish, state_name};
+use super::control::{Ask, EngineHandler, PATIENCE, Wish, state_name};
 use super::faults::Faults;
 use super::recovery::RecoveryReport;
 use super::venue_account::VenueAccount;
@@ -98,6 +98,7 @@ pub fn run(run: &Run<'_>, mut built: Built, interrupted: &AtomicBool) -> Result<
         absent: Vec::new(),
         recovery,
         recovering,
+        compare_at: 0,
         absence_seq: None,
     };
     let ended = live.until_end(interrupted);
@@ -127,6 +128,8 @@ enum Recovering {
     Comparing(u64),
 }
 
+/// Between two comparisons of the accounts, ns.
+const COMPARE_INTERVAL: u64 = 100_000_000;
 /// Time for the last reports to arrive before a difference of the accounts is one, ns.
 const SETTLE: u64 = 3_000_000_000;
 
@@ -149,6 +152,7 @@ struct Live<'a> {
     /// After an earlier start: what was taken up, and until when the venue's account may still differ.
     recovery: Option<RecoveryReport>,
     recovering: Option<Recovering>,
+    compare_at: u64,
     /// The last absence is in the sequence up to here; orders wait until it is durable.
     absence_seq: Option<Seq>,
 }
@@ -176,7 +180,8 @@ impl Live<'_> {
             }
             if !trading {
                 // Who runs is on disk before anything is sent: an order's identity holds the start's number.
-                trading = self.counter("journal.durable_seq") > 0 && self.begin_trading();
+                let before = self.recovery.as_ref().map_or(0, |r| r.inputs);
+                trading = self.counter("journal.durable_seq") > before && self.begin_trading();
             } else {
                 self.follow_word();
             }
@@ -243,8 +248,15 @@ impl Live<'_> {
         if self.built.sinks.iter().any(|sink| sink.get() < seq) {
             return;
         }
-        let difference = self.difference();
-        if difference.is_some() && monotonic_ns() < deadline {
+        let now = monotonic_ns();
+        if now < self.compare_at {
+            return;
+        }
+        // A question to the venue takes its time: not in every pass.
+        self.compare_at = now + COMPARE_INTERVAL;
+        let diverged = self.recovery.as_ref().and_then(|r| r.diverged.clone());
+        let difference = diverged.or_else(|| self.difference());
+        if difference.is_some() && now < deadline {
             return;
         }
         self.recovering = None;
@@ -257,8 +269,8 @@ impl Live<'_> {
         match difference {
             None => {
                 let word = self.run.word.get();
-                if word.state == TradingState::Active {
-                    self.send(CommandCode::Resume, word.epoch, 0);
+                if word.state == TradingState::Active && !self.send(CommandCode::Resume, word.epoch, 0) {
+                    self.recovering = Some(Recovering::Comparing(deadline)); // again at the next look
                 }
             }
             Some(difference) => self.built.degraded.push(difference),
@@ -316,7 +328,10 @@ impl Live<'_> {
         let sequenced = self.counter("sequencer.absences") == self.absent.len() as u64;
         match self.absence_seq {
             None if sequenced => self.absence_seq = Some(self.counter("sequencer.seq")),
-            Some(seq) if self.counter("journal.durable_seq") >= seq => self.built.gate.release(),
+            Some(seq) if self.counter("journal.durable_seq") >= seq => {
+                let first = self.absent.iter().map(|(_, from)| *from).min().unwrap_or(Seq::MAX);
+                self.built.gate.release(first);
+            }
             _ => {}
         }
     }
@@ -324,6 +339,9 @@ impl Live<'_> {
     /// Does what was asked; the reason to end, where that was it.
     fn serve_asks(&mut self) -> Option<EndReason> {
         while let Ok(ask) = self.asks.try_recv() {
+            if ask.asked.elapsed() >= PATIENCE {
+                continue; // its caller has been told that it was not done
+            }
             let result = match ask.wish {
                 Wish::Shutdown(orders) => {
                     self.orders_at_end = orders;
@@ -331,8 +349,8 @@ impl Live<'_> {
                     return Some(EndReason::Asked);
                 }
                 Wish::Halt => self.halt(),
-                Wish::Reduce => self.change(CommandCode::Reduce, TradingState::Reducing),
-                Wish::Resume => self.resume(),
+                Wish::Reduce => self.reduce(),
+                Wish::Resume { epoch } => self.resume(epoch),
                 Wish::CancelAll => self.cancel_all(),
             };
             let _ = ask.answer.send(result);
@@ -354,19 +372,30 @@ impl Live<'_> {
         }
     }
 
-    fn change(&mut self, code: CommandCode, state: TradingState) -> Result<Value, RpcError> {
+    /// Written down first, so that it survives a restart; a recovery that is going on does not undo it.
+    fn reduce(&mut self) -> Result<Value, RpcError> {
         let word = self.run.word.get();
-        if word.state == TradingState::Halted && state != TradingState::Halted {
+        if word.state == TradingState::Halted {
             return Err(RpcError::refused("trading is halted; resume first"));
         }
-        if !self.send(code, word.epoch, 0) {
+        match self.run.word.reduce(word.epoch) {
+            Ok(true) => {}
+            Ok(false) => return Err(RpcError::refused("somebody has halted in the meantime")),
+            Err(e) => return Err(RpcError::refused(format!("the kill word is not on disk: {e}"))),
+        }
+        if !self.send(CommandCode::Reduce, word.epoch, 0) {
             return Err(RpcError::refused("the sequencer's control ring is full; try again"));
         }
-        self.wait_for_state(state)
+        self.wait_for_state(TradingState::Reducing)
     }
 
     /// The line first, the word second, and never while nobody knows what became of an order.
-    fn resume(&mut self) -> Result<Value, RpcError> {
+    fn resume(&mut self, epoch: u64) -> Result<Value, RpcError> {
+        if self.recovering.is_some() {
+            return Err(RpcError::refused(
+                "the venue is still being asked about an earlier start; trading resumes by itself",
+            ));
+        }
         let unknown = self.gateway("unknown");
         if unknown > 0 {
             return Err(RpcError::refused(format!(
@@ -374,6 +403,9 @@ impl Live<'_> {
             )));
         }
         let word = self.run.word.get();
+        if word.epoch != epoch {
+            return Err(RpcError::refused("somebody has halted again in the meantime"));
+        }
         if !self.send(CommandCode::Resume, word.epoch, 0) {
             return Err(RpcError::refused("the sequencer's control ring is full; try again"));
         }
@@ -416,6 +448,11 @@ impl Live<'_> {
         }
         if let Err(e) = &venue {
             degraded.push(format!("the venue's account could not be compared: {e}"));
+        }
+        if stopped.is_err() && broken(&self.executor, &self.built.failure).is_none() {
+            // A thread that does not come back cannot be waited for: the process ends with it.
+            std::mem::forget(self.executor);
+            return Err(stopped.err().unwrap_or_else(|| Failure::run("the line did not finish")));
         }
         // Whatever went wrong, the journal is closed first.
         let (cells, failures) = self.executor.finish();

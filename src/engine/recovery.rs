@@ -2,6 +2,7 @@
 //! knew of orders is handed to the gateway, which asks the venue about it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -43,6 +44,8 @@ pub struct RecoveryReport {
     pub orphans: u64,
     /// Fills that the venue had and the journal did not.
     pub fills_found: u64,
+    /// Where the line said something else than the journal holds: then only ways out leave.
+    pub diverged: Option<String>,
     /// True once every order was explained and the venue's account agreed with the books.
     pub explained: bool,
 }
@@ -79,6 +82,12 @@ impl Earlier {
         if !folder.join("000001.kj").exists() {
             return Ok(None);
         }
+        if is_empty(&folder) {
+            // A start that ended before its first record was on disk has left nothing to take up.
+            let cleared = std::fs::remove_dir_all(&folder);
+            cleared.map_err(|e| Failure::run(format!("cannot clear {}: {e}", folder.display())))?;
+            return Ok(None);
+        }
         let recorded = load(state.root())?;
         let mut reader = JournalReader::open(&folder).map_err(Failure::run)?;
         reader.by_ref().for_each(drop);
@@ -98,6 +107,19 @@ impl Earlier {
             )));
         }
         Ok(Some(Self { recorded, at }))
+    }
+}
+
+/// True where a journal holds no input and has no damage: its first segment alone, with a header or with nothing yet.
+fn is_empty(folder: &Path) -> bool {
+    if folder.join("000002.kj").exists() {
+        return false;
+    }
+    let untouched =
+        || std::fs::read(folder.join("000001.kj")).is_ok_and(|bytes| bytes.iter().all(|b| *b == 0));
+    match JournalReader::open(folder) {
+        Ok(mut reader) => reader.by_ref().all(|record| record.is_ok()) && reader.resume_point().seq == 0,
+        Err(_) => untouched(),
     }
 }
 
@@ -154,10 +176,32 @@ pub fn catch_up(
         tail: tail.into(),
         torn_bytes,
         orders_working: working,
+        diverged: diverged(earlier, &replayed),
         ..RecoveryReport::default()
     };
     let missing = missing(earlier, &replayed);
     Ok((Ends { sequencer, gateway, journal }, Recovered { resumed, orders, missing, report }))
+}
+
+/// The first place where the line has not said again what the journal holds.
+fn diverged(earlier: &Earlier, replayed: &Recomputed) -> Option<String> {
+    let (old, new) = (&earlier.recorded.said, &replayed.said);
+    let differs = |old: &[Message], new: &[Message]| {
+        let known = old.iter().filter(|m| m.header.seq <= earlier.at.seq);
+        known
+            .zip(new.iter().map(Some).chain(std::iter::repeat(None)))
+            .find(|(o, n)| Some(*o) != *n)
+            .map(|(o, _)| o.header.seq)
+    };
+    let said =
+        differs(&old.decisions, &new.decisions).into_iter().chain(differs(&old.orders, &new.orders)).min();
+    let mut checkpoints = earlier.recorded.checkpoints.iter();
+    let hash =
+        checkpoints.find(|(key, c)| key.1 <= earlier.at.seq && replayed.checkpoints.get(*key) != Some(*c));
+    let seq = said.or(hash.map(|(key, _)| key.1))?;
+    Some(format!(
+        "the line does not say again what the journal holds (input {seq}): only ways out leave; look with kimera replay"
+    ))
 }
 
 /// Every order the line has sent, with what has been reported of it.

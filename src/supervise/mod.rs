@@ -122,13 +122,16 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
 #[derive(Default)]
 struct Restarts(Vec<Instant>);
 
+/// Exit code of a process whose main thread panicked.
+const PANICKED: i32 = 101;
+
 impl Restarts {
     const MOST: usize = 3;
     const WHILE: Duration = Duration::from_secs(60);
 
     /// True where an engine that has ended like this may be started again: it fell, and not because of what it was told.
     fn allow(&mut self, status: ExitStatus) -> bool {
-        let fell = status.code().is_none_or(|code| code == Exit::Failed as i32);
+        let fell = status.code().is_none_or(|code| code == Exit::Failed as i32 || code == PANICKED);
         self.0.retain(|at| at.elapsed() < Self::WHILE);
         let allowed = fell && self.0.len() < Self::MOST;
         if allowed {

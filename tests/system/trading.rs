@@ -127,7 +127,7 @@ fn a_line_that_does_not_come_back_is_ended_and_started_again() {
     let mut run = Run::start("stuck", &["--speed", "5"]);
     run.until(working);
     run.ask("engine", "faults.hold_line", &json!({"ms": 10_000})).unwrap().unwrap();
-    run.until(|s| s["incarnation"] == 2 && s["trading"] == "active");
+    run.until(|s| s["incarnation"] == 2 && s["trading"] == "active" && s["venue_ready"] == true);
     run.until(working);
     let summary = run.finish();
     assert_eq!(summary["recovery"]["explained"], true, "{summary}");

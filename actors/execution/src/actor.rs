@@ -3,7 +3,7 @@
 use kimera_protocol::order::OrderFlags;
 use kimera_protocol::{
     CancelAll, CancelOrder, Command, CommandCode, Decision, InstrumentId, Kind, Message, Nanos, NewOrder,
-    OrderId, OrderUpdate, Refusal, Seq, Side, Started, TimeInForce, Trading, TradingState,
+    OrderEvent, OrderId, OrderUpdate, Refusal, Seq, Side, Started, TimeInForce, Trading, TradingState,
 };
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
@@ -131,7 +131,10 @@ impl Actor for Execution {
         if let Some(update) = message.body::<OrderUpdate>() {
             if self.sides.iter().any(|p| p.knows(update.id)) {
                 self.sides.iter_mut().for_each(|p| p.report(update, now, &self.config.parent));
-                self.settle(message, out);
+                // A fill changes what is wanted: strategy's decision about it follows with the same input.
+                if !OrderEvent::from_code(update.event).is_some_and(OrderEvent::is_fill) {
+                    self.settle(message, out);
+                }
             }
         } else if let Some(refusal) = message.body::<Refusal>() {
             // It makes room; the next decision uses it: a refusal itself causes no order.

@@ -90,7 +90,7 @@ impl Parent {
             let Some(child) = slot.as_mut().filter(|c| c.record.order.id == update.id) else { continue };
             child.record.apply(update);
             match child.record.state {
-                OrderState::Rejected | OrderState::Unsent => {
+                OrderState::Rejected | OrderState::Unsent | OrderState::Expired => {
                     self.pause_until = now.saturating_add(config.refusal_pause);
                     self.unplaced = 0;
                 }

@@ -17,7 +17,7 @@ use kimera_runtime::net::http::Exchange;
 use kimera_runtime::{
     AbsenceGate, Agent, Counter, Counters, Histogram, KillWord, MarketClock, Port, Ports, Tsc, Word, Work,
 };
-use kimera_venues::binance::orders::{Asked, OrderWriter, read_response};
+use kimera_venues::binance::orders::{Asked, OrderWriter, RECEIVE_WINDOW_MS, read_response};
 use kimera_venues::binance::signing::Signer;
 use kimera_venues::binance::user_data::{UserEvent, read_user_event};
 
@@ -32,6 +32,10 @@ const STAGED_MAX: usize = 2_048;
 const STAGED_CAPACITY: usize = 2 * STAGED_MAX;
 /// Messages read from one socket in one cycle.
 const MESSAGES_PER_CYCLE: usize = 64;
+/// Under a halt, between two times that what still stands is asked for, ns.
+const CANCEL_AGAIN: u64 = 500_000_000;
+/// An order connection that does not answer for this long is given up, ns.
+const SILENCE_MAX: u64 = 3_000_000_000;
 /// Cycles between two looks for silence.
 const CYCLES_PER_TICK: u32 = 64;
 
@@ -92,6 +96,10 @@ pub struct Gateway {
     writer: OrderWriter,
     word: KillWord,
     seen: Word,
+    /// Under a halt, when what still stands is asked for again.
+    cancel_again_at: u64,
+    /// When something was asked on the order connection that nothing has been heard since.
+    unanswered_since: Option<u64>,
     orders: Link,
     private: Link,
     private_path: Option<String>,
@@ -104,6 +112,9 @@ pub struct Gateway {
     /// Fills of orders that are not ours have been seen: the position is not what we think, nothing is sent any more.
     tainted: bool,
     reconciling: Reconciling,
+    /// The venue's time from which the list of orders is final, and whether it was taken since.
+    list_again_ms: i64,
+    listed_last: bool,
     /// Orders of earlier starts, and what the journal knows to be filled of them.
     known: BTreeMap<OrderId, (InstrumentId, OrderRecord)>,
     told_ready: bool,
@@ -148,7 +159,10 @@ impl Gateway {
         Self {
             desk,
             writer: OrderWriter::new(config.instrument.clone(), config.signer.clone()),
-            seen: word.get(),
+            // Nothing seen yet: a halt from before this start is a halt to act on.
+            seen: Word { state: TradingState::Active, epoch: 0 },
+            cancel_again_at: 0,
+            unanswered_since: None,
             word,
             orders: Link::new(config.address),
             private: Link::new(config.address),
@@ -161,6 +175,8 @@ impl Gateway {
             text: Vec::with_capacity(1_024),
             tainted: false,
             reconciling,
+            list_again_ms: config.clock.now() / 1_000_000 + i64::from(RECEIVE_WINDOW_MS),
+            listed_last: false,
             known,
             told_ready: false,
             cycles: 0,
@@ -188,8 +204,22 @@ impl Gateway {
             self.seen = word;
             if word.state == TradingState::Halted {
                 self.desk.cancel_all();
+                self.cancel_again_at = monotonic_ns() + CANCEL_AGAIN;
             }
         }
+    }
+
+    /// A halt is not over before nothing stands: what has not been taken back is asked for again.
+    fn cancel_again(&mut self, now: u64) {
+        if self.seen.state == TradingState::Halted && now >= self.cancel_again_at {
+            self.cancel_again_at = now + CANCEL_AGAIN;
+            self.desk.cancel_wanted();
+        }
+    }
+
+    /// Something was asked: an answer is due.
+    fn asked(&mut self) {
+        self.unanswered_since.get_or_insert_with(monotonic_ns);
     }
 
     /// Takes everything the line has sent.
@@ -255,6 +285,7 @@ impl Gateway {
             }
         }
         if worked {
+            self.asked();
             self.flush();
         }
         worked
@@ -304,6 +335,7 @@ impl Gateway {
         }
         self.desk.placed(order.id, timestamp_ms, monotonic_ns());
         self.meters.sent.add(1);
+        self.asked();
         self.flush();
         failpoint::hit("gateway.after_order");
         if timed {
@@ -326,27 +358,30 @@ impl Gateway {
             Turn::Opened => {
                 self.meters.connections.add(1);
                 // What was asked before the connection was lost may not have arrived.
-                if self.seen.state == TradingState::Halted {
-                    self.desk.cancel_all();
-                }
+                self.unanswered_since = None;
+                self.desk.cancel_wanted();
             }
             Turn::Idle | Turn::Moved => {}
         }
-        let venue_ms = self.now_ms();
-        let mut broken = false;
+        // A connection that has gone quiet under a question is none, whatever TCP says.
+        let mut broken = self.unanswered_since.is_some_and(|at| now.saturating_sub(at) > SILENCE_MAX);
+        let mut heard = false;
         if let Some(client) = self.orders.client() {
             for _ in 0..MESSAGES_PER_CYCLE {
                 match client.next_message() {
-                    Ok(Some(text)) => match read_response(text) {
-                        Ok(Some(response)) => {
-                            if response.asked == Asked::Place {
-                                failpoint::hit("gateway.ack");
+                    Ok(Some(text)) => {
+                        heard = true;
+                        match read_response(text) {
+                            Ok(Some(response)) => {
+                                if response.asked == Asked::Place {
+                                    failpoint::hit("gateway.ack");
+                                }
+                                self.desk.response(&response, now);
                             }
-                            self.desk.response(&response, now, venue_ms);
+                            Ok(None) => {}
+                            Err(_) => self.meters.unreadable.add(1),
                         }
-                        Ok(None) => {}
-                        Err(_) => self.meters.unreadable.add(1),
-                    },
+                    }
                     Ok(None) => break,
                     Err(_) => {
                         broken = true;
@@ -354,6 +389,12 @@ impl Gateway {
                     }
                 }
             }
+        }
+        if heard {
+            self.unanswered_since = None;
+        }
+        if broken {
+            self.unanswered_since = None;
         }
         if broken && self.orders.drop_connection() == Turn::Lost {
             self.desk.connection_lost(now);
@@ -371,6 +412,8 @@ impl Gateway {
             // What was said while nobody listened has to be asked for.
             Turn::Opened => self.desk.ask_about_everything(monotonic_ns()),
             Turn::Lost => self.private_path = None,
+            // A key that the venue does not take is not tried for ever.
+            Turn::Moved if self.private.is_down() => self.private_path = None,
             Turn::Idle | Turn::Moved => {}
         }
         if let Some(client) = self.private.client() {
@@ -411,15 +454,31 @@ impl Gateway {
         turn != Turn::Idle || broken
     }
 
+    /// Once everything is explained the orders are listed a second time, when nothing that an earlier start has sent can
+    /// arrive any more; if that brings nothing new, the venue has said all.
+    fn conclude(&mut self) {
+        let explained = self.http.is_none() && self.desk.is_explained();
+        if self.reconciling != Reconciling::Explaining || !explained {
+            return;
+        }
+        if self.listed_last {
+            self.reconciling = Reconciling::Done;
+            self.meters.reconciled.set(1);
+        } else if self.now_ms() > self.list_again_ms {
+            self.listed_last = true;
+            self.reconciling = Reconciling::Wanted;
+        }
+    }
+
     /// Asks about what nobody knows.
     fn ask(&mut self) -> bool {
-        let now = monotonic_ns();
+        let (now, now_ms) = (monotonic_ns(), self.now_ms());
         self.desk.tick(now);
+        self.cancel_again(now);
         let mut worked = false;
         while self.orders.is_open()
-            && let Some(id) = self.desk.next_question(now)
+            && let Some(id) = self.desk.next_question(now, now_ms)
         {
-            let now_ms = self.now_ms();
             self.writer.status(id, now_ms, &mut self.text);
             if let Some(client) = self.orders.client() {
                 client.send_text(&self.text);
@@ -427,6 +486,7 @@ impl Gateway {
             worked = true;
         }
         if worked {
+            self.asked();
             self.flush();
         }
         worked
@@ -475,11 +535,7 @@ impl Agent for Gateway {
         if worked || self.cycles.is_multiple_of(CYCLES_PER_TICK) {
             worked |= self.serve_http();
             worked |= self.ask();
-            if self.reconciling == Reconciling::Explaining && self.http.is_none() && self.desk.is_explained()
-            {
-                self.reconciling = Reconciling::Done;
-                self.meters.reconciled.set(1);
-            }
+            self.conclude();
             self.meters.working.set(self.desk.working() as u64);
             self.meters.unknown.set(self.desk.unknown() as u64);
             self.meters.unexplained.set(self.desk.unexplained());

@@ -65,7 +65,12 @@ struct Entry {
     expected_by: Option<u64>,
     status: Ask,
     trades: bool,
+    /// It is to be taken back, however often that has to be asked for.
+    wanted_back: bool,
+    /// A cancel is on its way.
     cancelling: bool,
+    /// The venue's time when it was last asked about.
+    asked_ms: i64,
 }
 
 /// The orders of one venue.
@@ -148,7 +153,9 @@ impl Desk {
                 expected_by: None,
                 status: Ask::No,
                 trades: false,
+                wanted_back: false,
                 cancelling: false,
+                asked_ms: i64::MIN,
             });
             return Ok(());
         };
@@ -168,7 +175,9 @@ impl Desk {
             expected_by: None,
             status: Ask::From(now),
             trades: false,
+            wanted_back: false,
             cancelling: false,
+            asked_ms: i64::MIN,
         });
         if record.state == OrderState::Pending {
             self.report(record.order.id, OrderEvent::Silent, 0);
@@ -197,7 +206,8 @@ impl Desk {
         self.entries.iter().all(|e| {
             let open =
                 e.record.state.is_working() && (e.status != Ask::No || e.record.state == OrderState::Unknown);
-            !open && !e.trades
+            let still_wanted_back = e.wanted_back && e.record.state.is_working();
+            !open && !still_wanted_back && !e.trades
         })
     }
 
@@ -237,7 +247,7 @@ impl Desk {
         let Some(entry) = self.find(id).filter(|e| e.record.state.is_working() && !e.cancelling) else {
             return;
         };
-        entry.cancelling = true;
+        (entry.wanted_back, entry.cancelling) = (true, true);
         self.cancels.push_back(id);
     }
 
@@ -245,8 +255,18 @@ impl Desk {
     pub fn cancel_all(&mut self) {
         self.cancels.clear();
         for entry in self.entries.iter_mut().filter(|e| e.record.state.is_working()) {
-            entry.cancelling = true;
+            (entry.wanted_back, entry.cancelling) = (true, true);
             self.cancels.push_back(entry.record.order.id);
+        }
+    }
+
+    /// Asks again for what is wanted back and still stands: after a connection was lost, or now and then under a halt.
+    pub fn cancel_wanted(&mut self) {
+        for entry in self.entries.iter_mut().filter(|e| e.wanted_back && e.record.state.is_working()) {
+            if !self.cancels.contains(&entry.record.order.id) {
+                entry.cancelling = true;
+                self.cancels.push_back(entry.record.order.id);
+            }
         }
     }
 
@@ -266,12 +286,14 @@ impl Desk {
     pub fn user_event(&mut self, instrument: InstrumentId, update: &OrderUpdate) {
         if let Some(entry) = self.find(update.id) {
             entry.hear(update);
+            // It says how much is filled in all: what was missed on the way is fetched, whatever became of the order.
+            entry.trades |= update.cumulative.0 > entry.record.filled();
         }
         self.events.push_back((instrument, *update));
     }
 
     /// Takes an answer of the order connection.
-    pub fn response(&mut self, response: &Response, now: u64, venue_ms: i64) {
+    pub fn response(&mut self, response: &Response, now: u64) {
         let Some(entry) = self.find(response.order) else { return };
         if response.venue_order_id != 0 {
             entry.venue_order_id = response.venue_order_id;
@@ -296,7 +318,7 @@ impl Desk {
                 None
             }
             (Asked::Status, _) => {
-                self.status_answer(response, now, venue_ms);
+                self.status_answer(response, now);
                 return;
             }
         };
@@ -322,7 +344,7 @@ impl Desk {
         self.events.push_back((instrument, update));
     }
 
-    fn status_answer(&mut self, response: &Response, now: u64, venue_ms: i64) {
+    fn status_answer(&mut self, response: &Response, now: u64) {
         let Some(entry) = find(&mut self.entries, response.order) else { return };
         let later = Ask::From(now + QUESTION_INTERVAL);
         let event = match response.verdict {
@@ -346,7 +368,7 @@ impl Desk {
                 None
             }
             Verdict::Refused(NO_SUCH_ORDER)
-                if venue_ms > entry.timestamp_ms.saturating_add(i64::from(RECEIVE_WINDOW_MS)) =>
+                if entry.asked_ms > entry.timestamp_ms.saturating_add(i64::from(RECEIVE_WINDOW_MS)) =>
             {
                 entry.status = Ask::No;
                 Some(OrderEvent::NotFound)
@@ -357,10 +379,10 @@ impl Desk {
             }
         };
         if let Some(event) = event {
-            let was_wanted_back = event == OrderEvent::FoundOpen && entry.cancelling;
+            let was_wanted_back = event == OrderEvent::FoundOpen && entry.wanted_back;
             self.report(response.order, event, 0);
             if was_wanted_back {
-                self.cancels.push_back(response.order);
+                self.cancel_wanted();
             }
         }
     }
@@ -439,13 +461,22 @@ impl Desk {
     }
 
     /// The next order to ask the venue about.
-    pub fn next_question(&mut self, now: u64) -> Option<OrderId> {
+    /// It is asked at `venue_ms` of the venue's time: a "not found" says nothing about what may arrive after that.
+    pub fn next_question(&mut self, now: u64, venue_ms: i64) -> Option<OrderId> {
         let due =
             |e: &&mut Entry| matches!(e.status, Ask::From(at) if at <= now) && e.record.state.is_working();
         let entry = self.entries.iter_mut().find(due)?;
         // Unanswered, it is asked again.
         entry.status = Ask::From(now + ANSWER_TIMEOUT);
+        entry.asked_ms = venue_ms;
         Some(entry.record.order.id)
+    }
+
+    /// Its trades could not be fetched: they are still to be.
+    pub fn trades_failed(&mut self, id: OrderId) {
+        if let Some(entry) = self.find(id) {
+            entry.trades = true;
+        }
     }
 
     /// The next order whose trades have to be fetched, with the venue's identifier.

@@ -56,6 +56,12 @@ impl Link {
         matches!(&self.state, State::Up { client, told: true, .. } if client.is_open())
     }
 
+    /// True where there is no connection, not even one being made.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        matches!(self.state, State::Down(_))
+    }
+
     /// The client, while it is open.
     pub fn client(&mut self) -> Option<&mut WsClient> {
         match &mut self.state {

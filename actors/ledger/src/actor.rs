@@ -150,8 +150,9 @@ impl Actor for Ledger {
         if let Some(order) = message.body::<NewOrder>() {
             self.follow(OrderRecord::new(*order));
         } else if let Some(orphan) = message.body::<OrphanAdopted>() {
-            if self.find(orphan.id).is_none() {
-                self.follow(OrderRecord::new(orphan.order()));
+            match self.find(orphan.id) {
+                Some(stranger) => stranger.identify(orphan.order()),
+                None => self.follow(OrderRecord::new(orphan.order())),
             }
         } else if let Some(update) = message.body::<OrderUpdate>() {
             self.report(message.header.instrument, update);

@@ -64,6 +64,11 @@ impl Risk {
         &self.gate
     }
 
+    fn tell_trading(&self) {
+        self.meters.trading_state.set(self.gate.trading_state() as u64);
+        self.meters.epoch.set(self.gate.epoch());
+    }
+
     fn new_order(&mut self, order: &NewOrder, message: &Message, out: &mut Outbox) {
         let header = &message.header;
         match self.gate.judge(order, header.instrument, header.seq, header.time) {
@@ -102,12 +107,12 @@ impl Actor for Risk {
             self.gate.quote(message.header.instrument, quote, time);
         } else if let Some(command) = message.body::<Command>() {
             self.gate.command(command, time);
-            self.meters.trading_state.set(self.gate.trading_state() as u64);
-            self.meters.epoch.set(self.gate.epoch());
+            self.tell_trading();
         } else if let Some(orphan) = message.body::<OrphanAdopted>() {
             self.gate.adopt(orphan, message.header.instrument, time);
         } else if message.kind() == Some(Kind::Started) {
             self.gate.restarted();
+            self.tell_trading();
         } else if let Some(refusal) = message.body::<Refusal>() {
             self.gate.refused_later(message.header.instrument, refusal.id);
         }

@@ -106,6 +106,17 @@ impl PositionBook {
         self.orders.push(passed);
     }
 
+    /// An order that was sent and whose cause is lost: charged like any other, whatever of it was heard before.
+    pub fn adopt(&mut self, order: NewOrder, instrument: u16, time: i64) {
+        if let Some(known) = self.orders.iter_mut().find(|p| p.record.order.id == order.id) {
+            known.record.identify(order);
+            return;
+        }
+        let mut record = OrderRecord::new(order);
+        record.state = OrderState::Unknown;
+        self.insert(Passed { record, instrument, time });
+    }
+
     /// Takes a report. A fill of an order that is not known any more still moves the position: the money is real.
     pub fn apply(&mut self, instrument: u16, update: &OrderUpdate) -> Effect {
         let Some(passed) = self.orders.iter_mut().find(|p| p.record.order.id == update.id) else {
@@ -128,10 +139,7 @@ impl PositionBook {
             return Effect { signed_fill: 0, alarm: fills };
         }
         // Kept from now on, so that the same report does not move the position twice.
-        let order =
-            NewOrder { id: update.id, quantity: update.cumulative, side: update.side, ..NewOrder::default() };
-        let mut record = OrderRecord::new(order);
-        record.state = OrderState::Canceled;
+        let mut record = OrderRecord::stranger(update.id, update.side);
         let booked = record.apply(update).books_fill();
         self.insert(Passed { record, instrument, time: 0 });
         let signed_fill = if booked { signed(update.side, update.quantity.0) } else { 0 };

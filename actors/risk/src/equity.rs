@@ -39,7 +39,8 @@ impl Equity {
 
     /// Takes a fill: `signed_size` in 1e-8 at `price_units` in 1e-8, `fee` in 1e-8.
     pub fn fill(&mut self, signed_size: i64, price_units: i128, fee: i64) {
-        self.cash -= price_units * i128::from(signed_size) + i128::from(fee) * FINE;
+        let value = price_units.saturating_mul(i128::from(signed_size));
+        self.cash = self.cash.saturating_sub(value).saturating_sub(i128::from(fee) * FINE);
     }
 
     /// Takes the value of all positions at a time.

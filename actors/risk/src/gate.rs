@@ -1,8 +1,8 @@
 //! The gate: judges orders, takes reports, quotes and commands. Pure integers, no allocation after construction.
 
 use kimera_protocol::{
-    Command, CommandCode, Nanos, NewOrder, OrderEvent, OrderId, OrderRecord, OrderState, OrderUpdate,
-    OrphanAdopted, Quote, RefusalReason, Seq, Trading, TradingState,
+    Command, CommandCode, Nanos, NewOrder, OrderEvent, OrderId, OrderRecord, OrderUpdate, OrphanAdopted,
+    Quote, RefusalReason, Seq, Trading, TradingState,
 };
 
 use crate::book::{Effect, Passed, PositionBook};
@@ -134,11 +134,7 @@ impl Gate {
 
     /// Charges an order that was sent and whose cause is lost: it may be filled like any other.
     pub fn adopt(&mut self, orphan: &OrphanAdopted, instrument: u16, now: Nanos) {
-        if !self.book.knows(orphan.id) {
-            let mut record = OrderRecord::new(orphan.order());
-            record.state = OrderState::Unknown;
-            self.book.insert(Passed { record, instrument, time: now });
-        }
+        self.book.adopt(orphan.order(), instrument, now);
     }
 
     /// Takes a report about an order.

@@ -69,9 +69,12 @@ impl AbsenceGate {
         self.0.fetch_min(seq, Ordering::AcqRel);
     }
 
-    /// The absence is on disk.
-    pub fn release(&self) {
-        self.0.store(Seq::MAX, Ordering::Release);
+    /// The absences that begin with `from` are on disk; one that has begun before it meanwhile still holds.
+    pub fn release(&self, from: Seq) {
+        let held = self.0.load(Ordering::Acquire);
+        if held >= from {
+            let _ = self.0.compare_exchange(held, Seq::MAX, Ordering::AcqRel, Ordering::Acquire);
+        }
     }
 
     /// True where an order caused by `seq` has to wait.

@@ -131,11 +131,27 @@ impl KillWord {
     /// # Errors
     /// Where the disk refuses.
     pub fn clear(&self, epoch: u64) -> io::Result<bool> {
+        self.change(TradingState::Active, epoch)
+    }
+
+    /// Lets only ways out leave from here on, if nobody has halted since `epoch`: false where someone has.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn reduce(&self, epoch: u64) -> io::Result<bool> {
+        if self.get().state == TradingState::Halted {
+            Ok(false)
+        } else {
+            self.change(TradingState::Reducing, epoch)
+        }
+    }
+
+    fn change(&self, state: TradingState, epoch: u64) -> io::Result<bool> {
         let now = self.cell().load(Ordering::Acquire);
         if Word::unpack(now).epoch != epoch {
             return Ok(false);
         }
-        let next = Word { state: TradingState::Active, epoch };
+        let next = Word { state, epoch };
         let swapped = self.cell().compare_exchange(now, next.pack(), Ordering::AcqRel, Ordering::Acquire);
         self.map.flush()?;
         Ok(swapped.is_ok())
@@ -157,6 +173,9 @@ mod tests {
         b.halt().unwrap();
         assert!(!a.clear(2).unwrap(), "someone has halted again since");
         assert_eq!(KillWord::open(&path).unwrap().get(), Word { state: TradingState::Halted, epoch: 3 });
+        assert!(!a.reduce(3).unwrap(), "a weaker word does not undo a stronger one");
+        assert!(a.clear(3).unwrap() && a.reduce(3).unwrap());
+        assert_eq!(b.get(), Word { state: TradingState::Reducing, epoch: 3 });
         assert!(a.clear(3).unwrap());
         assert_eq!(b.get(), Word { state: TradingState::Active, epoch: 3 });
         drop((a, b));

@@ -1,8 +1,8 @@
 //! A journal in the sequencer's place: the same admission, inputs with the place and time they had.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use kimera_protocol::{Kind, Message, Nanos, Refusal, Seq, Timer, TimerRequest};
+use kimera_protocol::{Kind, Message, Nanos, OrderId, Refusal, Seq, Timer, TimerRequest};
 use kimera_runtime::credit::InputClass;
 use kimera_runtime::{Agent, Ports, Work};
 
@@ -22,6 +22,8 @@ pub struct Replayer<I> {
     /// Refusals that the line has told back and the journal has not, as far as it goes.
     refusals: VecDeque<Message>,
     marks: u64,
+    /// Orders whose refusal is in the journal.
+    refused: BTreeSet<OrderId>,
 }
 
 /// What a live sequencer goes on with behind a replay.
@@ -51,6 +53,7 @@ impl<I: Iterator<Item = Message> + Send> Replayer<I> {
             timers: Timers::default(),
             refusals: VecDeque::new(),
             marks: 0,
+            refused: BTreeSet::new(),
         }
     }
 }
@@ -76,7 +79,7 @@ impl<I> Replayer<I> {
         if let Some(timer) = message.body::<Timer>() {
             self.timers.fired(timer);
         } else if let Some(refusal) = message.body::<Refusal>() {
-            self.refusals.retain(|m| m.body::<Refusal>().is_none_or(|r| r.id != refusal.id));
+            self.refused.insert(refusal.id);
         }
     }
 
@@ -84,6 +87,8 @@ impl<I> Replayer<I> {
     #[must_use]
     pub fn into_resumed(mut self, ports: &mut Ports) -> Resumed {
         self.hear(ports);
+        let refused = &self.refused;
+        self.refusals.retain(|m| m.body::<Refusal>().is_none_or(|r| !refused.contains(&r.id)));
         Resumed {
             seq: self.door.seq(),
             time: self.door.time(),

@@ -83,11 +83,14 @@ fn a_decision_becomes_one_order_a_side() {
 fn two_messages_of_one_input_never_share_an_identity() {
     let mut rig = Rig::started();
     let placed = orders(&rig.send(wants(100, 0)));
-    let filled = orders(&rig.send(report(&placed[0], OrderEvent::Filled)));
-    assert_eq!(filled.len(), 1, "the wanted quote is put up again");
+    let again = orders(&rig.send(report(&placed[0], OrderEvent::Canceled)));
+    assert_eq!(again.len(), 1, "the wanted quote is put up again");
     let both = orders(&rig.send_again(wants(100, 200)));
-    assert_eq!((filled[0].id.child, both[0].id.child), (0, 1));
-    assert_eq!(filled[0].id.seq, both[0].id.seq);
+    assert_eq!((again[0].id.child, both[0].id.child), (0, 1));
+    assert_eq!(again[0].id.seq, both[0].id.seq);
+    let filled = orders(&rig.send(report(&again[0], OrderEvent::Filled)));
+    assert!(filled.is_empty(), "what is wanted after a fill is for strategy to say");
+    assert_eq!(orders(&rig.send_again(wants(90, 200))).len(), 1);
 }
 
 #[test]

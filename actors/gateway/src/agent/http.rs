@@ -58,7 +58,15 @@ impl Gateway {
         let (address, timeout) = (self.config.address, HTTP_TIMEOUT);
         match Exchange::start(address, method, &path, &headers, b"", HTTP_BYTES_MAX, timeout) {
             Ok(exchange) => self.http = Some((job, exchange)),
-            Err(_) => self.http_not_before = monotonic_ns() + HTTP_RETRY,
+            Err(_) => self.failed(&job),
+        }
+    }
+
+    /// It is tried again later; what was to be fetched is still to be.
+    fn failed(&mut self, job: &Job) {
+        self.http_not_before = monotonic_ns() + HTTP_RETRY;
+        if let Job::Trades(id) = job {
+            self.desk.trades_failed(*id);
         }
     }
 
@@ -84,7 +92,7 @@ impl Gateway {
                 return false;
             }
             Ok(Some(response)) if response.status == 200 => self.answered(&job, &response.body),
-            Ok(Some(_)) | Err(_) => self.http_not_before = monotonic_ns() + HTTP_RETRY,
+            Ok(Some(_)) | Err(_) => self.failed(&job),
         }
         true
     }
@@ -112,7 +120,10 @@ impl Gateway {
                     let booked = self.desk.trades(*id, &trades);
                     self.meters.fills_found.add(booked);
                 }
-                Err(_) => self.meters.unreadable.add(1),
+                Err(_) => {
+                    self.meters.unreadable.add(1);
+                    self.failed(job);
+                }
             },
             // The private stream, or the questions, say what became of each.
             Job::CancelAll => {
@@ -126,11 +137,20 @@ impl Gateway {
     /// taken back, one with other fills is looked into.
     fn reconcile(&mut self, orders: &[VenueOrder], now: u64) {
         failpoint::hit("recovery.asked");
+        let mut orphans = Vec::new();
         for order in orders {
             let Some(id) = order.id else { continue }; // not ours: the account's comparison will show what it did
             match self.known.get(&id) {
                 Some((instrument, record)) if record.filled() != order.executed => {
                     self.desk.look_into(record, *instrument, order.venue_order_id, now);
+                }
+                // It stands, and the journal says that it has ended: it is taken back.
+                Some((instrument, record)) if order.standing && !record.state.is_working() => {
+                    let mut standing = *record;
+                    standing.state = OrderState::Unknown;
+                    self.meters.orphans.add(1);
+                    self.desk.look_into(&standing, *instrument, order.venue_order_id, now);
+                    self.desk.cancel(id);
                 }
                 Some(_) => {}
                 None => {
@@ -152,9 +172,13 @@ impl Gateway {
                     record.state = OrderState::Unknown;
                     self.desk.look_into(&record, instrument, order.venue_order_id, now);
                     self.desk.cancel(id);
+                    // Listed again, it is known.
+                    record.state = OrderState::Canceled;
+                    orphans.push((id, (instrument, record)));
                 }
             }
         }
+        self.known.extend(orphans);
         self.reconciling = Reconciling::Explaining;
     }
 }

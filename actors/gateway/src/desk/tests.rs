@@ -49,7 +49,7 @@ fn answer(asked: Asked, verdict: Verdict) -> Response {
 
 fn acknowledged() -> Desk {
     let mut desk = sent();
-    desk.response(&answer(Asked::Place, Verdict::Done), 1, 1_001);
+    desk.response(&answer(Asked::Place, Verdict::Done), 1);
     assert_eq!(events(&mut desk), [(1, OrderEvent::Acknowledged)]);
     desk
 }
@@ -86,16 +86,16 @@ fn silence_is_unknown_until_the_venue_has_been_asked() {
     assert_eq!((events(&mut desk), desk.unknown()), (vec![], 0));
     desk.tick(SECOND);
     assert_eq!((events(&mut desk), desk.unknown()), (vec![(1, OrderEvent::Silent)], 1));
-    assert_eq!(desk.next_question(SECOND), Some(order(1).id));
-    assert_eq!(desk.next_question(SECOND), None, "asked once at a time");
+    assert_eq!(desk.next_question(SECOND, 6_000), Some(order(1).id));
+    assert_eq!(desk.next_question(SECOND, 6_000), None, "asked once at a time");
     // "Not found" means nothing before its timestamp and the receive window have passed at the venue.
     let missing = answer(Asked::Status, Verdict::Refused(NO_SUCH_ORDER));
-    desk.response(&missing, SECOND, 6_000);
+    desk.response(&missing, SECOND);
     assert_eq!((events(&mut desk), desk.unknown()), (vec![], 1));
-    assert_eq!(desk.next_question(SECOND + QUESTION_INTERVAL), Some(order(1).id));
-    desk.response(&missing, 2 * SECOND, 6_001);
+    assert_eq!(desk.next_question(SECOND + QUESTION_INTERVAL, 6_001), Some(order(1).id));
+    desk.response(&missing, 2 * SECOND);
     assert_eq!((events(&mut desk), desk.working()), (vec![(1, OrderEvent::NotFound)], 0));
-    assert_eq!(desk.next_question(u64::MAX), None);
+    assert_eq!(desk.next_question(u64::MAX, i64::MAX), None);
 }
 
 #[test]
@@ -103,11 +103,11 @@ fn an_order_that_was_silent_may_be_found() {
     let mut desk = sent();
     desk.connection_lost(5);
     assert_eq!(events(&mut desk), [(1, OrderEvent::Silent)]);
-    desk.response(&Response { standing: true, ..answer(Asked::Status, Verdict::Done) }, 6, 1_010);
+    desk.response(&Response { standing: true, ..answer(Asked::Status, Verdict::Done) }, 6);
     assert_eq!(events(&mut desk), [(1, OrderEvent::FoundOpen)]);
     assert_eq!((desk.working(), desk.unknown()), (1, 0));
     let duplicate = answer(Asked::Place, Verdict::Refused(DUPLICATE_IDENTITY));
-    desk.response(&duplicate, 7, 1_011);
+    desk.response(&duplicate, 7);
     assert_eq!(desk.unknown(), 1, "an identity in use is an order that may stand");
 }
 
@@ -115,8 +115,8 @@ fn an_order_that_was_silent_may_be_found() {
 fn missed_fills_are_fetched_and_booked_once() {
     let mut desk = acknowledged();
     desk.ask_about_everything(5);
-    assert_eq!(desk.next_question(5), Some(order(1).id));
-    desk.response(&Response { filled: 10, ..answer(Asked::Status, Verdict::Done) }, 6, 1_010);
+    assert_eq!(desk.next_question(5, 1_005), Some(order(1).id));
+    desk.response(&Response { filled: 10, ..answer(Asked::Status, Verdict::Done) }, 6);
     assert_eq!(events(&mut desk), []);
     assert_eq!(desk.next_trades(), Some((order(1).id, 77)));
     let trade = |trade_id, size, venue_order_id| AccountTrade {
@@ -151,14 +151,14 @@ fn a_cancel_is_asked_for_until_the_order_has_ended() {
     desk.cancel(order(1).id);
     assert_eq!((desk.next_cancel(), desk.next_cancel()), (Some(order(1).id), None));
     desk.cancel_sent(order(1).id, 10);
-    desk.response(&answer(Asked::Cancel, Verdict::Done), 11, 1_020);
+    desk.response(&answer(Asked::Cancel, Verdict::Done), 11);
     // The stream does not say what became of it.
     desk.tick(10 + ANSWER_TIMEOUT);
-    assert_eq!(desk.next_question(10 + ANSWER_TIMEOUT), Some(order(1).id));
-    desk.response(&Response { standing: true, ..answer(Asked::Status, Verdict::Done) }, 12, 1_030);
+    assert_eq!(desk.next_question(10 + ANSWER_TIMEOUT, 1_025), Some(order(1).id));
+    desk.response(&Response { standing: true, ..answer(Asked::Status, Verdict::Done) }, 12);
     assert_eq!(desk.next_cancel(), Some(order(1).id), "it still stands: again");
     let ended = Response { ended: Some(OrderEvent::Canceled), ..answer(Asked::Status, Verdict::Done) };
-    desk.response(&ended, 13, 1_040);
+    desk.response(&ended, 13);
     assert_eq!(events(&mut desk), [(1, OrderEvent::FoundOpen), (1, OrderEvent::Canceled)]);
     desk.cancel(order(1).id);
     assert_eq!((desk.next_cancel(), desk.working()), (None, 0));
@@ -169,13 +169,13 @@ fn a_refused_cancel_asks_what_became_of_it() {
     let mut desk = acknowledged();
     desk.cancel(order(1).id);
     desk.next_cancel();
-    desk.response(&answer(Asked::Cancel, Verdict::Refused(-2011)), 11, 1_020);
+    desk.response(&answer(Asked::Cancel, Verdict::Refused(-2011)), 11);
     assert_eq!(events(&mut desk), [(1, OrderEvent::CancelRefused)]);
-    assert_eq!(desk.next_question(11), Some(order(1).id));
-    desk.response(&Response { filled: 3, ..answer(Asked::Status, Verdict::Done) }, 12, 1_020);
+    assert_eq!(desk.next_question(11, 1_020), Some(order(1).id));
+    desk.response(&Response { filled: 3, ..answer(Asked::Status, Verdict::Done) }, 12);
     // Filled, and no trade says so: it stays open here, and is asked about again.
     desk.trades(order(1).id, &[]);
-    assert_eq!((desk.working(), desk.next_question(12 + QUESTION_INTERVAL)), (1, Some(order(1).id)));
+    assert_eq!((desk.working(), desk.next_question(12 + QUESTION_INTERVAL, 1_300)), (1, Some(order(1).id)));
 }
 
 #[test]
@@ -188,4 +188,32 @@ fn all_of_them_are_wanted_back() {
     desk.cancel_all();
     let all: Vec<_> = std::iter::from_fn(|| desk.next_cancel()).map(|id| id.seq).collect();
     assert_eq!(all, (1..=20).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_end_that_speaks_of_more_fills_than_were_heard_has_them_fetched() {
+    let mut desk = acknowledged();
+    let ended = OrderUpdate {
+        id: order(1).id,
+        event: OrderEvent::Canceled as u8,
+        cumulative: Quantity(4),
+        venue_order_id: 77,
+        ..OrderUpdate::default()
+    };
+    desk.user_event(PERP, &ended);
+    assert_eq!((desk.working(), desk.is_explained()), (0, false));
+    assert_eq!(desk.next_trades(), Some((order(1).id, 77)));
+    desk.trades_failed(order(1).id);
+    assert_eq!(desk.next_trades(), Some((order(1).id, 77)), "one that failed is fetched again");
+}
+
+#[test]
+fn what_is_wanted_back_stays_wanted_over_a_lost_connection() {
+    let mut desk = acknowledged();
+    desk.cancel(order(1).id);
+    desk.next_cancel();
+    desk.connection_lost(5);
+    assert_eq!((desk.next_cancel(), desk.is_explained()), (None, false));
+    desk.cancel_wanted();
+    assert_eq!((desk.next_cancel(), desk.next_cancel()), (Some(order(1).id), None));
 }

@@ -2,7 +2,8 @@
 
 use super::fills::{FillError, Fills};
 use super::life_cycle::{Move, OrderEvent, OrderState, next};
-use super::{NewOrder, OrderUpdate};
+use super::{NewOrder, OrderId, OrderUpdate};
+use crate::Quantity;
 
 /// What a report did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,19 @@ impl OrderRecord {
     #[must_use]
     pub fn new(order: NewOrder) -> Self {
         Self { order, state: OrderState::Pending, fills: Fills::default() }
+    }
+
+    /// An order of which only fills were heard so far: nobody knows how large it is, so no fill is too much.
+    #[must_use]
+    pub fn stranger(id: OrderId, side: u8) -> Self {
+        let order = NewOrder { id, side, quantity: Quantity(i64::MAX), ..NewOrder::default() };
+        Self { order, state: OrderState::Canceled, fills: Fills::default() }
+    }
+
+    /// What the order really is becomes known; its fills stay. It may still be filled until the venue has been asked.
+    pub fn identify(&mut self, order: NewOrder) {
+        self.order = order;
+        self.state = if self.filled() >= order.quantity.0 { OrderState::Filled } else { OrderState::Unknown };
     }
 
     /// Size filled, in 1e-8.
@@ -124,7 +138,6 @@ impl OrderRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Quantity;
     use proptest::prelude::*;
 
     fn record(quantity: i64) -> OrderRecord {
@@ -149,6 +162,18 @@ mod tests {
         assert_eq!(order.apply(&fill(4, 4)), Applied::Filled);
         assert_eq!((order.state, order.filled()), (OrderState::Canceled, 4));
         assert_eq!(order.apply(&fill(6, 10)), Applied::Filled);
+        assert_eq!(order.state, OrderState::Filled);
+    }
+
+    #[test]
+    fn every_fill_of_a_stranger_is_booked_and_it_is_charged_once_it_is_known() {
+        let mut order = OrderRecord::stranger(OrderId::default(), 0);
+        assert_eq!(order.apply(&fill(4, 4)), Applied::Filled);
+        assert_eq!(order.apply(&fill(3, 7)), Applied::Filled);
+        assert_eq!((order.apply(&fill(3, 7)), order.remaining()), (Applied::Known, 0));
+        order.identify(NewOrder { quantity: Quantity(10), ..NewOrder::default() });
+        assert_eq!((order.state, order.remaining()), (OrderState::Unknown, 3));
+        assert_eq!(order.apply(&fill(3, 10)), Applied::Filled);
         assert_eq!(order.state, OrderState::Filled);
     }
 

@@ -5,6 +5,7 @@ use kimera_protocol::{Instrument, OrderId, Price, Quantity, Side};
 
 use super::orders::RECEIVE_WINDOW_MS;
 use super::signing::Signer;
+use super::user_data::is_sane;
 use crate::frame::DecodeError;
 use crate::json::Reader;
 
@@ -68,7 +69,7 @@ pub fn read_trades(instrument: &Instrument, text: &[u8]) -> Result<Vec<AccountTr
             return Ok(()); // another instrument's
         }
         let number = |name: &'static str| move |e| DecodeError::Number(name, e);
-        trades.push(AccountTrade {
+        let trade = AccountTrade {
             trade_id: id.ok_or(DecodeError::Missing("id"))?,
             venue_order_id: order.ok_or(DecodeError::Missing("orderId"))?,
             side: match side {
@@ -81,7 +82,11 @@ pub fn read_trades(instrument: &Instrument, text: &[u8]) -> Result<Vec<AccountTr
             fee: parse_decimal(fee, UNIT_DECIMALS).map_err(number("commission"))?,
             maker,
             time_ms: time,
-        });
+        };
+        if !is_sane(trade.price, trade.quantity) {
+            return Err(DecodeError::Missing("qty"));
+        }
+        trades.push(trade);
         Ok(())
     })?;
     reader.end()?;
@@ -137,7 +142,7 @@ pub fn read_orders(instrument: &Instrument, text: &[u8]) -> Result<Vec<VenueOrde
             return Ok(()); // another instrument's
         }
         let number = |name: &'static str| move |e| DecodeError::Number(name, e);
-        orders.push(VenueOrder {
+        let order = VenueOrder {
             id: OrderId::parse(client.ok_or(DecodeError::Missing("clientOrderId"))?),
             venue_order_id: order.ok_or(DecodeError::Missing("orderId"))?,
             side: match side {
@@ -149,7 +154,11 @@ pub fn read_orders(instrument: &Instrument, text: &[u8]) -> Result<Vec<VenueOrde
             quantity: Quantity(parse_decimal(size, UNIT_DECIMALS).map_err(number("origQty"))?),
             executed: parse_decimal(executed, UNIT_DECIMALS).map_err(number("executedQty"))?,
             standing,
-        });
+        };
+        if !is_sane(order.price, order.quantity) {
+            return Err(DecodeError::Missing("origQty"));
+        }
+        orders.push(order);
         Ok(())
     })?;
     reader.end()?;

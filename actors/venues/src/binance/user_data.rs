@@ -26,6 +26,14 @@ pub enum UserEvent {
     Other,
 }
 
+/// Largest size of a fill or an order that is taken for one, in 1e-8: ten million.
+const SIZE_MAX: i64 = 1_000_000_000_000_000;
+
+/// True for a price and a size that a fill or an order can have: what is beyond is a lie or a mistake, and is not booked.
+pub(super) fn is_sane(price: Price, size: Quantity) -> bool {
+    Instrument::is_price(price) && (1..=SIZE_MAX).contains(&size.0)
+}
+
 #[derive(Default)]
 struct Fields<'a> {
     symbol: &'a [u8],
@@ -141,7 +149,7 @@ fn order_event(instrument: &Instrument, order: Reader<'_>) -> Result<UserEvent, 
         update.fee = f.fee.map_or(Ok(0), |digits| size("n", digits))?;
         update.trade_id = u64::try_from(f.trade_id).map_err(|_| DecodeError::Missing("t"))?;
         update.maker = u8::from(f.maker);
-        if update.price == Price(0) || update.quantity.0 <= 0 {
+        if !is_sane(update.price, update.quantity) {
             return Err(DecodeError::Missing("l"));
         }
     }
