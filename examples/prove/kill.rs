@@ -79,12 +79,15 @@ pub fn prove(cases: &mut Cases) {
     for _ in 0..20 {
         run.wait(Duration::from_secs(30), open(20));
         run.ask("faults.hold_line", &json!({"ms": 2_000}));
-        std::thread::sleep(Duration::from_millis(100));
-        standing = run.status().and_then(|s| s["orders"]["working"].as_u64()).unwrap_or(0);
-        if standing >= 20 {
+        // What the line had asked for before it was held comes to its end first.
+        let working = || run.status().and_then(|s| s["orders"]["working"].as_u64()).unwrap_or(0);
+        std::thread::sleep(Duration::from_millis(350));
+        standing = working();
+        std::thread::sleep(Duration::from_millis(150));
+        if standing >= 20 && working() == standing {
             break;
         }
-        std::thread::sleep(Duration::from_millis(2_200));
+        std::thread::sleep(Duration::from_millis(1_800));
     }
     cases.holds("the line is held with twenty orders open", standing >= 20, format!("{standing} orders"));
     let held_at = run.status().map(|s| s["seq"].clone());

@@ -99,6 +99,7 @@ pub fn run(run: &Run<'_>, mut built: Built, interrupted: &AtomicBool) -> Result<
         recovery,
         recovering,
         compare_at: 0,
+        say_at: monotonic_ns() + SAY_INTERVAL,
         absence_seq: None,
     };
     let ended = live.until_end(interrupted);
@@ -128,6 +129,8 @@ enum Recovering {
     Comparing(u64),
 }
 
+/// Between two lines about a recovery that takes long, ns.
+const SAY_INTERVAL: u64 = 10_000_000_000;
 /// Between two comparisons of the accounts, ns.
 const COMPARE_INTERVAL: u64 = 100_000_000;
 /// Time for the last reports to arrive before a difference of the accounts is one, ns.
@@ -153,6 +156,7 @@ struct Live<'a> {
     recovery: Option<RecoveryReport>,
     recovering: Option<Recovering>,
     compare_at: u64,
+    say_at: u64,
     /// The last absence is in the sequence up to here; orders wait until it is durable.
     absence_seq: Option<Seq>,
 }
@@ -240,7 +244,17 @@ impl Live<'_> {
         let Some(recovering) = self.recovering else { return };
         let deadline = match recovering {
             Recovering::Asking if self.gateway("reconciled") == 1 => monotonic_ns() + SETTLE,
-            Recovering::Asking => return,
+            Recovering::Asking => {
+                if monotonic_ns() > self.say_at {
+                    self.say_at = monotonic_ns() + SAY_INTERVAL;
+                    let (working, unknown) = (self.gateway("working"), self.gateway("unknown"));
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "still asking the venue about an earlier start: {working} orders may stand, {unknown} of them unknown"
+                    );
+                }
+                return;
+            }
             Recovering::Comparing(deadline) => deadline,
         };
         self.recovering = Some(Recovering::Comparing(deadline));

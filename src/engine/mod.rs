@@ -163,6 +163,7 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
         return Err(Failure::run("the sequencer's control ring is full before the start"));
     }
     check(first, time_path(config.instruments[0].market), &venue.clock)?;
+    drop(earlier); // the whole journal: nobody needs it any more
     let run =
         live::Run { options, config: &config, plan: &plan, pin, venue, account, word, state, arena, faults };
     live::run(&run, built, interrupted)
