@@ -82,6 +82,13 @@ pub fn run(run: &Run<'_>, mut built: Built, interrupted: &AtomicBool) -> Result<
         run.faults.clone(),
     );
     let socket = Server::start(&layout.socket("engine"), &layout.audit(), Box::new(handler))?;
+    // Read before a member can panic: these are in the sequence already.
+    let absent: Vec<_> = built
+        .members
+        .iter()
+        .map(|(name, _, frontier)| (name.clone(), frontier.absent_from()))
+        .filter(|(_, from)| *from != Seq::MAX)
+        .collect();
     let cells = std::mem::take(&mut built.cells);
     let executor = ThreadedExecutor::start(run.plan, cells, &built.counters, run.pin)
         .map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
@@ -95,7 +102,9 @@ pub fn run(run: &Run<'_>, mut built: Built, interrupted: &AtomicBool) -> Result<
         asks,
         halts_seen: 0,
         orders_at_end: OrdersAtEnd::Cancel,
-        absent: Vec::new(),
+        absent_before: absent.len(),
+        absent,
+        absences_durable: 0,
         recovery,
         recovering,
         compare_at: 0,
@@ -150,8 +159,12 @@ struct Live<'a> {
     /// Newest epoch of the kill word that the line has been told of.
     halts_seen: u64,
     orders_at_end: OrdersAtEnd,
-    /// Members that have panicked, and from which input on they are out.
+    /// Members that have panicked, and from which input on they are out; first those of earlier starts.
     absent: Vec<(String, Seq)>,
+    /// How many of them the sequence knows from earlier starts.
+    absent_before: usize,
+    /// How many of this start's are on disk.
+    absences_durable: u64,
     /// After an earlier start: what was taken up, and until when the venue's account may still differ.
     recovery: Option<RecoveryReport>,
     recovering: Option<Recovering>,
@@ -336,15 +349,17 @@ impl Live<'_> {
                 self.absence_seq = None;
             }
         }
-        if self.absent.is_empty() {
+        let told = (self.absent.len() - self.absent_before) as u64;
+        if told == self.absences_durable {
             return;
         }
-        let sequenced = self.counter("sequencer.absences") == self.absent.len() as u64;
         match self.absence_seq {
-            None if sequenced => self.absence_seq = Some(self.counter("sequencer.seq")),
+            None if self.counter("sequencer.absences") == told => {
+                self.absence_seq = Some(self.counter("sequencer.seq"));
+            }
             Some(seq) if self.counter("journal.durable_seq") >= seq => {
-                let first = self.absent.iter().map(|(_, from)| *from).min().unwrap_or(Seq::MAX);
-                self.built.gate.release(first);
+                self.absences_durable = told;
+                self.built.gate.set_durable(told);
             }
             _ => {}
         }

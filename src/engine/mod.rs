@@ -115,7 +115,7 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
     };
     let endpoints = read_endpoints(&options.endpoints)?;
     let state = State::take(&options.state)?;
-    failpoint::arm(state.incarnation());
+    failpoint::arm(state.incarnation()).map_err(Failure::configuration)?;
     let blob = config.to_text().map_err(Failure::configuration)?;
     let configuration = Blobs::of(state.root()).put(blob.as_bytes()).map_err(|e| {
         Failure::run(format!("cannot keep the configuration in {}: {e}", state.root().display()))

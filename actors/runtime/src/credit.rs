@@ -55,33 +55,41 @@ impl Frontier {
 
 /// Holds back orders whose cause lies in an absence that is not durable yet: a replay must know of it.
 #[derive(Debug)]
-pub struct AbsenceGate(AtomicU64);
+pub struct AbsenceGate {
+    /// First input without an answer, over all absences: never later than what is not durable begins with.
+    from: AtomicU64,
+    /// Absences that have begun.
+    begun: AtomicU64,
+    /// How many of them are on disk.
+    durable: AtomicU64,
+}
 
 impl AbsenceGate {
     /// A gate that holds nothing.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self(AtomicU64::new(Seq::MAX)))
+        let zero = || AtomicU64::new(0);
+        Arc::new(Self { from: AtomicU64::new(Seq::MAX), begun: zero(), durable: zero() })
     }
 
-    /// Holds orders caused by `seq` and later inputs.
-    pub fn hold_from(&self, seq: Seq) {
-        self.0.fetch_min(seq, Ordering::AcqRel);
+    /// An absence begins: holds orders caused by `seq` and later inputs. To be called before anyone can go on without
+    /// the seat.
+    pub fn begin(&self, seq: Seq) {
+        self.from.fetch_min(seq, Ordering::AcqRel);
+        self.begun.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The absences that begin with `from` are on disk; one that has begun before it meanwhile still holds.
-    pub fn release(&self, from: Seq) {
-        let held = self.0.load(Ordering::Acquire);
-        if held >= from {
-            let _ = self.0.compare_exchange(held, Seq::MAX, Ordering::AcqRel, Ordering::Acquire);
-        }
+    /// `absences` of those that have begun are on disk: all that the caller has seen. One that begins meanwhile holds.
+    pub fn set_durable(&self, absences: u64) {
+        self.durable.store(absences, Ordering::Release);
     }
 
     /// True where an order caused by `seq` has to wait.
     #[inline]
     #[must_use]
     pub fn holds(&self, seq: Seq) -> bool {
-        seq >= self.0.load(Ordering::Acquire)
+        self.begun.load(Ordering::Acquire) > self.durable.load(Ordering::Acquire)
+            && seq >= self.from.load(Ordering::Acquire)
     }
 }
 
@@ -159,5 +167,21 @@ mod tests {
         slow.advance(50); // never back
         assert_eq!(slow.get(), 100);
         assert!(window.drained(100) && !window.drained(101));
+    }
+
+    #[test]
+    fn an_absence_that_begins_while_another_becomes_durable_still_holds() {
+        let gate = AbsenceGate::new();
+        assert!(!gate.holds(0) && !gate.holds(Seq::MAX));
+        gate.begin(7);
+        assert!(!gate.holds(6) && gate.holds(7));
+        // The caller has seen one; the second begins before it says so, whichever input that is.
+        for (second, durable) in [(7, 1), (9, 2), (3, 3)] {
+            gate.begin(second);
+            gate.set_durable(durable);
+            assert!(gate.holds(second), "{second}");
+        }
+        gate.set_durable(4);
+        assert!(!gate.holds(3) && !gate.holds(Seq::MAX));
     }
 }

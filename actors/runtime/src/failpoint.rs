@@ -22,23 +22,41 @@ pub const NAMES: [&str; 10] = [
 ];
 
 struct Armed {
-    name: String,
+    name: &'static str,
     left: AtomicU64,
 }
 
 static ARMED: OnceLock<Vec<Armed>> = OnceLock::new();
 
 /// Arms what the environment asks for, for the `incarnation`-th start.
-pub fn arm(incarnation: u64) {
-    let text = std::env::var("KIMERA_FAILPOINT").unwrap_or_default();
-    let armed = text.split(',').filter_map(|one| {
-        let (place, start) = one.split_once('@').map_or((one, None), |(p, s)| (p, s.parse::<u64>().ok()));
-        let (name, count) = place.split_once(':')?;
-        let applies = start.is_none_or(|s| s == incarnation);
-        let left = AtomicU64::new(count.parse().ok()?);
-        applies.then(|| Armed { name: name.to_owned(), left })
-    });
-    let _ = ARMED.set(armed.collect());
+///
+/// # Errors
+/// What of it is no place, count or start: a crash that was asked for and does not come proves nothing.
+pub fn arm(incarnation: u64) -> Result<(), String> {
+    let armed = parse(&std::env::var("KIMERA_FAILPOINT").unwrap_or_default(), incarnation)?;
+    let _ = ARMED.set(armed);
+    Ok(())
+}
+
+fn parse(text: &str, incarnation: u64) -> Result<Vec<Armed>, String> {
+    let mut armed = Vec::new();
+    for one in text.split(',').filter(|one| !one.is_empty()) {
+        let wrong = || {
+            let names = NAMES.join(", ");
+            format!(
+                "KIMERA_FAILPOINT: '{one}' is not <place>:<count>[@<start>] with one of the places {names}"
+            )
+        };
+        let (place, start) = one.split_once('@').map_or((one, None), |(place, start)| (place, Some(start)));
+        let (name, count) = place.split_once(':').ok_or_else(wrong)?;
+        let count = count.parse::<u64>().ok().filter(|count| *count > 0).ok_or_else(wrong)?;
+        let start = start.map(str::parse::<u64>).transpose().map_err(|_| wrong())?;
+        let name = NAMES.into_iter().find(|known| *known == name).ok_or_else(wrong)?;
+        if start.is_none_or(|start| start == incarnation) {
+            armed.push(Armed { name, left: AtomicU64::new(count) });
+        }
+    }
+    Ok(armed)
 }
 
 /// The place `name` is reached.
@@ -60,6 +78,26 @@ fn reached(name: &str, armed: &[Armed]) {
             loop {
                 std::thread::park();
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_armed_for_its_start_and_nothing_else_is_taken() {
+        let armed = |text, start| -> Vec<(&str, u64)> {
+            parse(text, start).unwrap().iter().map(|a| (a.name, a.left.load(Ordering::Relaxed))).collect()
+        };
+        let two = "gateway.ack:3,recovery.asked:1@2";
+        assert_eq!(armed(two, 1), [("gateway.ack", 3)]);
+        assert_eq!(armed(two, 2), [("gateway.ack", 3), ("recovery.asked", 1)]);
+        assert_eq!(armed("", 1), []);
+        for wrong in ["gateway.ack", "gateway.ack:0", "gateway.ack:x", "gateway.ack:1@x", "gateway.akc:1"] {
+            let said = parse(wrong, 1).err().unwrap();
+            assert!(said.contains(wrong) && said.contains("recovery.orphan"), "{said}");
         }
     }
 }

@@ -230,7 +230,7 @@ impl<A: Actor> Seat<A> {
         if catch_unwind(AssertUnwindSafe(|| actor.handle(input, outbox))).is_ok() {
             return true;
         }
-        gate.hold_from(seq);
+        gate.begin(seq);
         self.ports.frontier.set_absent(seq);
         // What it may still own is not trusted to be taken apart.
         std::mem::forget(self.actor.take());

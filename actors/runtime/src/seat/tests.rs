@@ -234,7 +234,7 @@ fn a_member_that_panics_stays_out_and_nobody_waits_for_it() {
     assert_eq!(joined, [(1, 1), (2, 1), (3, 0), (4, 0), (5, 0)]);
     assert_eq!(member.ports.frontier.absent_from(), 3);
     assert!(gate.holds(3) && gate.holds(9) && !gate.holds(2));
-    gate.release(3);
+    gate.set_durable(1);
     assert!(!gate.holds(3));
 }
 
