@@ -14,7 +14,7 @@ use kimera_runtime::{AbsenceGate, Counters, KillWord, Tsc};
 use kimera_sequencer::{Door, Sequencer};
 use kimera_venues::binance::MarketDecoder;
 
-use super::kimera_simulator_endpoints::Endpoints;
+use super::endpoints::Endpoints;
 use super::recovery::{Earlier, Ends, catch_up};
 use super::venue_account::VenueAccount;
 use super::{Built, address};

@@ -4,10 +4,12 @@
 //! * [`live`]: the engine's own loop
 //! * [`control`]: its control socket
 //! * [`venue_account`]: what the venue itself says of our account
+//! * [`endpoints`]: the venue's addresses
 //! * [`watchdog`]: notices what is stuck; [`faults`]: faults put in on purpose
 
 pub mod build;
 pub mod control;
+pub mod endpoints;
 pub mod faults;
 pub mod live;
 pub mod recovery;
@@ -19,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use endpoints::Endpoints;
 use kimera_journal::format::CODE_EPOCH;
 use kimera_journal::{Blobs, JournalFailure};
 use kimera_protocol::{Header, Message, Started};
@@ -27,7 +30,6 @@ use kimera_runtime::memory::{in_arena, init_arena, lock_arena};
 use kimera_runtime::plan::available_cores;
 use kimera_runtime::seat::{Cell, Ports};
 use kimera_runtime::{AbsenceGate, Counters, Frontier, KillWord, MarketClock, Port};
-use kimera_simulator_endpoints::Endpoints;
 
 use crate::config::{Config, MarketName, plan};
 use crate::exit::Failure;
@@ -39,17 +41,6 @@ use build::{Parts, build};
 use faults::{Canary, Faults, Held};
 use recovery::{Earlier, RecoveryReport};
 use venue_account::{VenueAccount, signer};
-
-/// The addresses the venue wrote down. The engine knows their form and nothing else of the simulator.
-pub(crate) mod kimera_simulator_endpoints {
-    use std::net::SocketAddr;
-
-    /// Market name and address.
-    #[derive(serde::Deserialize)]
-    pub struct Endpoints {
-        pub markets: Vec<(String, SocketAddr)>,
-    }
-}
 
 /// Time between the agreement on the clock and its start: the feeds connect in it.
 const START_DELAY_MS: u64 = 300;

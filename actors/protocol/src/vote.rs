@@ -20,13 +20,11 @@ pub enum Abstention {
     Degenerate = 3,
     /// It needs data that this configuration does not have.
     NoData = 4,
-    /// It has panicked and stays out.
-    Absent = 5,
 }
 
 impl Abstention {
     /// Every reason.
-    pub const ALL: [Self; 5] = [Self::Warmup, Self::NoSources, Self::Degenerate, Self::NoData, Self::Absent];
+    pub const ALL: [Self; 4] = [Self::Warmup, Self::NoSources, Self::Degenerate, Self::NoData];
 
     /// The reason of a code.
     #[must_use]
@@ -42,7 +40,6 @@ impl Abstention {
             Self::NoSources => "no-sources",
             Self::Degenerate => "degenerate",
             Self::NoData => "no-data",
-            Self::Absent => "absent",
         }
     }
 }

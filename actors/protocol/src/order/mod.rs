@@ -185,12 +185,6 @@ impl NewOrder {
             _ => None,
         }
     }
-
-    /// Its size with the sign of its side.
-    #[must_use]
-    pub fn signed_quantity(&self) -> i64 {
-        if self.side == Side::Bid as u8 { self.quantity.0 } else { -self.quantity.0 }
-    }
 }
 
 /// Takes an order back. Never refused, gated or queued behind new orders.

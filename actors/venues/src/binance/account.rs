@@ -190,6 +190,7 @@ pub fn read_account(instrument: &Instrument, text: &[u8]) -> Result<AccountState
             asset.object(|key, value| {
                 match key {
                     b"asset" => name = value.string()?,
+                    // A field of the simulated venue alone: what was paid and received, apart from positions.
                     b"cashBalance" => cash = Some(value.string()?),
                     _ => value.skip()?,
                 }
