@@ -69,6 +69,8 @@ struct Entry {
     wanted_back: bool,
     /// A cancel is on its way.
     cancelling: bool,
+    /// Cancels that the venue would not do.
+    cancels_refused: u32,
     /// The venue's time when it was last asked about.
     asked_ms: i64,
 }
@@ -155,6 +157,7 @@ impl Desk {
                 trades: false,
                 wanted_back: false,
                 cancelling: false,
+                cancels_refused: 0,
                 asked_ms: i64::MIN,
             });
             return Ok(());
@@ -177,6 +180,7 @@ impl Desk {
             trades: false,
             wanted_back: false,
             cancelling: false,
+            cancels_refused: 0,
             asked_ms: i64::MIN,
         });
         if record.state == OrderState::Pending {
@@ -310,11 +314,11 @@ impl Desk {
             // The private stream says what became of it; silence there is noticed by the time given.
             (Asked::Cancel, Verdict::Done) => None,
             (Asked::Cancel, Verdict::Refused(code)) => {
-                (entry.cancelling, entry.status) = (false, Ask::From(now));
+                entry.cancel_refused(now);
                 Some((OrderEvent::CancelRefused, code))
             }
             (Asked::Cancel, Verdict::Unclear(_)) => {
-                (entry.cancelling, entry.status) = (false, Ask::From(now));
+                entry.cancel_refused(now);
                 None
             }
             (Asked::Status, _) => {
@@ -492,6 +496,14 @@ fn find(entries: &mut [Entry], id: OrderId) -> Option<&mut Entry> {
 }
 
 impl Entry {
+    /// The venue would not take it back: it is asked what became of it, at once the first time; a venue that says again and
+    /// again that it stands and is unknown to it is not to be asked in a circle.
+    fn cancel_refused(&mut self, now: u64) {
+        let pause = if self.cancels_refused == 0 { 0 } else { QUESTION_INTERVAL };
+        self.cancels_refused += 1;
+        (self.cancelling, self.status) = (false, Ask::From(now + pause));
+    }
+
     /// Takes a report and forgets what it was waited for.
     fn hear(&mut self, update: &OrderUpdate) {
         let before = self.record.state;

@@ -217,3 +217,23 @@ fn what_is_wanted_back_stays_wanted_over_a_lost_connection() {
     desk.cancel_wanted();
     assert_eq!((desk.next_cancel(), desk.next_cancel()), (Some(order(1).id), None));
 }
+
+#[test]
+fn a_venue_that_will_not_take_it_back_and_says_that_it_stands_is_not_asked_in_a_circle() {
+    let mut desk = acknowledged();
+    desk.cancel(order(1).id);
+    let mut asked = Vec::new();
+    for now in (0..2 * SECOND).step_by(1_000_000) {
+        if let Some(id) = desk.next_cancel() {
+            desk.cancel_sent(id, now);
+            asked.push(now);
+            desk.response(&answer(Asked::Cancel, Verdict::Refused(-2011)), now);
+        }
+        if desk.next_question(now, 2_000).is_some() {
+            let open = Response { standing: true, ..answer(Asked::Status, Verdict::Done) };
+            desk.response(&open, now);
+        }
+    }
+    // The second time at once, from then on four times a second.
+    assert!(asked.len() >= 8 && asked.len() <= 10 && asked[1] < 10_000_000, "{asked:?}");
+}
