@@ -1,6 +1,9 @@
 //! Exit codes, and failures that carry one.
 
 use std::fmt;
+use std::io::Write;
+
+use kimera_runtime::world;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +58,11 @@ impl Failure {
         Self { code: Exit::Usage, message: message.to_string() }
     }
 
+    /// What the engine's own rules do not allow; to try again changes nothing.
+    pub fn refused(message: impl fmt::Display) -> Self {
+        Self { code: Exit::Refused, message: message.to_string() }
+    }
+
     /// Something a replay or run needs is not there.
     pub fn missing(message: impl fmt::Display) -> Self {
         Self { code: Exit::MissingBlob, message: message.to_string() }
@@ -64,5 +72,12 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
+    }
+}
+
+/// Says a line to whoever watches the log; in a world, to whoever looks into it.
+pub fn say(line: &str) {
+    if !world::say(line) {
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
 }

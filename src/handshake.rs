@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kimera_runtime::MarketClock;
 use kimera_runtime::net::http::Exchange;
+use kimera_runtime::{MarketClock, clock};
 use serde::Deserialize;
 
 use crate::exit::Failure;
@@ -54,7 +54,7 @@ pub fn ask(
                     String::from_utf8_lossy(&response.body)
                 )));
             }
-            Ok(None) => std::thread::sleep(Duration::from_micros(200)),
+            Ok(None) => clock::sleep(Duration::from_micros(200)),
             Err(e) => return Err(fail(&e)),
         }
     }

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use kimera_compliance::{Compliance, ComplianceMeters, Rules, actor as compliance_stage};
 use kimera_ensemble::{
@@ -21,10 +20,11 @@ use kimera_runtime::counters::Counters;
 use kimera_runtime::credit::{FRAME_MESSAGES_MAX, InputClass, WINDOW_MAX};
 use kimera_runtime::seat::{Cell, Seat, SeatMeters, Tap};
 use kimera_runtime::topology::{EdgeSpec, Plane, SEQUENCER, SeatSpec, Topology, Wiring};
-use kimera_runtime::{AbsenceGate, Actor, Input, Outbox, Port, Tsc};
+use kimera_runtime::{AbsenceGate, Actor, Port, Tsc};
 use kimera_strategy::{MakerStage, StrategyMeters, actor as strategy_stage};
 
 use crate::config::Config;
+use crate::engine::faults::{Faults, Faulty};
 use crate::exit::Failure;
 
 /// Seat through which the engine's own process speaks to the sequencer.
@@ -154,6 +154,13 @@ pub fn compared_seats(topology: &Topology) -> Vec<String> {
     hot.map(|s| s.name.clone()).collect()
 }
 
+/// Seats where an agent sits: the sequencer, and whoever touches the outside.
+#[must_use]
+pub fn agents(topology: &Topology) -> Vec<String> {
+    let agents = topology.seats.iter().filter(|s| s.plane != Plane::Hot || s.name == SEQUENCER);
+    agents.map(|s| s.name.clone()).collect()
+}
+
 /// Classes of the sequencer's inlets, in the topology's order.
 #[must_use]
 pub fn input_classes(config: &Config, topology: &Topology) -> Vec<InputClass> {
@@ -185,8 +192,8 @@ pub struct Probes {
     pub taps: BTreeMap<String, Tap>,
     /// The seat that says one bit of something else, from this input on.
     pub flip: Option<(String, Seq)>,
-    /// A member that panics when the flag is set.
-    pub panic: Option<(String, Arc<AtomicBool>)>,
+    /// Faults, where they are allowed.
+    pub faults: Option<Faults>,
 }
 
 /// Seats one stage after the other.
@@ -200,36 +207,27 @@ struct Seats<'a> {
     cells: Vec<Box<dyn Cell>>,
 }
 
-/// A member that is made to panic, to show what the line does then.
-struct Faulty<A> {
-    inner: A,
-    panic: Arc<AtomicBool>,
-}
-
-impl<A: Actor> Actor for Faulty<A> {
-    fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
-        assert!(!self.panic.load(Ordering::Relaxed), "a fault put in on purpose");
-        self.inner.handle(input, out);
-    }
-
-    fn digest(&self) -> u64 {
-        self.inner.digest()
-    }
-}
-
 impl Seats<'_> {
     fn add<A: Actor + 'static>(&mut self, name: &str, actor: A) -> Result<(), Failure> {
-        let seat = self.seat(name, actor)?;
-        self.cells.push(Box::new(seat));
+        match self.probes.faults.clone() {
+            Some(faults) => {
+                let seat = self.seat(name, Faulty::new(actor, name, &faults))?;
+                self.cells.push(Box::new(seat));
+            }
+            None => {
+                let seat = self.seat(name, actor)?;
+                self.cells.push(Box::new(seat));
+            }
+        }
         Ok(())
     }
 
     fn member<A: Actor + 'static>(&mut self, name: &str, actor: A) -> Result<(), Failure> {
         let name = member_seat(name);
         let gate = self.gate.clone();
-        match self.probes.panic.clone().filter(|(seat, _)| *seat == name) {
-            Some((_, panic)) => {
-                let seat = self.seat(&name, Faulty { inner: actor, panic })?.as_member(gate);
+        match self.probes.faults.clone() {
+            Some(faults) => {
+                let seat = self.seat(&name, Faulty::new(actor, &name, &faults))?.as_member(gate);
                 self.cells.push(Box::new(seat));
             }
             None => {

@@ -1,10 +1,8 @@
 //! The state directory: lock, incarnation, and where everything lies. One engine a directory.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use kimera_runtime::storage::lock_exclusively;
+use kimera_runtime::files::{self, File};
 
 use crate::exit::Failure;
 
@@ -93,17 +91,16 @@ impl State {
                 root.display()
             ))
         };
-        std::fs::create_dir_all(root).map_err(|e| fail("make anything", e))?;
-        let lock = File::options().create(true).truncate(false).write(true).open(root.join("lock"));
-        let lock = lock.map_err(|e| fail("open the lock", e))?;
-        if !lock_exclusively(&lock).map_err(|e| fail("lock", e))? {
+        files::create_dir_all(root).map_err(|e| fail("make anything", e))?;
+        let lock = File::append(&root.join("lock")).map_err(|e| fail("open the lock", e))?;
+        if !lock.lock_exclusively().map_err(|e| fail("lock", e))? {
             return Err(Failure::run(format!(
                 "another engine runs in the state directory {}; stop it or choose another with --state",
                 root.display()
             )));
         }
         let path = root.join("incarnation");
-        let before = match std::fs::read_to_string(&path) {
+        let before = match files::read_to_string(&path) {
             Ok(text) => text.trim().parse::<u64>().map_err(|_| {
                 Failure::run(format!("{} does not hold a number; restore it from a copy", path.display()))
             })?,
@@ -137,8 +134,8 @@ impl State {
 /// True where an engine runs in this directory: its lock is held.
 #[must_use]
 pub fn is_held(root: &Path) -> bool {
-    let lock = File::options().write(true).open(root.join("lock"));
-    lock.is_ok_and(|lock| lock_exclusively(&lock).is_ok_and(|free| !free))
+    let lock = File::open(&root.join("lock"));
+    lock.is_ok_and(|lock| lock.lock_exclusively().is_ok_and(|free| !free))
 }
 
 /// Replaces a file durably: never half written, old or new after a crash.
@@ -150,11 +147,8 @@ pub fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut file = File::create(&partial)?;
     file.write_all(content)?;
     file.sync_all()?;
-    std::fs::rename(&partial, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    files::rename(&partial, path)?;
+    path.parent().map_or(Ok(()), files::sync_folder)
 }
 
 #[cfg(test)]

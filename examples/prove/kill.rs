@@ -78,7 +78,7 @@ pub fn prove(cases: &mut Cases) {
     let mut standing = 0;
     for _ in 0..20 {
         run.wait(Duration::from_secs(30), open(20));
-        run.ask("faults.hold_line", &json!({"ms": 2_000}));
+        run.ask("faults.hold", &json!({"seat": "market", "ms": 2_000}));
         // What the line had asked for before it was held comes to its end first.
         let working = || run.status().and_then(|s| s["orders"]["working"].as_u64()).unwrap_or(0);
         std::thread::sleep(Duration::from_millis(350));

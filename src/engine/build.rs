@@ -1,20 +1,23 @@
 //! Builds what a run is made of: seats, rings, agents; where an earlier start has left a journal, the line goes through it
 //! before anything live takes a seat.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use kimera_feed::{Feed, FeedConfig};
 use kimera_gateway::{Gateway, GatewayConfig};
 use kimera_journal::{Journal, JournalConfig, JournalFailure};
-use kimera_protocol::{Absent, InstrumentId, OrderRecord};
+use kimera_protocol::{Absent, InstrumentId, OrderRecord, Seq};
 use kimera_runtime::seat::AgentSeat;
 use kimera_runtime::topology::{SEQUENCER, Topology, Wiring};
-use kimera_runtime::{AbsenceGate, Counters, KillWord, Tsc};
+use kimera_runtime::world::{self, Killed};
+use kimera_runtime::{AbsenceGate, Counters, Frontier, KillWord, Tsc};
 use kimera_sequencer::{Door, Sequencer};
 use kimera_venues::binance::MarketDecoder;
 
 use super::endpoints::Endpoints;
+use super::faults::Faults;
 use super::recovery::{Earlier, Ends, catch_up};
 use super::venue_account::VenueAccount;
 use super::{Built, address};
@@ -35,23 +38,23 @@ pub struct Parts<'a> {
     pub endpoints: &'a Endpoints,
     /// What an earlier start has left.
     pub earlier: Option<&'a Earlier>,
-    /// Makes a member panic, where faults are allowed.
-    pub panic: Option<&'a Arc<AtomicBool>>,
+    /// Faults, where they are allowed.
+    pub faults: Option<&'a Faults>,
+    /// Where it counts, where that is not its file.
+    pub counters: Option<Counters>,
 }
 
 /// Builds seats and rings; where there is a journal, the line goes through it first.
 ///
 /// # Errors
 /// What could not be had.
-pub fn build(parts: &Parts<'_>, account: &VenueAccount) -> Result<Built, Failure> {
-    let Parts { config, topology, state, endpoints, earlier, panic } = *parts;
+pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure> {
+    let Parts { config, topology, state, endpoints, earlier, faults, counters } = parts;
     let layout = state.layout();
-    let counters = Counters::create(&layout.counters(), state.incarnation())
-        .map_err(|e| Failure::run(format!("cannot make {}: {e}", layout.counters().display())))?;
+    let counters = counters.map_or_else(|| create_counters(&layout.counters(), state.incarnation()), Ok)?;
     let tsc = Tsc::calibrate();
     let gate = AbsenceGate::new();
-    let panic = panic.map(|flag| (line::member_seat(line::MEMBERS[1].0), flag.clone()));
-    let probes = Probes { panic, ..Probes::default() };
+    let probes = Probes { faults: faults.cloned(), ..Probes::default() };
     let mut wiring = Wiring::build(topology).map_err(Failure::configuration)?;
     let mut cells = line::cells(config, topology, &mut wiring, &counters, tsc, &probes, &gate)?;
     let mut take = |name: &str| {
@@ -85,19 +88,20 @@ pub fn build(parts: &Parts<'_>, account: &VenueAccount) -> Result<Built, Failure
         let seat = line::member_seat(name);
         Some((seat.clone(), u64::from(topology.index_of(&seat)?), wiring.frontier(&seat)?))
     });
-    let members = members.collect();
+    let members: Vec<_> = members.collect();
     let recovered = match earlier {
         None => None,
         Some(earlier) => {
             for absent in earlier.recorded.inputs.iter().filter_map(|m| m.body::<Absent>()) {
                 wiring.set_absent(absent.seat, absent.from);
             }
-            // On a thread of its own: what it collects is not for the arena.
+            let absent_before = absences(&members);
             let line = &mut cells;
-            let caught_up =
-                std::thread::scope(|scope| scope.spawn(|| catch_up(earlier, line, ends, &sinks)).join());
-            let (given_back, recovered) = caught_up
-                .map_err(|_| Failure::run("the journal's replay panicked: replay it with kimera replay"))??;
+            let (given_back, recovered) = apart(|| catch_up(earlier, line, ends, &sinks))?;
+            if absences(&members) != absent_before {
+                // It has not done so in the run: its votes are in what was decided then, and have to be again.
+                return Err(Failure::run("a member panicked while the journal went through the line again"));
+            }
             ends = given_back;
             Some(recovered)
         }
@@ -141,6 +145,30 @@ pub fn build(parts: &Parts<'_>, account: &VenueAccount) -> Result<Built, Failure
         gate,
         recovery: report,
     })
+}
+
+/// From which input on each member is out.
+fn absences(members: &[(String, u64, Arc<Frontier>)]) -> Vec<Seq> {
+    members.iter().map(|(_, _, frontier)| frontier.absent_from()).collect()
+}
+
+fn create_counters(path: &Path, incarnation: u64) -> Result<Counters, Failure> {
+    let failed = |e| Failure::run(format!("cannot make {}: {e}", path.display()));
+    Counters::create(path, incarnation).map_err(failed)
+}
+
+/// Runs the recovery on a thread of its own: what it collects is not for the arena. A world has one thread.
+fn apart<T: Send>(recover: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
+    let done = if world::active() {
+        catch_unwind(AssertUnwindSafe(recover))
+    } else {
+        std::thread::scope(|scope| scope.spawn(recover).join())
+    };
+    match done {
+        Ok(result) => result,
+        Err(killed) if killed.is::<Killed>() => resume_unwind(killed),
+        Err(_) => Err(Failure::run("the journal's replay panicked: replay it with kimera replay")),
+    }
 }
 
 fn gateway(

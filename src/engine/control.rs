@@ -4,9 +4,10 @@
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kimera_protocol::TradingState;
+use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::counters::Snapshot;
 use kimera_runtime::{Counters, KillWord};
 use serde_json::{Value, json};
@@ -53,8 +54,8 @@ pub enum Wish {
 pub struct Ask {
     /// The wish.
     pub wish: Wish,
-    /// When: one that nobody waits for any more is not done.
-    pub asked: Instant,
+    /// Monotonic time: one that nobody waits for any more is not done.
+    pub asked: u64,
     /// Takes one answer.
     pub answer: Sender<Result<Value, RpcError>>,
 }
@@ -87,7 +88,7 @@ impl EngineHandler {
     fn ask(&self, wish: Wish) -> Result<Value, RpcError> {
         let (answer, receiver) = channel();
         let asks = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
-        asks.send(Ask { wish, asked: Instant::now(), answer })
+        asks.send(Ask { wish, asked: monotonic_ns(), answer })
             .map_err(|_| RpcError::refused("the engine is ending"))?;
         drop(asks);
         receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
@@ -98,14 +99,25 @@ impl EngineHandler {
     /// Only where the engine was started for it.
     fn fault(&self, method: &str, params: &Value) -> Result<Value, RpcError> {
         let faults = self.faults.as_ref().ok_or_else(|| RpcError::no_method(method, &METHODS))?;
-        if method == "faults.panic_member" {
-            faults.panic_member.store(true, Ordering::Release);
-            return Ok(json!({"panics": "member.thermodynamic"}));
+        let name = params["seat"].as_str().unwrap_or_default();
+        let seat = faults.seat(name).ok_or_else(|| {
+            let known: Vec<_> = faults.seats().collect();
+            RpcError::parameters(format!("\"seat\" must be one of {}", known.join(", ")))
+        })?;
+        if method == "faults.panic" {
+            seat.panics.store(true, Ordering::Release);
+            return Ok(json!({"panics": name}));
+        }
+        if method == "faults.poison" {
+            // A little ahead, so that it is met by whoever is asked to.
+            let seq = self.counters.counter_of("sequencer.seq").get() + 10;
+            seat.poison.store(seq, Ordering::Release);
+            return Ok(json!({"poisoned": name, "seq": seq}));
         }
         let ms = params["ms"].as_u64().filter(|ms| (1..=10_000).contains(ms));
         let ms = ms.ok_or_else(|| RpcError::parameters("\"ms\" must be 1 to 10000"))?;
-        faults.hold_line_ms.store(ms, Ordering::Release);
-        Ok(json!({"held_ms": ms}))
+        seat.hold_ms.store(ms, Ordering::Release);
+        Ok(json!({"seat": name, "held_ms": ms}))
     }
 
     fn status(&self) -> Value {
@@ -189,7 +201,7 @@ impl Handler for EngineHandler {
                     json!({"unit": "ns", "rows": rows.into_iter().collect::<std::collections::BTreeMap<_, _>>()}),
                 )
             }
-            "faults.hold_line" | "faults.panic_member" => self.fault(method, params),
+            "faults.hold" | "faults.panic" | "faults.poison" => self.fault(method, params),
             other => Err(RpcError::no_method(other, &METHODS)),
         }
     }

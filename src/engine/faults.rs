@@ -1,11 +1,15 @@
-//! Faults put in on purpose: an allocation under the seal, a line that does not come back for a while.
+//! Faults put in on purpose, where an engine was started for it: an allocation under the seal, a seat that panics, a seat
+//! that does not come back for a while, a message that nobody survives.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use kimera_runtime::Work;
+use kimera_protocol::Seq;
 use kimera_runtime::seat::Cell;
+use kimera_runtime::topology::Topology;
+use kimera_runtime::{Actor, Input, Outbox, Work, clock};
 
 use crate::line;
 
@@ -48,35 +52,101 @@ impl Cell for Canary {
     }
 }
 
-/// What may be asked for where an engine was started for it.
-#[derive(Clone, Debug, Default)]
-pub struct Faults {
-    /// Milliseconds for which the line is to be held, once.
-    pub hold_line_ms: Arc<AtomicU64>,
-    /// A member panics at its next input.
-    pub panic_member: Arc<AtomicBool>,
+/// What is asked of one seat.
+#[derive(Debug)]
+pub struct SeatFaults {
+    /// It panics at its next input (an agent: in its next duty cycle), once.
+    pub panics: AtomicBool,
+    /// Milliseconds for which it does not come back, once.
+    pub hold_ms: AtomicU64,
+    /// The input on which it panics whenever it meets it.
+    pub poison: AtomicU64,
 }
 
-/// The market stage, which sleeps when it is told to: everything on its thread stands still.
+/// What may be asked for where an engine was started for it, seat by seat.
+#[derive(Clone, Debug)]
+pub struct Faults(Arc<BTreeMap<String, Arc<SeatFaults>>>);
+
+impl Faults {
+    /// Nothing is asked of anybody yet.
+    #[must_use]
+    pub fn of(topology: &Topology) -> Self {
+        let calm = || SeatFaults {
+            panics: AtomicBool::new(false),
+            hold_ms: AtomicU64::new(0),
+            poison: AtomicU64::new(Seq::MAX),
+        };
+        let seats = topology.seats.iter().filter(|s| s.name != line::CONTROL);
+        Self(Arc::new(seats.map(|s| (s.name.clone(), Arc::new(calm()))).collect()))
+    }
+
+    /// What is asked of a seat.
+    #[must_use]
+    pub fn seat(&self, name: &str) -> Option<&Arc<SeatFaults>> {
+        self.0.get(name)
+    }
+
+    /// Names of the seats.
+    pub fn seats(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+/// An actor that panics when it is told to.
+pub struct Faulty<A> {
+    inner: A,
+    faults: Option<Arc<SeatFaults>>,
+}
+
+impl<A> Faulty<A> {
+    /// Puts the faults of its seat into an actor.
+    #[must_use]
+    pub fn new(inner: A, seat: &str, faults: &Faults) -> Self {
+        Self { inner, faults: faults.seat(seat).cloned() }
+    }
+}
+
+impl<A: Actor> Actor for Faulty<A> {
+    fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
+        if let Some(faults) = &self.faults {
+            let seq = input.message.header.seq;
+            assert!(!faults.panics.swap(false, Ordering::AcqRel), "a fault put in on purpose");
+            assert!(faults.poison.load(Ordering::Acquire) != seq, "a poisonous input, on purpose");
+        }
+        self.inner.handle(input, out);
+    }
+
+    fn digest(&self) -> u64 {
+        self.inner.digest()
+    }
+}
+
+/// A seat that is held when it is told to: everything on its thread stands still. One with an agent also panics here.
 pub struct Held {
     inner: Box<dyn Cell>,
-    hold: Arc<AtomicU64>,
+    agent: bool,
+    faults: Option<Arc<SeatFaults>>,
 }
 
 impl Held {
-    /// Puts the hold into the market stage.
+    /// Puts the faults of its seat into a cell; `agent` where nobody else makes it panic.
     #[must_use]
-    pub fn wrap(inner: Box<dyn Cell>, hold: &Arc<AtomicU64>) -> Box<dyn Cell> {
-        if inner.name() == line::MARKET { Box::new(Self { inner, hold: hold.clone() }) } else { inner }
+    pub fn wrap(inner: Box<dyn Cell>, agent: bool, faults: &Faults) -> Box<dyn Cell> {
+        let faults = faults.seat(inner.name()).cloned();
+        Box::new(Self { inner, agent, faults })
     }
 }
 
 impl Cell for Held {
     fn poll(&mut self) -> Work {
-        let ms = self.hold.load(Ordering::Acquire);
-        if ms > 0 {
-            self.hold.store(0, Ordering::Release);
-            std::thread::sleep(Duration::from_millis(ms));
+        if let Some(faults) = &self.faults {
+            let ms = faults.hold_ms.load(Ordering::Acquire);
+            if ms > 0 {
+                faults.hold_ms.store(0, Ordering::Release);
+                clock::sleep(Duration::from_millis(ms));
+            }
+            let panics = self.agent && faults.panics.swap(false, Ordering::AcqRel);
+            assert!(!panics, "a fault put in on purpose");
         }
         self.inner.poll()
     }

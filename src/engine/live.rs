@@ -1,6 +1,5 @@
 //! The engine's own loop: trading begins when the first record is durable, commands are sequenced, the end is in order.
 
-use std::io::Write;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use kimera_journal::JournalFailure;
 use kimera_protocol::{Absent, Command, CommandCode, Flags, Header, Message, Seq, TradingState};
-use kimera_runtime::clock::monotonic_ns;
+use kimera_runtime::clock::{self, monotonic_ns};
 use kimera_runtime::executor::ThreadedExecutor;
 use kimera_runtime::memory::ArenaReport;
 use kimera_runtime::plan::Plan;
@@ -23,7 +22,7 @@ use super::watchdog::Watchdog;
 use super::{Built, EngineOptions};
 use crate::config::Config;
 use crate::control::{OrdersAtEnd, RpcError, Server};
-use crate::exit::Failure;
+use crate::exit::{Failure, say};
 use crate::handshake::VenueClock;
 use crate::report::{EndReason, EngineSummary, Facts, money};
 use crate::state::State;
@@ -70,18 +69,26 @@ pub struct Run<'a> {
 ///
 /// # Errors
 /// What broke.
-pub fn run(run: &Run<'_>, mut built: Built, interrupted: &AtomicBool) -> Result<EngineSummary, Failure> {
+pub fn run(
+    run: &Run<'_>,
+    mut built: Built,
+    asks: Option<Receiver<Ask>>,
+    interrupted: &AtomicBool,
+) -> Result<EngineSummary, Failure> {
     let gateway = run.config.account.gateway.as_str();
     let layout = run.state.layout();
     let word = KillWord::open(&layout.kill_word()).map_err(Failure::run)?;
-    let (handler, asks) = EngineHandler::new(
-        word,
-        built.counters.clone(),
-        run.state.incarnation(),
-        gateway,
-        run.faults.clone(),
-    );
-    let socket = Server::start(&layout.socket("engine"), &layout.audit(), Box::new(handler))?;
+    let (socket, asks) = match asks {
+        Some(asks) => (None, asks),
+        None => {
+            let incarnation = run.state.incarnation();
+            let counters = built.counters.clone();
+            let (handler, asks) =
+                EngineHandler::new(word, counters, incarnation, gateway, run.faults.clone());
+            let socket = Server::start(&layout.socket("engine"), &layout.audit(), Box::new(handler))?;
+            (Some(socket), asks)
+        }
+    };
     // Read before a member can panic: these are in the sequence already.
     let absent: Vec<_> = built
         .members
@@ -184,7 +191,7 @@ impl Live<'_> {
         let mut watchdog = Watchdog::new(STUCK, SECOND_LOOK);
         let mut trading = false;
         loop {
-            std::thread::sleep(HOUSEKEEPING);
+            clock::sleep(HOUSEKEEPING);
             self.built.counters.heartbeat(monotonic_ns());
             if let Some(broken) = broken(&self.executor, &self.built.failure) {
                 return Err(End::Broken(Failure::run(format!("the engine was ended: {broken}"))));
@@ -261,10 +268,9 @@ impl Live<'_> {
                 if monotonic_ns() > self.say_at {
                     self.say_at = monotonic_ns() + SAY_INTERVAL;
                     let (working, unknown) = (self.gateway("working"), self.gateway("unknown"));
-                    let _ = writeln!(
-                        std::io::stderr(),
+                    say(&format!(
                         "still asking the venue about an earlier start: {working} orders may stand, {unknown} of them unknown"
-                    );
+                    ));
                 }
                 return;
             }
@@ -291,7 +297,7 @@ impl Live<'_> {
         if let Some(report) = &mut self.recovery {
             (report.orphans, report.fills_found) = (orphans, fills_found);
             report.explained = difference.is_none();
-            let _ = writeln!(std::io::stderr(), "recovered: {report:?}");
+            say(&format!("recovered: {report:?}"));
         }
         match difference {
             None => {
@@ -368,7 +374,7 @@ impl Live<'_> {
     /// Does what was asked; the reason to end, where that was it.
     fn serve_asks(&mut self) -> Option<EndReason> {
         while let Ok(ask) = self.asks.try_recv() {
-            if ask.asked.elapsed() >= PATIENCE {
+            if monotonic_ns().saturating_sub(ask.asked) >= PATIENCE.as_nanos() as u64 {
                 continue; // its caller has been told that it was not done
             }
             let result = match ask.wish {
@@ -527,7 +533,7 @@ impl Live<'_> {
             let quiet = || self.gateway("working") == 0;
             if wait(CANCEL, || {
                 quiet() && {
-                    std::thread::sleep(HOUSEKEEPING);
+                    clock::sleep(HOUSEKEEPING);
                     quiet()
                 }
             }) {
@@ -545,7 +551,7 @@ impl Live<'_> {
             if monotonic_ns() > deadline {
                 return Err(late());
             }
-            std::thread::sleep(HOUSEKEEPING);
+            clock::sleep(HOUSEKEEPING);
         }
         let done = || {
             let seq = self.counter("sequencer.seq");
@@ -570,7 +576,7 @@ fn wait(limit: Duration, done: impl Fn() -> bool) -> bool {
         if monotonic_ns() > deadline {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(1));
+        clock::sleep(Duration::from_millis(1));
     }
 }
 

@@ -20,16 +20,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::Receiver;
 
 use endpoints::Endpoints;
 use kimera_journal::format::CODE_EPOCH;
 use kimera_journal::{Blobs, JournalFailure};
 use kimera_protocol::{Header, Message, Started};
 use kimera_runtime::failpoint;
-use kimera_runtime::memory::{in_arena, init_arena, lock_arena};
+use kimera_runtime::memory::{ArenaReport, in_arena, init_arena, lock_arena};
 use kimera_runtime::plan::available_cores;
 use kimera_runtime::seat::{Cell, Ports};
+use kimera_runtime::world;
 use kimera_runtime::{AbsenceGate, Counters, Frontier, KillWord, MarketClock, Port};
+use kimera_venues::binance::signing::Signer;
 
 use crate::config::{Config, MarketName, plan};
 use crate::exit::Failure;
@@ -38,6 +41,7 @@ use crate::line;
 use crate::report::EngineSummary;
 use crate::state::State;
 use build::{Parts, build};
+use control::Ask;
 use faults::{Canary, Faults, Held};
 use recovery::{Earlier, RecoveryReport};
 use venue_account::{VenueAccount, signer};
@@ -88,14 +92,46 @@ pub struct Built {
     pub recovery: Option<RecoveryReport>,
 }
 
+/// What an engine finds around it; a simulated firm brings its own.
+pub struct Surroundings {
+    /// Configuration.
+    pub config: Config,
+    /// The venue's addresses.
+    pub endpoints: Endpoints,
+    /// Credentials of the account.
+    pub signer: Signer,
+    /// Who asks things of the loop, where it is not the control socket.
+    pub asks: Option<Receiver<Ask>>,
+    /// Faults, where they are allowed.
+    pub faults: Option<Faults>,
+    /// Where it counts, where that is not its file.
+    pub counters: Option<Counters>,
+}
+
 /// Runs an engine to its end.
 ///
 /// # Errors
 /// A [`Failure`]: what could not be had, or what broke.
 pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSummary, Failure> {
     let config = Config::load(&options.config)?;
+    let faults = options.faults.then(|| Faults::of(&line::topology(&config)));
+    let endpoints = read_endpoints(&options.endpoints)?;
+    let around = Surroundings { config, endpoints, signer: signer()?, asks: None, faults, counters: None };
+    run_in(around, options, interrupted)
+}
+
+/// Runs an engine to its end in these surroundings.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_in(
+    around: Surroundings,
+    options: &EngineOptions,
+    interrupted: &AtomicBool,
+) -> Result<EngineSummary, Failure> {
+    let Surroundings { config, endpoints, signer, asks, faults, counters } = around;
     let topology = line::topology(&config);
-    let cores = available_cores();
+    let cores = if world::active() { vec![0, 1] } else { available_cores() };
     let plan = plan(options.plan.as_deref().unwrap_or(&config.plan), cores.len())?;
     plan.check(&topology, None).map_err(Failure::configuration)?;
     let pin = match plan.check(&topology, Some(&cores)) {
@@ -104,7 +140,6 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
         Err(_) if config.plan == "auto" && options.plan.is_none() && cores.len() < 2 => false,
         Err(e) => return Err(Failure::configuration(e)),
     };
-    let endpoints = read_endpoints(&options.endpoints)?;
     let state = State::take(&options.state)?;
     failpoint::arm(state.incarnation()).map_err(Failure::configuration)?;
     let blob = config.to_text().map_err(Failure::configuration)?;
@@ -115,22 +150,21 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
         .map_err(|e| Failure::run(format!("cannot use the kill word: {e}")))?;
     let first = address(&endpoints, config.instruments[0].market)?;
     let venue = agree(first, START_DELAY_MS)?;
-    let account = account(&config, &endpoints, venue.clock)?;
+    let account = account(&config, &endpoints, signer, venue.clock)?;
     let earlier = Earlier::load(&state, &configuration, venue.clock.now())?;
     if earlier.is_none() {
         account.check_untouched(config.capital().map_err(Failure::configuration)?)?;
     }
-    let faults = options.faults.then(Faults::default);
-    let panic = faults.as_ref().map(|f| &f.panic_member);
     let parts = Parts {
         config: &config,
         topology: &topology,
         state: &state,
         endpoints: &endpoints,
         earlier: earlier.as_ref(),
-        panic,
+        faults: faults.as_ref(),
+        counters,
     };
-    let mut built = in_arena_of(&config, || build(&parts, &account))??;
+    let mut built = in_arena_of(&config, || build(parts, &account))??;
     if !pin {
         built.degraded.push("fewer than two cores: threads run unpinned".into());
     }
@@ -138,9 +172,14 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
         built.cells = built.cells.into_iter().map(Canary::wrap).collect();
     }
     if let Some(faults) = &faults {
-        built.cells = built.cells.into_iter().map(|cell| Held::wrap(cell, &faults.hold_line_ms)).collect();
+        let agents = line::agents(&topology);
+        let held = |cell: Box<dyn Cell>| {
+            let agent = agents.iter().any(|name| name == cell.name());
+            Held::wrap(cell, agent, faults)
+        };
+        built.cells = built.cells.into_iter().map(held).collect();
     }
-    let arena = lock_arena();
+    let arena = if world::active() { ArenaReport::default() } else { lock_arena() };
     built.degraded.extend(arena.degraded.iter().cloned());
     let started = Started {
         incarnation: state.incarnation(),
@@ -157,23 +196,31 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
     drop(earlier); // the whole journal: nobody needs it any more
     let run =
         live::Run { options, config: &config, plan: &plan, pin, venue, account, word, state, arena, faults };
-    live::run(&run, built, interrupted)
+    live::run(&run, built, asks, interrupted)
 }
 
 /// The account that is traded, at its venue.
-fn account(config: &Config, endpoints: &Endpoints, clock: MarketClock) -> Result<VenueAccount, Failure> {
+fn account(
+    config: &Config,
+    endpoints: &Endpoints,
+    signer: Signer,
+    clock: MarketClock,
+) -> Result<VenueAccount, Failure> {
     let traded = config.instruments.iter().find(|s| s.feed == config.strategy.trades);
     let market =
         traded.map(|s| s.market).ok_or_else(|| Failure::configuration("strategy.trades is no feed"))?;
     Ok(VenueAccount {
         address: address(endpoints, market)?,
-        signer: signer()?,
+        signer,
         instrument: config.traded().map_err(Failure::configuration)?,
         clock,
     })
 }
 
 fn in_arena_of<T>(config: &Config, build: impl FnOnce() -> T) -> Result<T, Failure> {
+    if world::active() {
+        return Ok(build()); // nothing is measured there, and starts come by the thousand
+    }
     init_arena((config.memory.arena_mib as usize) << 20).map_err(|e| {
         Failure::run(format!("cannot reserve the arena of {} MiB: {e}", config.memory.arena_mib))
     })?;
@@ -204,6 +251,9 @@ fn time_path(market: MarketName) -> &'static str {
 
 /// BLAKE3 of the running program; zeros where it cannot be read.
 fn build_hash() -> [u8; 32] {
+    if world::active() {
+        return [0; 32];
+    }
     std::fs::read("/proc/self/exe").map_or([0; 32], |bytes| *blake3::hash(&bytes).as_bytes())
 }
 

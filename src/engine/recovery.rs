@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use kimera_journal::{JournalReader, ResumePoint, Tail};
 use kimera_protocol::{
     InstrumentId, Message, NewOrder, OrderId, OrderRecord, OrderUpdate, OrphanAdopted, Seq, Started,
 };
+use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::seat::{AgentSeat, Cell, Ports};
-use kimera_runtime::{Frontier, Work, failpoint};
+use kimera_runtime::{Frontier, Work, failpoint, files};
 use kimera_sequencer::{Door, Replayer, Resumed};
 use serde::{Deserialize, Serialize};
 
@@ -79,12 +79,12 @@ impl Earlier {
     /// Damage, another configuration, or a venue whose clock is behind the journal.
     pub fn load(state: &State, configuration: &[u8; 32], now: i64) -> Result<Option<Self>, Failure> {
         let folder = state.layout().journal();
-        if !folder.join("000001.kj").exists() {
+        if !files::exists(&folder.join("000001.kj")) {
             return Ok(None);
         }
         if is_empty(&folder) {
             // A start that ended before its first record was on disk has left nothing to take up.
-            let cleared = std::fs::remove_dir_all(&folder);
+            let cleared = files::remove_dir_all(&folder);
             cleared.map_err(|e| Failure::run(format!("cannot clear {}: {e}", folder.display())))?;
             return Ok(None);
         }
@@ -94,7 +94,7 @@ impl Earlier {
         let at = reader.resume_point();
         let earlier = || format!("{} holds the journal of an earlier run", state.root().display());
         if at.time > now {
-            return Err(Failure::run(format!(
+            return Err(Failure::refused(format!(
                 "{} that had got further than the venue's clock is; give this run a directory of its own with --state",
                 earlier()
             )));
@@ -112,11 +112,11 @@ impl Earlier {
 
 /// True where a journal holds no input and has no damage: its first segment alone, with a header or with nothing yet.
 fn is_empty(folder: &Path) -> bool {
-    if folder.join("000002.kj").exists() {
+    if files::exists(&folder.join("000002.kj")) {
         return false;
     }
     let untouched =
-        || std::fs::read(folder.join("000001.kj")).is_ok_and(|bytes| bytes.iter().all(|b| *b == 0));
+        || files::read(&folder.join("000001.kj")).is_ok_and(|bytes| bytes.iter().all(|b| *b == 0));
     match JournalReader::open(folder) {
         Ok(mut reader) => reader.by_ref().all(|record| record.is_ok()) && reader.resume_point().seq == 0,
         Err(_) => untouched(),
@@ -133,7 +133,7 @@ pub fn catch_up(
     ends: Ends,
     sinks: &[Arc<Frontier>],
 ) -> Result<(Ends, Recovered), Failure> {
-    let begun = Instant::now();
+    let begun = monotonic_ns();
     let seen: Arc<Mutex<Recomputed>> = Arc::default();
     let inputs = Inputs::new(&earlier.recorded.inputs);
     let replayer = Replayer::new(Door::new(sinks.to_vec()), inputs, Seq::MAX);
@@ -172,7 +172,7 @@ pub fn catch_up(
     };
     let report = RecoveryReport {
         inputs: earlier.at.seq,
-        seconds: begun.elapsed().as_secs_f64(),
+        seconds: monotonic_ns().saturating_sub(begun) as f64 / 1e9,
         tail: tail.into(),
         torn_bytes,
         orders_working: working,

@@ -2,11 +2,13 @@
 //!
 //! * [`process`]: a child that does not outlive us
 //! * [`control`]: the control socket
+//! * [`restarts`]: how often a child that has fallen is started again
 //! * [`live_line`]: how a run goes, once a second
 
 pub mod control;
 pub mod live_line;
 pub mod process;
+pub mod restarts;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -25,6 +27,7 @@ use crate::engine::venue_account::CREDENTIALS;
 use control::{Children, SupervisorHandler};
 use live_line::LiveLine;
 use process::Process;
+use restarts::Restarts;
 
 use crate::exit::{Exit, Failure};
 use crate::report::EngineSummary;
@@ -105,10 +108,11 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
         children.engine.store(engine.pid(), Ordering::Release);
         let status = watch(&mut venue, &mut engine, &layout, &interrupts)?;
         children.engine.store(0, Ordering::Release);
-        if status.success() || interrupts.load(Ordering::Acquire) > 0 || !restarts.allow(status) {
+        if status.success() || interrupts.load(Ordering::Acquire) > 0 || !restarts.allow(fell(status)) {
             break (engine, status);
         }
         say(&format!("{}; starting it again ({})", engine.failure(status).message, restarts.count()));
+        std::thread::sleep(restarts.pause());
     };
     venue.stop();
     drop(socket);
@@ -118,31 +122,12 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
     finish(options, &layout, interrupts.load(Ordering::Acquire) > 0)
 }
 
-/// Restarts of the engine: a few in a while, then it is given up (intensity 3 in 60 s).
-#[derive(Default)]
-struct Restarts(Vec<Instant>);
-
 /// Exit code of a process whose main thread panicked.
 const PANICKED: i32 = 101;
 
-impl Restarts {
-    const MOST: usize = 3;
-    const WHILE: Duration = Duration::from_secs(60);
-
-    /// True where an engine that has ended like this may be started again: it fell, and not because of what it was told.
-    fn allow(&mut self, status: ExitStatus) -> bool {
-        let fell = status.code().is_none_or(|code| code == Exit::Failed as i32 || code == PANICKED);
-        self.0.retain(|at| at.elapsed() < Self::WHILE);
-        let allowed = fell && self.0.len() < Self::MOST;
-        if allowed {
-            self.0.push(Instant::now());
-        }
-        allowed
-    }
-
-    fn count(&self) -> usize {
-        self.0.len()
-    }
+/// True where a process has fallen, and not because of what it was told.
+fn fell(status: ExitStatus) -> bool {
+    status.code().is_none_or(|code| code == Exit::Failed as i32 || code == PANICKED)
 }
 
 /// Credentials of the paper account: the environment's, or fresh ones that only this run's processes know.

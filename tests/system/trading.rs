@@ -109,7 +109,8 @@ fn trading_is_halted_resumed_and_the_books_agree() {
 fn a_member_that_panics_stays_out_and_the_replay_knows() {
     let mut run = Run::start("absent", &["--speed", "40"]);
     run.until(working);
-    run.engine("faults.panic_member");
+    let fault = json!({"seat": "member.thermodynamic"});
+    run.ask("engine", "faults.panic", &fault).unwrap().unwrap();
     // The line goes on, and orders go on leaving once the absence is on disk.
     let absence = |s: &Value| s["absences"].as_u64() == Some(1);
     run.until(absence);
@@ -126,7 +127,7 @@ fn a_member_that_panics_stays_out_and_the_replay_knows() {
 fn a_line_that_does_not_come_back_is_ended_and_started_again() {
     let mut run = Run::start("stuck", &["--speed", "5"]);
     run.until(working);
-    run.ask("engine", "faults.hold_line", &json!({"ms": 10_000})).unwrap().unwrap();
+    run.ask("engine", "faults.hold", &json!({"seat": "market", "ms": 10_000})).unwrap().unwrap();
     run.until(|s| s["incarnation"] == 2 && s["trading"] == "active" && s["venue_ready"] == true);
     run.until(working);
     let summary = run.finish();

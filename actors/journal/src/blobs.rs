@@ -1,7 +1,9 @@
 //! Content-addressed files beside the journal.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use kimera_runtime::files::{self, File};
 
 /// A folder of blobs named by their BLAKE3.
 pub struct Blobs {
@@ -49,18 +51,18 @@ impl Blobs {
     /// # Errors
     /// Where the folder cannot be written.
     pub fn put(&self, content: &[u8]) -> io::Result<[u8; 32]> {
-        std::fs::create_dir_all(&self.folder)?;
+        files::create_dir_all(&self.folder)?;
         let hash = blake3::hash(content);
         let path = self.folder.join(hash.to_hex().as_str());
-        if path.exists() {
+        if files::exists(&path) {
             return Ok(*hash.as_bytes());
         }
         let partial = path.with_extension("partial");
-        let mut file = std::fs::File::create(&partial)?;
+        let mut file = File::create(&partial)?;
         file.write_all(content)?;
         file.sync_all()?;
-        std::fs::rename(&partial, &path)?;
-        std::fs::File::open(&self.folder)?.sync_all()?;
+        files::rename(&partial, &path)?;
+        files::sync_folder(&self.folder)?;
         Ok(*hash.as_bytes())
     }
 
@@ -70,7 +72,7 @@ impl Blobs {
     /// [`BlobError`].
     pub fn get(&self, hash: &[u8; 32]) -> Result<Vec<u8>, BlobError> {
         let name = blake3::Hash::from_bytes(*hash).to_hex().to_string();
-        let content = match std::fs::read(self.folder.join(&name)) {
+        let content = match files::read(&self.folder.join(&name)) {
             Ok(content) => content,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(BlobError::Missing { hash: name, folder: self.folder.clone() });

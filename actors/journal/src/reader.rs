@@ -3,10 +3,11 @@
 //! A tail that was being written when the process died is cut off and reported. Damage anywhere else is a fault with
 //! segment, offset and seq.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use kimera_protocol::{Kind, Message, Seq};
+use kimera_runtime::files;
 
 use crate::format::{
     BLOCK_END, BLOCK_HEADER_BYTES, BLOCK_SEALED, BlockHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
@@ -127,7 +128,7 @@ impl JournalReader {
     /// Where there is none.
     pub fn open(folder: &Path) -> Result<Self, Fault> {
         let mut last = 0;
-        while folder.join(segment_name(last + 1)).exists() {
+        while files::exists(&folder.join(segment_name(last + 1))) {
             last += 1;
         }
         let mut reader = Self {
@@ -187,7 +188,7 @@ impl JournalReader {
 
     fn load(&mut self, segment: u64) -> Result<(), Fault> {
         let path = self.folder.join(segment_name(segment));
-        self.bytes = match std::fs::read(&path) {
+        self.bytes = match files::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(Fault::MissingSegment {
@@ -355,20 +356,15 @@ fn last_written_segment(folder: &Path, contiguous: u64) -> Result<u64, Fault> {
         return Ok(contiguous);
     }
     let path = folder.join(segment_name(highest));
-    let mut start = vec![0u8; SEGMENT_HEADER_BYTES];
-    let mut file = std::fs::File::open(&path).map_err(|source| Fault::Io { path: path.clone(), source })?;
-    let read = file.read(&mut start).map_err(|source| Fault::Io { path, source })?;
-    let prepared = highest > 1 && start[..read].iter().all(|&b| b == 0);
+    let start =
+        files::read_start(&path, SEGMENT_HEADER_BYTES).map_err(|source| Fault::Io { path, source })?;
+    let prepared = highest > 1 && start.iter().all(|&b| b == 0);
     Ok(if prepared { highest - 1 } else { highest })
 }
 
 fn highest_segment(folder: &Path) -> Result<u64, Fault> {
-    let entries =
-        std::fs::read_dir(folder).map_err(|source| Fault::Io { path: folder.to_owned(), source })?;
-    let numbers = entries.flatten().filter_map(|entry| {
-        let name = entry.file_name();
-        name.to_str()?.strip_suffix(".kj")?.parse::<u64>().ok()
-    });
+    let names = files::names_in(folder).map_err(|source| Fault::Io { path: folder.to_owned(), source })?;
+    let numbers = names.iter().filter_map(|name| name.strip_suffix(".kj")?.parse::<u64>().ok());
     Ok(numbers.max().unwrap_or(0))
 }
 

@@ -4,15 +4,15 @@
 //! block is in flight at a time, so that a later one is never durable before an earlier one. An error of the disk
 //! stops the draining: credit runs out, nothing new is admitted, and the engine reads the reason.
 
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kimera_protocol::{Kind, Message, Seq};
-use kimera_runtime::clock::monotonic_ns;
+use kimera_runtime::clock::{give_way, monotonic_ns};
 use kimera_runtime::failpoint;
-use kimera_runtime::storage::{BlockWriter, reserve};
+use kimera_runtime::files::{self, File};
+use kimera_runtime::storage::BlockWriter;
 use kimera_runtime::{Agent, Counter, Counters, Histogram, Ports, Work};
 
 use crate::format::{
@@ -121,7 +121,7 @@ impl Journal {
         }
         let half = (config.segment_bytes as usize - SEGMENT_HEADER_BYTES) / 2;
         let block_bytes_max = BLOCK_BYTES_MAX.min(half - BLOCK_HEADER_BYTES - RECORD_BYTES_MAX);
-        std::fs::create_dir_all(&config.folder)?;
+        files::create_dir_all(&config.folder)?;
         let segment = make_segment(&config, 1)?;
         let (writer, degraded) = BlockWriter::new();
         let meters = Meters::new(counters);
@@ -164,11 +164,11 @@ impl Journal {
     ) -> io::Result<(Self, Option<String>)> {
         let half = (config.segment_bytes.max(SEGMENT_BYTES_MIN) as usize - SEGMENT_HEADER_BYTES) / 2;
         let path = config.folder.join(segment_name(at.segment));
-        let file = File::options().read(true).write(true).open(&path)?;
+        let file = File::open(&path)?;
         let mut later = at.segment + 1;
         // A segment that was only prepared holds nothing.
-        while config.folder.join(segment_name(later)).exists() {
-            std::fs::remove_file(config.folder.join(segment_name(later)))?;
+        while files::exists(&config.folder.join(segment_name(later))) {
+            files::remove_file(&config.folder.join(segment_name(later)))?;
             later += 1;
         }
         file.set_len(at.offset)?;
@@ -215,7 +215,6 @@ impl Journal {
     }
 
     fn write_segment_header(&mut self) -> io::Result<()> {
-        use std::os::unix::fs::FileExt;
         let header = SegmentHeader::new(
             self.segment.number,
             self.config.incarnation,
@@ -224,7 +223,7 @@ impl Journal {
         );
         self.segment.file.write_all_at(bytemuck::bytes_of(&header), 0)?;
         self.segment.file.sync_data()?;
-        File::open(&self.config.folder)?.sync_all()
+        files::sync_folder(&self.config.folder)
     }
 
     /// Takes what waits in the rings, as far as the block has room.
@@ -335,7 +334,7 @@ impl Journal {
     fn wait(&mut self) -> io::Result<()> {
         while !self.writer.is_idle() {
             if !self.settle()? {
-                std::thread::yield_now();
+                give_way();
             }
         }
         Ok(())
@@ -382,7 +381,7 @@ impl Journal {
         self.segment.file.set_len(self.segment.at)?;
         self.segment.file.sync_all()?;
         if let Some(next) = self.next.take() {
-            std::fs::remove_file(self.config.folder.join(segment_name(next.number)))?;
+            files::remove_file(&self.config.folder.join(segment_name(next.number)))?;
         }
         Ok(())
     }
@@ -402,9 +401,9 @@ impl Journal {
 
 fn make_segment(config: &JournalConfig, number: u64) -> io::Result<Segment> {
     let path = config.folder.join(segment_name(number));
-    let file = File::options().create_new(true).read(true).write(true).open(&path)?;
-    if let Err(e) = reserve(&file, config.segment_bytes) {
-        let _ = std::fs::remove_file(&path);
+    let file = File::create_new(&path)?;
+    if let Err(e) = file.reserve(config.segment_bytes) {
+        let _ = files::remove_file(&path);
         return Err(e);
     }
     Ok(Segment { file: Arc::new(file), number, at: SEGMENT_HEADER_BYTES as u64 })

@@ -4,13 +4,36 @@ use std::time::Duration;
 
 use kimera_protocol::Nanos;
 
+use crate::world;
+
 /// Nanoseconds of the machine's monotonic clock, the same in every process on it.
 #[must_use]
 pub fn monotonic_ns() -> u64 {
+    if let Some(now) = world::now() {
+        return now;
+    }
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid timespec for the call's duration; CLOCK_MONOTONIC always exists on Linux.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Waits; in a world everybody else runs meanwhile.
+pub fn sleep(duration: Duration) {
+    if world::active() {
+        world::run_for(duration);
+    } else {
+        std::thread::sleep(duration);
+    }
+}
+
+/// Lets others run before the caller looks again; in a world, for a moment of its time.
+pub fn give_way() {
+    if world::active() {
+        world::run_for(Duration::from_micros(50));
+    } else {
+        std::thread::yield_now();
+    }
 }
 
 /// The time-stamp counter and its scale to nanoseconds.
@@ -38,6 +61,9 @@ impl Tsc {
     /// Measures the counter's rate against the monotonic clock for about 10 ms.
     #[must_use]
     pub fn calibrate() -> Self {
+        if world::active() {
+            return Self { multiplier: 1 << SCALE_BITS };
+        }
         let (ns_start, ticks_start) = (monotonic_ns(), Self::now());
         std::thread::sleep(Duration::from_millis(10));
         let (ns_end, ticks_end) = (monotonic_ns(), Self::now());

@@ -168,6 +168,12 @@ impl Counters {
 pub struct Counter(Option<(Arc<Memory>, usize)>);
 
 impl Counter {
+    /// False for one whose value is nowhere to be read.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Adds `by`.
     #[inline]
     pub fn add(&self, by: u64) {
@@ -303,6 +309,12 @@ impl Snapshot {
     #[must_use]
     pub fn counter(&self, label: &str) -> u64 {
         self.counters.iter().find(|(l, _)| l == label).map_or(0, |(_, v)| *v)
+    }
+
+    /// The sum of all counters whose labels end so.
+    #[must_use]
+    pub fn sum_of(&self, suffix: &str) -> u64 {
+        self.counters.iter().filter(|(l, _)| l.ends_with(suffix)).map(|(_, v)| v).sum()
     }
 
     /// The quantiles of a label's histogram, or an empty one.

@@ -4,8 +4,11 @@
 //! flushed, nothing runs. Several are separated by commas; `@n` behind one restricts it to the n-th start. Without the
 //! variable a place costs a load.
 
+use std::cell::RefCell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::world;
 
 /// Every place there is.
 pub const NAMES: [&str; 10] = [
@@ -27,6 +30,18 @@ struct Armed {
 }
 
 static ARMED: OnceLock<Vec<Armed>> = OnceLock::new();
+
+thread_local! {
+    /// What is armed in the world of this thread.
+    static ARMED_IN_WORLD: RefCell<Vec<Armed>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Arms one place in the world of this thread, and nothing else: whoever gets there `count` times dies there. None
+/// disarms.
+pub fn arm_in_world(place: Option<(&'static str, u64)>) {
+    let armed = place.map(|(name, count)| Armed { name, left: AtomicU64::new(count) });
+    ARMED_IN_WORLD.with(|a| *a.borrow_mut() = armed.into_iter().collect());
+}
 
 /// Arms what the environment asks for, for the `incarnation`-th start.
 ///
@@ -67,12 +82,18 @@ pub fn hit(name: &str) {
     {
         reached(name, armed);
     }
+    if world::active() {
+        ARMED_IN_WORLD.with(|armed| reached(name, &armed.borrow()));
+    }
 }
 
 #[cold]
 fn reached(name: &str, armed: &[Armed]) {
     for one in armed.iter().filter(|a| a.name == name) {
         if one.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if world::active() {
+                world::die();
+            }
             let _ = crate::process::kill(std::process::id());
             // The signal is on its way; nothing more happens here.
             loop {

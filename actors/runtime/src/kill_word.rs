@@ -7,12 +7,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kimera_protocol::TradingState;
 use memmap2::MmapMut;
+
+use crate::world;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"KIMERAKW");
 const BYTES: u64 = 16;
@@ -45,8 +48,19 @@ impl Word {
 
 /// The mapped file.
 pub struct KillWord {
-    map: MmapMut,
-    word: NonNull<AtomicU64>,
+    backing: Backing,
+}
+
+enum Backing {
+    Mapped {
+        map: MmapMut,
+        word: NonNull<AtomicU64>,
+    },
+    /// In a world: shared by whoever opens the path there.
+    World {
+        path: PathBuf,
+        word: Arc<AtomicU64>,
+    },
 }
 
 // SAFETY: the word is only ever accessed as an `AtomicU64`, and the map lives as long as the `KillWord`.
@@ -60,6 +74,10 @@ impl KillWord {
     /// # Errors
     /// Where it cannot be made, mapped, or is no kill word: it is never repaired by guessing.
     pub fn open(path: &Path) -> io::Result<Self> {
+        let initial = Word { state: TradingState::Active, epoch: 1 }.pack();
+        if let Some(word) = world::with_disk(|disk, _, _| disk.word(path, initial)) {
+            return Ok(Self { backing: Backing::World { path: path.to_owned(), word } });
+        }
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Self::make(path)?,
@@ -80,7 +98,7 @@ impl KillWord {
         let base = NonNull::new(map.as_mut_ptr()).ok_or_else(broken)?;
         // SAFETY: the map is page aligned and 16 bytes long: the second word lies inside it and is aligned.
         let word = unsafe { base.add(8) }.cast();
-        Ok(Self { map, word })
+        Ok(Self { backing: Backing::Mapped { map, word } })
     }
 
     /// Made beside its place and moved there: nobody sees half of one, and one that came first is kept.
@@ -100,8 +118,22 @@ impl KillWord {
 
     #[inline]
     fn cell(&self) -> &AtomicU64 {
-        // SAFETY: `word` points into `map`, which lives as long as `self`.
-        unsafe { self.word.as_ref() }
+        match &self.backing {
+            // SAFETY: `word` points into `map`, which lives as long as `self`.
+            Backing::Mapped { word, .. } => unsafe { word.as_ref() },
+            Backing::World { word, .. } => word,
+        }
+    }
+
+    /// Puts the word on disk.
+    fn flush(&self) -> io::Result<()> {
+        match &self.backing {
+            Backing::Mapped { map, .. } => map.flush(),
+            Backing::World { path, .. } => {
+                world::with_disk(|disk, _, _| disk.sync_word(path));
+                Ok(())
+            }
+        }
     }
 
     /// What it says now.
@@ -120,7 +152,7 @@ impl KillWord {
         loop {
             let next = Word { state: TradingState::Halted, epoch: Word::unpack(now).epoch + 1 };
             match self.cell().compare_exchange_weak(now, next.pack(), Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return self.map.flush().map(|()| next),
+                Ok(_) => return self.flush().map(|()| next),
                 Err(other) => now = other,
             }
         }
@@ -153,7 +185,7 @@ impl KillWord {
         }
         let next = Word { state, epoch };
         let swapped = self.cell().compare_exchange(now, next.pack(), Ordering::AcqRel, Ordering::Acquire);
-        self.map.flush()?;
+        self.flush()?;
         Ok(swapped.is_ok())
     }
 }

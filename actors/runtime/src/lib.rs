@@ -13,6 +13,7 @@
 //! * [`clock`]: time-stamp counter and market clock; [`idle`]: what a core thread does with nothing to do
 //! * [`kill_word`]: what may leave, in a mapped file that outlives everyone
 //! * [`storage`]: durable writes that are submitted and polled
+//! * [`files`]: files of the machine or of a world; [`world`]: virtual time, network and disk on one thread
 //! * [`net`]: non-blocking sockets, HTTP and WebSocket clients for agents
 
 #![allow(unsafe_code)] // The one crate that may; each block states its reason.
@@ -23,6 +24,7 @@ pub mod counters;
 pub mod credit;
 pub mod executor;
 pub mod failpoint;
+pub mod files;
 pub mod idle;
 pub mod kill_word;
 pub mod memory;
@@ -33,6 +35,7 @@ pub mod ring;
 pub mod seat;
 pub mod storage;
 pub mod topology;
+pub mod world;
 
 pub use actor::{Actor, Agent, Input, Outbox, Port, Work};
 pub use clock::{MarketClock, Tsc};

@@ -3,13 +3,14 @@
 //! With io_uring a write is linked to its data sync. Where the kernel or a container forbids io_uring the same calls
 //! are made in place, which blocks the calling thread (a journal thread, never a hot one) and is reported.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use io_uring::{IoUring, opcode, squeue, types};
+
+use crate::files::File;
+use crate::world;
 
 const WRITE: u64 = 1;
 const SYNC: u64 = 2;
@@ -17,6 +18,8 @@ const SYNC: u64 = 2;
 enum Backend {
     Uring(Box<IoUring>),
     InPlace,
+    /// Of a world: the block in flight is durable at this time.
+    World(u64),
 }
 
 struct InFlight {
@@ -37,6 +40,9 @@ impl BlockWriter {
     /// A writer, with the reason where it has to work in place.
     #[must_use]
     pub fn new() -> (Self, Option<String>) {
+        if world::active() {
+            return (Self { backend: Backend::World(0), in_flight: None }, None);
+        }
         match IoUring::new(8) {
             Ok(ring) => (Self { backend: Backend::Uring(Box::new(ring)), in_flight: None }, None),
             Err(e) => (
@@ -75,6 +81,7 @@ impl BlockWriter {
                 block.synced = Some(0);
             }
             Backend::Uring(ring) => push(ring, &block)?,
+            Backend::World(due) => *due = world::with_disk(|disk, now, _| disk.submit(now)).unwrap_or(0),
         }
         self.in_flight = Some(block);
         Ok(())
@@ -94,6 +101,14 @@ impl BlockWriter {
                 }
             }
         }
+        if let Backend::World(due) = &self.backend {
+            if world::now().is_none_or(|now| now < *due) {
+                return Ok(None);
+            }
+            block.file.write_all_at(&block.bytes, block.offset)?;
+            block.file.sync_data()?;
+            return Ok(self.in_flight.take().map(|block| block.bytes));
+        }
         let (Some(written), Some(synced)) = (block.written, block.synced) else { return Ok(None) };
         if written < 0 {
             return Err(io::Error::from_raw_os_error(-written));
@@ -112,7 +127,8 @@ impl BlockWriter {
 
 /// Queues the write linked to its sync and tells the kernel.
 fn push(ring: &mut IoUring, block: &InFlight) -> io::Result<()> {
-    let fd = types::Fd(block.file.as_raw_fd());
+    let File::Real(file) = &*block.file else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let fd = types::Fd(file.as_raw_fd());
     let length =
         u32::try_from(block.bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let write = opcode::Write::new(fd, block.bytes.as_ptr(), length)
@@ -133,6 +149,11 @@ fn push(ring: &mut IoUring, block: &InFlight) -> io::Result<()> {
 
 impl Drop for BlockWriter {
     fn drop(&mut self) {
+        if let (Some(block), Backend::World(_)) = (&self.in_flight, &self.backend)
+            && let Some(inode) = block.file.inode()
+        {
+            world::with_disk(|disk, _, _| disk.abandon(inode, block.offset as usize, &block.bytes));
+        }
         // The kernel may still read the buffer: wait for it before the memory goes.
         while let (Some(block), Backend::Uring(ring)) = (&self.in_flight, &mut self.backend) {
             if block.written.is_some() && block.synced.is_some() {
@@ -149,7 +170,7 @@ impl Drop for BlockWriter {
 ///
 /// # Errors
 /// Where locking is not possible at all.
-pub fn lock_exclusively(file: &File) -> io::Result<bool> {
+pub fn lock_exclusively(file: &std::fs::File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(std::fs::TryLockError::WouldBlock) => Ok(false),
@@ -161,7 +182,7 @@ pub fn lock_exclusively(file: &File) -> io::Result<bool> {
 ///
 /// # Errors
 /// Where the disk is full or the file system cannot reserve.
-pub fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+pub fn reserve(file: &std::fs::File, bytes: u64) -> io::Result<()> {
     let length = i64::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     // SAFETY: a plain call on an open descriptor.
     match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
@@ -176,9 +197,8 @@ mod tests {
 
     fn writes(mut writer: BlockWriter, name: &str) {
         let path = std::env::temp_dir().join(format!("kimera-storage-{name}-{}", std::process::id()));
-        let file =
-            Arc::new(File::options().create(true).truncate(true).read(true).write(true).open(&path).unwrap());
-        reserve(&file, 8_192).unwrap();
+        let file = Arc::new(File::create_new(&path).unwrap());
+        file.reserve(8_192).unwrap();
         for block in 0..4u8 {
             assert!(writer.is_idle());
             writer.submit(vec![block + 1; 2_048], file.clone(), u64::from(block) * 2_048).unwrap();

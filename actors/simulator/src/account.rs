@@ -2,10 +2,10 @@
 //! told to anyone; a venue that starts again reads them back.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
+use kimera_runtime::files::{self, File};
 use serde::{Deserialize, Serialize};
 
 use crate::matching::{Depth, Happening, Matching, OrderSide, Placement, Units};
@@ -83,8 +83,9 @@ impl Account {
         let mut account = Self { matching, file: None, orders: BTreeMap::new(), trades: Vec::new(), cash };
         let Some(path) = path else { return Ok(account) };
         let mut good = 0u64;
-        if path.exists() {
-            let mut reader = BufReader::new(File::open(path)?);
+        if files::exists(path) {
+            let content = files::read(path)?;
+            let mut reader = BufReader::new(&content[..]);
             let mut line = String::new();
             while reader.read_line(&mut line)? > 0 {
                 let whole = line.ends_with('\n');
@@ -103,7 +104,7 @@ impl Account {
                 line.clear();
             }
         }
-        let file = File::options().create(true).append(true).open(path)?;
+        let file = File::append(path)?;
         file.set_len(good)?;
         account.file = Some(file);
         Ok(account)
@@ -186,7 +187,7 @@ impl Account {
     }
 
     /// Every order, oldest first.
-    pub fn orders(&self) -> impl Iterator<Item = &OrderInfo> {
+    pub fn orders(&self) -> impl ExactSizeIterator<Item = &OrderInfo> {
         self.orders.values()
     }
 

@@ -50,6 +50,8 @@ pub struct OrderApi {
     listen_keys: u64,
     /// A trade that is told to nobody: the control of those who compare.
     hidden_trade: Option<u64>,
+    /// Why the account could not be written, if it could not: what is in memory may not be told any more.
+    pub failed: Option<String>,
     /// The account.
     pub account: Account,
 }
@@ -82,6 +84,7 @@ impl OrderApi {
             listen_key: None,
             listen_keys: 0,
             hidden_trade: None,
+            failed: None,
             account,
         })
     }
@@ -265,7 +268,10 @@ impl OrderApi {
 
     fn book(&mut self, happenings: &[Happening], now_ms: i64) -> Result<(), ApiError> {
         // Not on disk, not told: the client gets "execution status unknown" and has to ask.
-        self.account.book(happenings, now_ms).map_err(|_| error(503, -1006, "Execution status unknown."))
+        self.account.book(happenings, now_ms).map_err(|e| {
+            self.failed = Some(format!("the account cannot be written: {e}"));
+            error(503, -1006, "Execution status unknown.")
+        })
     }
 
     /// Answers an HTTP request: `key` is the X-MBX-APIKEY header, `signed` the query and body as they came.

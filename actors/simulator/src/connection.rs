@@ -1,8 +1,8 @@
 //! One client: HTTP/1.1 requests, and after an upgrade WebSocket frames. Bounded in everything it keeps.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
 
+use kimera_runtime::net::stream::Stream;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Message, Utf8Bytes, WebSocket};
@@ -34,8 +34,8 @@ pub struct Request {
 }
 
 enum Protocol {
-    Http { stream: TcpStream, input: Vec<u8>, output: Vec<u8>, sent: usize, closing: bool },
-    Ws(Box<WebSocket<TcpStream>>),
+    Http { stream: Stream, input: Vec<u8>, output: Vec<u8>, sent: usize, closing: bool },
+    Ws(Box<WebSocket<Stream>>),
     Gone,
 }
 
@@ -67,23 +67,19 @@ pub enum Channel {
 }
 
 impl Connection {
-    /// A fresh client.
-    ///
-    /// # Errors
-    /// Where the socket cannot be made non-blocking.
-    pub fn new(stream: TcpStream, market: usize) -> std::io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
+    /// A fresh client, on a stream that never waits.
+    #[must_use]
+    pub fn new(stream: Stream, market: usize) -> Self {
         let protocol =
             Protocol::Http { stream, input: Vec::new(), output: Vec::new(), sent: 0, closing: false };
-        Ok(Self {
+        Self {
             protocol,
             market,
             streams: Vec::new(),
             raw: false,
             waits_for_snapshot: false,
             channel: Channel::default(),
-        })
+        }
     }
 
     /// True once it is over.
@@ -169,7 +165,7 @@ impl Connection {
 
     /// Becomes a WebSocket.
     pub fn upgrade(&mut self, key: &str) {
-        let Protocol::Http { stream, .. } = std::mem::replace(&mut self.protocol, Protocol::Gone) else {
+        let Protocol::Http { mut stream, .. } = std::mem::replace(&mut self.protocol, Protocol::Gone) else {
             return;
         };
         let head = format!(
@@ -177,12 +173,14 @@ impl Connection {
             derive_accept_key(key.as_bytes())
         );
         // The first bytes on a fresh connection always fit the socket's buffer.
-        if (&stream).write_all(head.as_bytes()).is_err() {
+        if stream.write_all(head.as_bytes()).is_err() {
             return;
         }
         let config = WebSocketConfig::default()
             .max_message_size(Some(REQUEST_BYTES_MAX))
             .max_frame_size(Some(REQUEST_BYTES_MAX))
+            // Cleared before every look at the socket: as small as requests are.
+            .read_buffer_size(2 << 10)
             .write_buffer_size(0)
             .max_write_buffer_size(BEHIND_BYTES_MAX);
         self.protocol =

@@ -8,6 +8,7 @@
 //! * [`market`]: one market: its tape, its book, what its streams and requests answer
 //! * [`matching`]: our orders against the recorded book, price and time
 //! * [`connection`]: one client: HTTP/1.1, then perhaps WebSocket
+//! * [`synthetic`]: tapes from a seed
 //! * [`server`]: the loop that plays, reads and answers
 
 pub mod account;
@@ -17,7 +18,8 @@ pub mod connection;
 pub mod market;
 pub mod matching;
 pub mod server;
+pub mod synthetic;
 pub mod tape;
 
-pub use server::{Endpoints, Server, ServerConfig};
+pub use server::{Endpoints, Mischief, Server, ServerConfig};
 pub use tape::{Tape, TapeError};

@@ -174,7 +174,7 @@ impl Market {
     /// Why the venue has to stop, if it has to.
     #[must_use]
     pub fn failed(&self) -> Option<&str> {
-        self.failed.as_deref()
+        self.failed.as_deref().or_else(|| self.orders.as_ref()?.failed.as_deref())
     }
 
     /// What the recording says of this market.

@@ -2,19 +2,19 @@
 //! has one order.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kimera_runtime::MarketClock;
 use kimera_runtime::clock::monotonic_ns;
+use kimera_runtime::net::stream::Listener;
 use serde::{Deserialize, Serialize};
 use tungstenite::Utf8Bytes;
 
 use crate::account::Account;
 use crate::api::OrderApi;
-use crate::book::VenueBook;
 use crate::connection::{Channel, Connection, Request};
 use crate::market::{Answer, Market, Outcome};
 use crate::matching::{Fees, Matching};
@@ -61,15 +61,31 @@ pub struct ClockState {
     pub ended: bool,
 }
 
+/// What a venue may do to its clients, each for so many times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mischief {
+    /// Order requests refused for no reason of theirs.
+    pub refuse: u32,
+    /// Order requests that are done and never answered.
+    pub unanswered: u32,
+    /// Order requests that are not done and answered with "execution status unknown".
+    pub unknown: u32,
+    /// Private events that are told twice.
+    pub twice: u32,
+}
+
 /// The venue.
 pub struct Server {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     markets: Vec<Market>,
     connections: Vec<Connection>,
     clock: MarketClock,
     end: i64,
     drop_fill: Option<u64>,
     fills_told: u64,
+    config: ServerConfig,
+    /// What it does to its clients from now on.
+    pub mischief: Mischief,
 }
 
 impl Server {
@@ -80,9 +96,8 @@ impl Server {
     pub fn bind(tape: Tape, config: &ServerConfig) -> io::Result<Self> {
         let mut listeners = Vec::new();
         for address in config.bind.iter().take(tape.recordings.len()) {
-            let listener = TcpListener::bind(address)
+            let listener = Listener::bind(*address)
                 .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))?;
-            listener.set_nonblocking(true)?;
             listeners.push(listener);
         }
         let clock = MarketClock { origin: tape.start, start: u64::MAX, speed: config.speed.clamp(1, 100) };
@@ -101,6 +116,8 @@ impl Server {
             end,
             drop_fill: config.drop_fill,
             fills_told: 0,
+            config: config.clone(),
+            mischief: Mischief::default(),
         })
     }
 
@@ -132,6 +149,33 @@ impl Server {
         }
     }
 
+    /// The venue was killed and came back: every connection is gone, the account is what its file holds, time and
+    /// market data go on.
+    ///
+    /// # Errors
+    /// Where the account's file cannot be read.
+    pub fn come_back(&mut self) -> io::Result<()> {
+        self.connections.clear();
+        if let Some((key, secret)) = &self.config.credentials {
+            for market in &mut self.markets {
+                open_orders(market, key, secret, self.config.account.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The account, as the venue itself has it; none where it takes no orders.
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.markets.iter().find_map(Market::orders).map(|orders| &orders.account)
+    }
+
+    /// Market time now.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        self.clock.now()
+    }
+
     /// Why it has stopped by itself, if it has.
     #[must_use]
     pub fn failed(&self) -> Option<&str> {
@@ -156,12 +200,10 @@ impl Server {
     fn accept(&mut self) -> bool {
         let mut worked = false;
         for (market, listener) in self.listeners.iter().enumerate() {
-            while let Ok((stream, _)) = listener.accept() {
+            while let Some(stream) = listener.accept() {
                 worked = true;
-                if self.connections.len() < CONNECTIONS_MAX
-                    && let Ok(connection) = Connection::new(stream, market)
-                {
-                    self.connections.push(connection);
+                if self.connections.len() < CONNECTIONS_MAX {
+                    self.connections.push(Connection::new(stream, market));
                 }
             }
         }
@@ -202,9 +244,11 @@ impl Server {
                         continue;
                     }
                 }
+                let times = if self.mischief.twice > 0 { 2 } else { 1 };
+                self.mischief.twice = self.mischief.twice.saturating_sub(1);
                 for connection in &mut self.connections {
                     if connection.market == index && connection.channel == Channel::Private {
-                        connection.send(Utf8Bytes::from(event.clone()));
+                        (0..times).for_each(|_| connection.send(Utf8Bytes::from(event.clone())));
                     }
                 }
             }
@@ -228,9 +272,10 @@ impl Server {
                     Channel::Streams => {
                         subscribe(&mut self.connections[index], &self.markets[market], text.as_str())
                     }
-                    Channel::Orders => {
-                        self.markets[market].order_frame(text.as_str(), self.clock.now() / 1_000_000)
-                    }
+                    Channel::Orders => match self.order_frame(market, text.as_str()) {
+                        Some(answer) => answer,
+                        None => continue,
+                    },
                     Channel::Private => continue, // it only listens
                 };
                 self.connections[index].send(Utf8Bytes::from(answer));
@@ -273,6 +318,30 @@ impl Server {
             Outcome::Now(answer) => self.connections[index].answer(&answer, request.close),
             Outcome::WhenSnapshot => self.connections[index].waits_for_snapshot = true,
         }
+    }
+
+    /// An order request and its answer, if it gets one.
+    fn order_frame(&mut self, market: usize, text: &str) -> Option<String> {
+        let refusal = |status: u16, code: i32, reason: &str| {
+            let id = serde_json::from_str::<serde_json::Value>(text).ok().map(|v| v["id"].clone());
+            let error = serde_json::json!({"code": code, "msg": reason});
+            serde_json::json!({"id": id, "status": status, "error": error, "rateLimits": []}).to_string()
+        };
+        let placing = text.contains("order.place");
+        if placing && self.mischief.refuse > 0 {
+            self.mischief.refuse -= 1;
+            return Some(refusal(400, -2019, "Margin is insufficient."));
+        }
+        if placing && self.mischief.unknown > 0 {
+            self.mischief.unknown -= 1;
+            return Some(refusal(503, -1006, "Execution status unknown."));
+        }
+        let answer = self.markets[market].order_frame(text, self.clock.now() / 1_000_000);
+        if self.mischief.unanswered > 0 {
+            self.mischief.unanswered -= 1;
+            return None;
+        }
+        Some(answer)
     }
 
     fn order_request(&mut self, market: usize, request: &Request) -> Option<Answer> {
@@ -324,7 +393,7 @@ fn open_orders(market: &mut Market, key: &str, secret: &[u8], file: Option<&Path
         )
     };
     let balance = crate::book::units(&trading.balance).ok_or_else(broken)?;
-    let account = Account::open(file, balance, Matching::new(Fees::default()), &VenueBook::default())?;
+    let account = Account::open(file, balance, Matching::new(Fees::default()), market.book())?;
     let orders = OrderApi::new(&profile, trading, key, secret, account).ok_or_else(broken)?;
     market.serve_orders(orders);
     Ok(())

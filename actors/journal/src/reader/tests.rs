@@ -262,3 +262,96 @@ proptest! {
         prop_assert!(!matches!(tail, Ok(Tail::Closed)), "byte {at}");
     }
 }
+
+/// Puts a journal that lies on the machine into the world that has been entered.
+fn into_world(folder: &Folder) -> PathBuf {
+    let there = PathBuf::from("/engine/journal");
+    files::create_dir_all(&there).unwrap();
+    for number in (1..).take_while(|n| folder.segment(*n).exists()) {
+        let mut file = files::File::create(&there.join(segment_name(number))).unwrap();
+        file.write_all(&std::fs::read(folder.segment(number)).unwrap()).unwrap();
+        file.sync_data().unwrap();
+    }
+    there
+}
+
+#[test]
+fn every_flipped_byte_of_sealed_segments_is_detected() {
+    let folder = Folder::new("flip-all");
+    write(&folder, 1_200, 32 << 10, true);
+    let _entered = kimera_runtime::world::enter(1);
+    let there = into_world(&folder);
+    let read = || {
+        let mut reader = JournalReader::open(&there)?;
+        reader.by_ref().try_for_each(|record| record.map(drop))?;
+        Ok::<Tail, Fault>(reader.tail().clone())
+    };
+    assert_eq!(read().unwrap(), Tail::Closed);
+    let segments = JournalReader::open(&there).unwrap().segments();
+    assert!(segments >= 2);
+    let mut flipped = 0;
+    for number in 1..=segments {
+        let path = there.join(segment_name(number));
+        let length = files::read(&path).unwrap().len();
+        // A zero of the header's padding is like another: every seventeenth of them will do.
+        for at in (0..length).filter(|at| !(128..SEGMENT_HEADER_BYTES).contains(at) || at % 17 == 0) {
+            let flip = || kimera_runtime::world::with_disk(|disk, _, _| disk.flip(&path, at)).unwrap();
+            assert!(flip());
+            assert!(!matches!(read(), Ok(Tail::Closed)), "segment {number}, byte {at}");
+            assert!(flip());
+            flipped += 1;
+        }
+    }
+    assert_eq!(read().unwrap(), Tail::Closed);
+    assert!(flipped > 30_000, "{flipped}");
+}
+
+/// A block is being written when the power fails: whichever of its sectors are on disk, what was durable before is read,
+/// the block is there whole or not at all, and nothing is taken for damage.
+#[test]
+fn every_legal_crash_state_of_a_block_is_a_tail() {
+    let (before, after) = (Folder::new("crash-before"), Folder::new("crash-after"));
+    write(&before, 500, 1 << 20, false);
+    std::fs::create_dir_all(&after.0).unwrap();
+    std::fs::copy(before.segment(1), after.segment(1)).unwrap();
+    let good = read(&before).0.len();
+    // One more block, of 90 inputs: some ten sectors.
+    let bytes = std::fs::read(before.segment(1)).unwrap();
+    let mut reader = JournalReader::open(&before.0).unwrap();
+    assert!(reader.by_ref().all(|record| record.is_ok()));
+    let at = reader.resume_point();
+    let mut block = vec![0; BLOCK_HEADER_BYTES];
+    for seq in 501..=590 {
+        crate::format::write_record(&input(seq), &mut block);
+    }
+    let mut header = BlockHeader {
+        magic: crate::format::BLOCK_MAGIC,
+        bytes: (block.len() - BLOCK_HEADER_BYTES) as u32,
+        records: 90,
+        number: at.block_number + 1,
+        last_seq: 590,
+        ..BlockHeader::default()
+    };
+    header.seal(&at.chain, &block[BLOCK_HEADER_BYTES..]);
+    block[..BLOCK_HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&header));
+    let _entered = kimera_runtime::world::enter(1);
+    let there = into_world(&before);
+    let path = there.join(segment_name(1));
+    files::File::open(&path).unwrap().write_all_at(&block, at.offset).unwrap();
+    let states =
+        kimera_runtime::world::with_disk(|disk, _, _| disk.crash_states(&path, 1 << 13)).flatten().unwrap();
+    assert!(states.len() >= 1 << 8, "{}", states.len());
+    let (mut whole, mut none) = (0, 0);
+    for state in states {
+        assert!(state[..at.offset as usize] == bytes[..at.offset as usize]);
+        files::File::create(&path).unwrap().write_all(&state).unwrap();
+        let mut reader = JournalReader::open(&there).unwrap();
+        let records = reader.by_ref().map(Result::unwrap).count();
+        match (records - good, reader.tail()) {
+            (90, Tail::Open) => whole += 1,
+            (0, Tail::Open | Tail::Torn { segment: 1, .. }) => none += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(whole == 1 && none >= 255, "{whole} {none}");
+}

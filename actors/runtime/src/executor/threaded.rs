@@ -12,6 +12,7 @@ use crate::idle::Idler;
 use crate::memory::{SealGuard, sealed_allocations};
 use crate::plan::{Plan, pin_to_core};
 use crate::seat::Cell;
+use crate::world::{self, Killed, Resident};
 
 /// A seat that panicked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ struct Shared {
 pub struct ThreadedExecutor {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<Vec<Box<dyn Cell>>>>,
+    /// In a world, what would be threads.
+    residents: Vec<(u64, Arc<Mutex<Option<CoreThread>>>)>,
     reports: Vec<Arc<ThreadReport>>,
 }
 
@@ -69,7 +72,7 @@ impl ThreadedExecutor {
             failures: Mutex::new(Vec::new()),
         });
         let barrier = Arc::new(Barrier::new(plan.threads.len()));
-        let (mut threads, mut reports) = (Vec::new(), Vec::new());
+        let (mut threads, mut reports, mut residents) = (Vec::new(), Vec::new(), Vec::new());
         for spec in &plan.threads {
             let mut mine = Vec::new();
             for name in &spec.seats {
@@ -95,13 +98,19 @@ impl ThreadedExecutor {
                 gap: counters.histogram(&format!("thread.{}.gap_ns", spec.name)),
                 tsc: Tsc::calibrate(),
             };
+            if world::active() {
+                let shared = Arc::new(Mutex::new(Some(thread)));
+                residents
+                    .extend(world::settle(Box::new(ResidentThread(shared.clone()))).map(|id| (id, shared)));
+                continue;
+            }
             let barrier = barrier.clone();
             threads.push(std::thread::Builder::new().name(spec.name.clone()).spawn(move || {
                 barrier.wait();
                 thread.run(core)
             })?);
         }
-        Ok(Self { shared, threads, reports })
+        Ok(Self { shared, threads, residents, reports })
     }
 
     /// From now on an allocation inside a sealed seat's poll is counted.
@@ -123,11 +132,16 @@ impl ThreadedExecutor {
 
     /// Stops all threads and gives the cells back, stopped, with every seat that has panicked.
     #[must_use]
-    pub fn finish(self) -> (Vec<Box<dyn Cell>>, Vec<Failure>) {
+    pub fn finish(mut self) -> (Vec<Box<dyn Cell>>, Vec<Failure>) {
         self.shared.stop.store(true, Ordering::Release);
         let mut cells = Vec::new();
         let mut lost = Vec::new();
-        for (thread, report) in self.threads.into_iter().zip(&self.reports) {
+        for (id, thread) in std::mem::take(&mut self.residents) {
+            world::leave(id);
+            let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            cells.extend(thread.into_iter().flat_map(CoreThread::stop));
+        }
+        for (thread, report) in std::mem::take(&mut self.threads).into_iter().zip(&self.reports) {
             match thread.join() {
                 Ok(mine) => cells.extend(mine),
                 Err(_) => {
@@ -143,6 +157,25 @@ impl ThreadedExecutor {
 
 /// An idle pass longer than this is a gap of the machine (or of the idle strategy).
 const GAP_NS: u64 = 1_000;
+
+impl Drop for ThreadedExecutor {
+    fn drop(&mut self) {
+        for (id, _) in &self.residents {
+            world::leave(*id);
+        }
+    }
+}
+
+/// A core thread in a world: it has its turns there.
+struct ResidentThread(Arc<Mutex<Option<CoreThread>>>);
+
+impl Resident for ResidentThread {
+    fn turn(&mut self) -> bool {
+        // What dies in here leaves a poisoned lock: nobody looks behind it any more.
+        let Ok(mut thread) = self.0.lock() else { return false };
+        thread.as_mut().is_some_and(CoreThread::turn)
+    }
+}
 
 struct CoreThread {
     cells: Vec<Box<dyn Cell>>,
@@ -164,9 +197,7 @@ impl CoreThread {
         let mut cycles: u64 = 0;
         while !self.shared.stop.load(Ordering::Acquire) {
             if cycles.is_multiple_of(CYCLES_PER_HEARTBEAT) {
-                self.report.cycle_started.store(monotonic_ns(), Ordering::Release);
-                self.report.cycles.store(cycles, Ordering::Release);
-                self.allocations.set(sealed_allocations());
+                self.beat(cycles);
             }
             cycles += 1;
             let start = Tsc::now();
@@ -181,6 +212,23 @@ impl CoreThread {
                 }
             }
         }
+        self.stop()
+    }
+
+    /// Says that it is alive.
+    fn beat(&self, cycles: u64) {
+        self.report.cycle_started.store(monotonic_ns(), Ordering::Release);
+        self.report.cycles.store(cycles, Ordering::Release);
+        self.allocations.set(sealed_allocations());
+    }
+
+    /// One duty cycle in a world.
+    fn turn(&mut self) -> bool {
+        self.beat(self.report.cycles.load(Ordering::Acquire) + 1);
+        self.pass()
+    }
+
+    fn stop(mut self) -> Vec<Box<dyn Cell>> {
         for cell in &mut self.cells {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| cell.stop())) {
                 let failure = Failure { seat: cell.name().to_owned(), message: said(panic.as_ref()) };
@@ -205,6 +253,8 @@ impl CoreThread {
                     worked |= work == Work::Done;
                     at += 1;
                 }
+                // Not the cell: its whole process dies here.
+                Err(panic) if panic.is::<Killed>() => std::panic::resume_unwind(panic),
                 Err(panic) => {
                     let dead = self.cells.remove(at);
                     let message = said(panic.as_ref());

@@ -1,10 +1,11 @@
 //! One HTTP/1.1 exchange on a connection of its own, polled to its end.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::monotonic_ns;
+use crate::net::stream::Stream;
 use crate::net::tcp::{Dialer, read_some, write_some};
 
 /// An answer.
@@ -35,8 +36,8 @@ pub enum HttpError {
 
 enum State {
     Dialing(Dialer),
-    Sending(TcpStream, usize),
-    Receiving(TcpStream),
+    Sending(Stream, usize),
+    Receiving(Stream),
     Done,
 }
 
@@ -123,7 +124,7 @@ impl Exchange {
         }
     }
 
-    fn receive(&mut self, stream: &mut TcpStream) -> Result<bool, HttpError> {
+    fn receive(&mut self, stream: &mut Stream) -> Result<bool, HttpError> {
         let mut chunk = [0u8; 16 * 1024];
         loop {
             match read_some(stream, &mut chunk) {

@@ -1,5 +1,6 @@
 //! Non-blocking sockets for agents: connect, HTTP/1.1 exchange, WebSocket client. Polled, never waited for.
 
 pub mod http;
+pub mod stream;
 pub mod tcp;
 pub mod websocket;

@@ -7,10 +7,12 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock::monotonic_ns;
+use crate::net::stream::{Stream, WorldStream};
+use crate::world;
 
 /// A connection being made.
 pub struct Dialer {
-    stream: TcpStream,
+    stream: Stream,
     deadline: u64,
 }
 
@@ -20,6 +22,10 @@ impl Dialer {
     /// # Errors
     /// Where the system refuses at once.
     pub fn start(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
+        let deadline = monotonic_ns() + timeout.as_nanos() as u64;
+        if let Some(end) = world::with_network(|network, now, process| network.dial(address, now, process)) {
+            return Ok(Self { stream: Stream::World(WorldStream(end?)), deadline });
+        }
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
@@ -29,29 +35,37 @@ impl Dialer {
                 if e.raw_os_error() == Some(libc::EINPROGRESS) || e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) => return Err(e),
         }
-        let deadline = monotonic_ns() + timeout.as_nanos() as u64;
-        Ok(Self { stream: socket.into(), deadline })
+        Ok(Self { stream: Stream::Tcp(TcpStream::from(socket)), deadline })
     }
 
     /// The stream once it is connected; itself again while it is not.
     ///
     /// # Errors
     /// Where the connection failed or took too long.
-    pub fn poll(self) -> io::Result<Result<TcpStream, Self>> {
-        if let Some(error) = self.stream.take_error()? {
+    pub fn poll(self) -> io::Result<Result<Stream, Self>> {
+        if self.is_made()? {
+            return Ok(Ok(self.stream));
+        }
+        if monotonic_ns() > self.deadline {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection attempt"));
+        }
+        Ok(Err(self))
+    }
+
+    fn is_made(&self) -> io::Result<bool> {
+        let stream = match &self.stream {
+            Stream::Tcp(stream) => stream,
+            Stream::World(s) => {
+                let made = world::with_network(|network, now, _| network.is_made(s.0, now));
+                return made.unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()));
+            }
+        };
+        if let Some(error) = stream.take_error()? {
             return Err(error);
         }
-        match self.stream.peer_addr() {
-            Ok(_) => Ok(Ok(self.stream)),
-            Err(e) if e.kind() == io::ErrorKind::NotConnected => {
-                if monotonic_ns() > self.deadline {
-                    return Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        "no answer to the connection attempt",
-                    ));
-                }
-                Ok(Err(self))
-            }
+        match stream.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(false),
             Err(e) => Err(e),
         }
     }

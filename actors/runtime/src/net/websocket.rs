@@ -4,12 +4,13 @@
 //! buffer. Extensions are not negotiated, so a reserved bit is an error.
 
 use std::io;
-use std::net::TcpStream;
 
 use sha1::{Digest, Sha1};
 
 use crate::clock::monotonic_ns;
+use crate::net::stream::Stream;
 use crate::net::tcp::{read_some, write_some};
+use crate::world;
 
 /// Largest message taken from a venue.
 pub const MESSAGE_MAX: usize = 4 << 20;
@@ -45,7 +46,7 @@ const PONG: u8 = 10;
 
 /// A client connection after the TCP connection is made.
 pub struct WsClient {
-    stream: TcpStream,
+    stream: Stream,
     expected_accept: Option<String>,
     input: Vec<u8>,
     start: usize,
@@ -68,9 +69,10 @@ fn accept_of(key: &str) -> String {
 impl WsClient {
     /// Sends the upgrade request for `path` on a connected stream.
     #[must_use]
-    pub fn upgrade(stream: TcpStream, host: &str, path: &str) -> Self {
+    pub fn upgrade(stream: Stream, host: &str, path: &str) -> Self {
         // The key and the masks only have to be unpredictable to intermediaries (RFC 6455, 10.3), not secret.
-        let seed = monotonic_ns() ^ (u64::from(std::process::id()) << 32);
+        let process = if world::active() { 0 } else { u64::from(std::process::id()) };
+        let seed = monotonic_ns() ^ (process << 32);
         let words = [
             seed.wrapping_mul(0x9E37_79B9_7F4A_7C15),
             seed.rotate_left(29).wrapping_mul(0xD1B5_4A32_D192_ED03),
@@ -291,6 +293,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::net::TcpListener;
+    use std::net::TcpStream;
 
     #[test]
     fn published_vectors() {
@@ -330,7 +333,7 @@ mod tests {
         });
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nonblocking(true).unwrap();
-        let mut client = WsClient::upgrade(stream, "127.0.0.1", "/ws");
+        let mut client = WsClient::upgrade(Stream::Tcp(stream), "127.0.0.1", "/ws");
         let mut seen = Vec::new();
         while seen.len() < 2 {
             client.pump().unwrap();
