@@ -18,8 +18,9 @@ use crate::engine::{EngineOptions, interrupt_flag};
 use crate::exit::{Exit, Failure};
 use crate::replay::{ExecutorChoice, ReplayOptions};
 use crate::report::SCHEMA_VERSION;
+use crate::simulate::args::SimArgs;
 use crate::supervise::LaunchOptions;
-use crate::{engine, line, replay, state, supervise, verbs};
+use crate::{engine, line, replay, simulate, state, supervise, verbs};
 
 const PROFILE: &str = "config/profiles/paper.toml";
 
@@ -49,6 +50,8 @@ enum Verb {
     Journal(JournalArgs),
     /// Counters and histograms of an engine, running or not. Example: kimera stat state/a --json
     Stat(StatArgs),
+    /// Whole firms in virtual time, with everything that can go wrong. Example: kimera sim --seed 1 --seeds 20
+    Sim(SimArgs),
     /// Who is wired to whom. Example: kimera topology --dot | dot -Tsvg > topology.svg
     Topology(TopologyArgs),
 }
@@ -303,6 +306,7 @@ impl Cli {
                 print(&if a.json { value.to_string() } else { verbs::stat_table(&snapshot) })?;
                 Ok(Exit::Ok)
             }
+            Verb::Sim(a) => simulate::run(&a.options()),
             Verb::Topology(a) => run_topology(&a),
         }
     }

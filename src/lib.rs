@@ -6,6 +6,7 @@
 //! * [`line`]: who is wired to whom, and who sits there
 //! * [`engine`]: a live run; [`handshake`]: the clock shared with the venue
 //! * [`replay`]: a journal through the same line, compared
+//! * [`simulate`]: whole firms in virtual time
 //! * [`supervise`]: venue and engine as children, the live line; [`report`]: what a run says at its end
 //! * [`verbs`]: the small verbs
 
@@ -18,6 +19,7 @@ pub mod handshake;
 pub mod line;
 pub mod replay;
 pub mod report;
+pub mod simulate;
 pub mod state;
 pub mod supervise;
 pub mod verbs;

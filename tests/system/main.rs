@@ -6,6 +6,7 @@ mod launch;
 mod orders;
 mod recording;
 mod replay;
+mod simulate;
 mod trading;
 
 #[global_allocator]

@@ -1,0 +1,47 @@
+//! Whole firms in virtual time, through the program.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn sim(arguments: &[&str]) -> (Output, Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_kimera")).arg("sim").args(arguments).output().unwrap();
+    let value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output, value)
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn fixed_seeds_do_the_same_twice_and_break_nothing() {
+    let (output, found) = sim(&["--json", "--seed", "1", "--seeds", "12", "--steps", "2000", "--twice"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let count = |name: &str| found[name].as_u64().unwrap();
+    assert!(count("orders") > 100 && count("fills") > 50 && count("starts") > 15, "{found}");
+}
+
+#[test]
+fn fresh_seeds_break_nothing() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let seed = (now * 1_000).to_string();
+    eprintln!("fresh seeds from {seed}");
+    let (output, _) = sim(&["--json", "--seed", &seed, "--seeds", "4", "--steps", "2000"]);
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
+fn a_seed_and_a_script_say_everything() {
+    let script = "600:kill 1200:power 1900:cut=/private/ws 2300:venue 2600:panic=member.thermodynamic";
+    let run = || sim(&["--json", "--seed", "7", "--steps", "3000", "--script", script]);
+    let ((output, first), (_, second)) = (run(), run());
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(first["starts"], 3);
+    for name in ["inputs", "handled", "delivered", "writes", "orders", "fills"] {
+        assert_eq!(first[name], second[name], "{name}");
+    }
+    let (wrong, _) = sim(&["--script", "600:kil"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong).contains("is not <milliseconds>:<fault>"));
+}
