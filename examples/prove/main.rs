@@ -7,12 +7,20 @@ mod cases;
 mod crash;
 mod hostile;
 mod kill;
+mod mutants;
 mod orders;
 mod run;
+mod sim;
 
 use std::process::ExitCode;
 
 use cases::Cases;
+
+/// Seeds that nobody has seen yet; they are printed.
+fn fresh() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(1, |d| d.as_secs() * 1_000)
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,8 +35,10 @@ fn main() -> ExitCode {
         "crash" => crash::prove(&mut cases, value("--seed", 1), value("--runs", 20)),
         "orders" => orders::prove(&mut cases, value("--seed", 1), value("--rounds", 400)),
         "hostile" => hostile::prove(&mut cases, value("--seed", 1), value("--seconds", 60)),
+        "mutants" => mutants::prove(&mut cases),
+        "sim" => sim::prove(&mut cases, value("--seed", fresh())),
         other => {
-            eprintln!("there is no topic \"{other}\": crash, kill, orders, hostile");
+            eprintln!("there is no topic \"{other}\": crash, kill, orders, hostile, sim, mutants");
             return ExitCode::from(2);
         }
     }

@@ -21,6 +21,9 @@ pub struct SimArgs {
     /// What goes wrong, instead of what the seed would draw: "1200:kill 3000:cut=/private/ws".
     #[arg(long)]
     script: Option<Script>,
+    /// The venue tells nobody of this fill, counted from 1: has to be noticed.
+    #[arg(long, hide = true)]
+    drop_fill: Option<u64>,
     /// Threads [default: as many as there are cores].
     #[arg(long)]
     jobs: Option<usize>,
@@ -59,6 +62,7 @@ impl SimArgs {
             events: self.events,
             steps: self.steps,
             script: self.script,
+            drop_fill: self.drop_fill,
             jobs: self.jobs.unwrap_or(cores),
             twice: self.twice,
             trace: self.trace,

@@ -72,6 +72,17 @@ pub fn handled(counters: &Counters) -> u64 {
     counters.snapshot().sum_of(".inputs")
 }
 
+/// Refusals that only a fault of our own explains.
+const OWN_FAULTS: [&str; 3] = ["reused-identity", "malformed", "off-step"];
+
+/// What a start says of itself that must not be.
+#[must_use]
+pub fn own_faults(counters: &Counters) -> Option<String> {
+    let count = |reason: &str| counters.counter_of(&format!("risk.refused.{reason}")).get();
+    let (reason, n) = OWN_FAULTS.iter().map(|r| (r, count(r))).find(|(_, n)| *n > 0)?;
+    Some(format!("risk had to refuse {n} orders of ours: {reason}"))
+}
+
 /// Looked at after every step.
 pub fn always(shared: &mut Shared) {
     if shared.violation.is_some() {

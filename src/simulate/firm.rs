@@ -67,6 +67,8 @@ pub struct Plan {
     pub steps: u32,
     /// What goes wrong.
     pub script: Script,
+    /// The venue tells nobody of this fill.
+    pub drop_fill: Option<u64>,
 }
 
 /// What one firm came to.
@@ -287,7 +289,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
         speed: SPEED,
         credentials: Some((CREDENTIALS.0.into(), CREDENTIALS.1.as_bytes().to_vec())),
         account: Some(PathBuf::from(ACCOUNT)),
-        drop_fill: None,
+        drop_fill: plan.drop_fill,
     };
     let server = world::as_process(VENUE, || Server::bind(tape, &server_config)).map_err(Failure::run)?;
     let endpoints = server.endpoints().map_err(Failure::run)?;
@@ -405,6 +407,9 @@ impl Firm {
         outcome.handled += checks::handled(&counters);
         let mut shared = self.shared.borrow_mut();
         shared.asks = None;
+        if shared.violation.is_none() {
+            shared.violation = checks::own_faults(&counters);
+        }
         if std::mem::take(&mut shared.power) {
             world::with_disk(|disk, _, _| disk.power_failure(Path::new(ENGINE_ROOT)));
         }

@@ -36,6 +36,8 @@ pub struct SimulateOptions {
     pub steps: u32,
     /// What goes wrong, instead of what the seed would draw.
     pub script: Option<Script>,
+    /// The venue tells nobody of this fill.
+    pub drop_fill: Option<u64>,
     /// Threads.
     pub jobs: usize,
     /// Each seed twice: both must be the same.
@@ -122,7 +124,7 @@ pub fn run(options: &SimulateOptions) -> Result<Exit, Failure> {
 fn plan_of(options: &SimulateOptions, seed: u64, seats: &[&str]) -> Plan {
     let span = (f64::from(options.steps) * MS_PER_STEP * 0.75) as u64;
     let script = options.script.clone().unwrap_or_else(|| Script::of_seed(seed, span, seats));
-    Plan { seed, steps: options.steps, script }
+    Plan { seed, steps: options.steps, script, drop_fill: options.drop_fill }
 }
 
 fn work(

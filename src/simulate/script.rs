@@ -109,7 +109,7 @@ impl Script {
         let connection = CONNECTIONS[random.below(CONNECTIONS.len() as u64) as usize].to_owned();
         let a_while = random.within(20, 1_500);
         let few = random.within(1, 4) as u32;
-        match random.below(26) {
+        match random.below(27) {
             0 | 1 => Fault::Kill,
             2 | 3 => Fault::Power,
             4..=6 => {
@@ -125,7 +125,13 @@ impl Script {
             15 => Fault::Unanswered(few),
             16 => Fault::Unknown(few),
             17 => Fault::Twice(few * 10),
-            18 => Fault::Panic(seats[random.below(seats.len() as u64) as usize].to_owned()),
+            18 | 26 => {
+                // Half of them members: the line goes on without those.
+                let members: Vec<&&str> = seats.iter().filter(|s| s.starts_with("member.")).collect();
+                let member = members.get(random.below(2 * members.len() as u64) as usize).copied();
+                let seat = member.or_else(|| seats.get(random.below(seats.len() as u64) as usize));
+                Fault::Panic(seat.map_or("market", |s| s).to_owned())
+            }
             19 => Fault::Hold(random.below(4), a_while),
             20 => Fault::Away(a_while),
             21 => Fault::DiskSlow(a_while),

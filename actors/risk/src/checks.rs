@@ -24,13 +24,14 @@ pub(crate) struct Case<'a> {
 pub(crate) type Check = (RefusalReason, fn(&Case<'_>) -> bool);
 
 /// The order is fixed: cheap and final ones first, the same for every order.
-pub(crate) const CHECKS: [Check; 17] = [
+pub(crate) const CHECKS: [Check; 18] = [
     (RefusalReason::Halted, |c| c.gate.trading_state() != TradingState::Halted),
     (RefusalReason::NoEquity, |c| c.reduces || c.gate.equity.now() > 0),
     (RefusalReason::DailyLoss, |c| c.reduces || !c.gate.equity.loss_tripped()),
     (RefusalReason::Drawdown, |c| c.reduces || !c.gate.equity.in_drawdown(c.gate.limits.drawdown)),
     (RefusalReason::ReducingOnly, |c| c.reduces || c.gate.trading_state() == TradingState::Active),
     (RefusalReason::Malformed, well_formed),
+    (RefusalReason::ReusedIdentity, |c| !c.gate.book.knows(c.order.id)),
     (RefusalReason::OffStep, |c| c.order.quantity.0 % c.rules.lot_units == 0),
     (RefusalReason::StalePrice, |c| c.reduces || fresh(c)),
     (RefusalReason::PriceCollar, inside_collar),
@@ -111,7 +112,7 @@ fn size_of_decision(c: &Case<'_>) -> i128 {
     siblings.fold(i128::from(o.quantity.0), |sum, p| sum + i128::from(p.record.remaining()))
 }
 
-/// Neither an identity that was used nor what passed a moment ago and still stands. Children of one budget are one
+/// Not what passed a moment ago and still stands. Children of one budget are one
 /// decision; a requote after its own cancel or fill finds nothing standing.
 fn is_new(c: &Case<'_>) -> bool {
     let o = c.order;
@@ -122,7 +123,7 @@ fn is_new(c: &Case<'_>) -> bool {
             && (q.strategy, q.side, q.price, q.quantity) == (o.strategy, o.side, o.price, o.quantity)
             && c.now.saturating_sub(p.time) < c.gate.limits.duplicate_window
     };
-    !c.gate.book.knows(o.id) && !c.gate.book.working().any(same)
+    !c.gate.book.working().any(same)
 }
 
 fn crosses_none_of_ours(c: &Case<'_>) -> bool {

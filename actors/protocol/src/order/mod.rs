@@ -339,11 +339,13 @@ pub enum RefusalReason {
     OrderToTrade = 19,
     /// Compliance: too many messages to the venue.
     MessageRate = 20,
+    /// Its identity was used before: a fault of our own.
+    ReusedIdentity = 21,
 }
 
 impl RefusalReason {
     /// Every reason.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Halted,
         Self::ReducingOnly,
         Self::Malformed,
@@ -364,6 +366,7 @@ impl RefusalReason {
         Self::OwnTrade,
         Self::OrderToTrade,
         Self::MessageRate,
+        Self::ReusedIdentity,
     ];
 
     /// The reason of a code.
@@ -396,6 +399,7 @@ impl RefusalReason {
             Self::OwnTrade => "own-trade",
             Self::OrderToTrade => "order-to-trade",
             Self::MessageRate => "message-rate",
+            Self::ReusedIdentity => "reused-identity",
         }
     }
 }

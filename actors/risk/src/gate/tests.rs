@@ -253,7 +253,7 @@ fn duplicates_are_what_stands_twice() {
     assert_eq!(refusal(&mut gate, &first), None);
     assert_eq!(
         refusal(&mut gate, &NewOrder { price: Price(MID - 11), ..first }),
-        Some(RefusalReason::Duplicate),
+        Some(RefusalReason::ReusedIdentity),
         "identity"
     );
     assert_eq!(refusal(&mut gate, &buy(2)), Some(RefusalReason::Duplicate));
