@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use kimera_compliance::{Compliance, ComplianceMeters, Rules, actor as compliance_stage};
 use kimera_ensemble::{
@@ -20,7 +21,7 @@ use kimera_runtime::counters::Counters;
 use kimera_runtime::credit::{FRAME_MESSAGES_MAX, InputClass, WINDOW_MAX};
 use kimera_runtime::seat::{Cell, Seat, SeatMeters, Tap};
 use kimera_runtime::topology::{EdgeSpec, Plane, SEQUENCER, SeatSpec, Topology, Wiring};
-use kimera_runtime::{AbsenceGate, Actor, Port, Tsc};
+use kimera_runtime::{AbsenceGate, Actor, Port, Rejoin, Tsc};
 use kimera_strategy::{MakerStage, StrategyMeters, actor as strategy_stage};
 
 use crate::config::Config;
@@ -186,7 +187,7 @@ pub fn meters(counters: &Counters, name: &str) -> SeatMeters {
 }
 
 /// What a replay looks into.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Probes {
     /// Seats whose outputs are noted input by input.
     pub taps: BTreeMap<String, Tap>,
@@ -194,6 +195,10 @@ pub struct Probes {
     pub flip: Option<(String, Seq)>,
     /// Faults, where they are allowed.
     pub faults: Option<Faults>,
+    /// Where a member's death is noted: the input it died on.
+    pub deaths: Option<(String, Arc<AtomicU64>)>,
+    /// How members come back, by seat.
+    pub rejoins: BTreeMap<String, Arc<Rejoin>>,
 }
 
 /// Seats one stage after the other.
@@ -225,20 +230,23 @@ impl Seats<'_> {
     fn member<A: Actor + 'static>(&mut self, name: &str, actor: A) -> Result<(), Failure> {
         let name = member_seat(name);
         let gate = self.gate.clone();
+        let rejoin = self.probes.rejoins.get(&name).cloned().unwrap_or_default();
+        let deaths = self.probes.deaths.as_ref().filter(|(seat, _)| *seat == name).map(|(_, at)| at.clone());
         match self.probes.faults.clone() {
             Some(faults) => {
-                let seat = self.seat(&name, Faulty::new(actor, &name, &faults))?.as_member(gate);
+                let seat = self.seat(&name, Faulty::new(actor, &name, &faults))?;
+                let seat = seat.as_member(gate, rejoin).with_deaths(deaths);
                 self.cells.push(Box::new(seat));
             }
             None => {
-                let seat = self.seat(&name, actor)?.as_member(gate);
+                let seat = self.seat(&name, actor)?.as_member(gate, rejoin).with_deaths(deaths);
                 self.cells.push(Box::new(seat));
             }
         }
         Ok(())
     }
 
-    fn seat<A: Actor>(&mut self, name: &str, actor: A) -> Result<Seat<A>, Failure> {
+    fn seat<A: Actor + 'static>(&mut self, name: &str, actor: A) -> Result<Seat<A>, Failure> {
         let missing = || Failure::run(format!("the topology has no {name} seat"));
         let ports = self.wiring.take(name).ok_or_else(missing)?;
         let outputs = self.topology.seat(name).map_or(0, |s| s.outputs_max);

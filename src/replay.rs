@@ -333,7 +333,7 @@ pub fn recompute(
     let mut wiring = Wiring::build(&topology).map_err(Failure::configuration)?;
     // Who stayed out in the run stays out here, from the same input on.
     for absent in inputs.iter().filter_map(|m| m.body::<Absent>()) {
-        wiring.set_absent(absent.seat, absent.from);
+        wiring.note_absence(absent);
     }
     let counters = Counters::detached();
     let mut cells = line::cells(

@@ -203,7 +203,8 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
         return Some(json!({"weights": w.weights[..used], "resolved": w.resolved, "epoch": w.weight_epoch}));
     }
     if let Some(a) = m.body::<Absent>() {
-        return Some(json!({"seat": a.seat, "from": a.from}));
+        let to = (a.to != u64::MAX).then_some(a.to);
+        return Some(json!({"seat": a.seat, "from": a.from, "to": to, "skipped": a.skipped == 1}));
     }
     if let Some(t) = m.body::<Timer>() {
         return Some(json!({"owner": t.owner, "id": t.id, "deadline": t.deadline}));

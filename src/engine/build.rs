@@ -1,6 +1,7 @@
 //! Builds what a run is made of: seats, rings, agents; where an earlier start has left a journal, the line goes through it
 //! before anything live takes a seat.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,17 +9,18 @@ use std::sync::Arc;
 use kimera_feed::{Feed, FeedConfig};
 use kimera_gateway::{Gateway, GatewayConfig};
 use kimera_journal::{Journal, JournalConfig, JournalFailure};
-use kimera_protocol::{Absent, InstrumentId, OrderRecord, Seq};
+use kimera_protocol::{Absent, InstrumentId, OrderRecord};
 use kimera_runtime::seat::AgentSeat;
 use kimera_runtime::topology::{SEQUENCER, Topology, Wiring};
 use kimera_runtime::world::{self, Killed};
-use kimera_runtime::{AbsenceGate, Counters, Frontier, KillWord, Tsc};
+use kimera_runtime::{AbsenceGate, Counters, KillWord, Rejoin, Tsc};
 use kimera_sequencer::{Door, Sequencer};
 use kimera_venues::binance::MarketDecoder;
 
 use super::endpoints::Endpoints;
 use super::faults::Faults;
 use super::recovery::{Earlier, Ends, catch_up};
+use super::rejoin::MemberSeat;
 use super::venue_account::VenueAccount;
 use super::{Built, address};
 use crate::config::Config;
@@ -54,7 +56,9 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     let counters = counters.map_or_else(|| create_counters(&layout.counters(), state.incarnation()), Ok)?;
     let tsc = Tsc::calibrate();
     let gate = AbsenceGate::new();
-    let probes = Probes { faults: faults.cloned(), ..Probes::default() };
+    let rejoins: BTreeMap<String, Arc<Rejoin>> =
+        line::MEMBERS.iter().map(|(name, _)| (line::member_seat(name), Arc::default())).collect();
+    let probes = Probes { faults: faults.cloned(), rejoins: rejoins.clone(), ..Probes::default() };
     let mut wiring = Wiring::build(topology).map_err(Failure::configuration)?;
     let mut cells = line::cells(config, topology, &mut wiring, &counters, tsc, &probes, &gate)?;
     let mut take = |name: &str| {
@@ -86,20 +90,26 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     let sinks = wiring.sinks();
     let members = line::MEMBERS.iter().filter_map(|(name, _)| {
         let seat = line::member_seat(name);
-        Some((seat.clone(), u64::from(topology.index_of(&seat)?), wiring.frontier(&seat)?))
+        let (index, frontier) = (u64::from(topology.index_of(&seat)?), wiring.frontier(&seat)?);
+        let rejoin = rejoins.get(&seat)?.clone();
+        Some(MemberSeat { rejoin, name: seat, index, frontier, recorded: Default::default() })
     });
-    let members: Vec<_> = members.collect();
+    let mut members: Vec<_> = members.collect();
     let recovered = match earlier {
         None => None,
         Some(earlier) => {
             for absent in earlier.recorded.inputs.iter().filter_map(|m| m.body::<Absent>()) {
-                wiring.set_absent(absent.seat, absent.from);
+                wiring.note_absence(absent);
             }
-            let absent_before = absences(&members);
+            for member in &mut members {
+                let absences = member.frontier.absences();
+                member.recorded = (absences.all(), absences.skips());
+            }
             let line = &mut cells;
             let (given_back, recovered) = apart(|| catch_up(earlier, line, ends, &sinks))?;
-            if absences(&members) != absent_before {
-                // It has not done so in the run: its votes are in what was decided then, and have to be again.
+            let fallen = members.iter().any(|m| m.frontier.absences().all() != m.recorded.0);
+            if fallen && recovered.report.diverged.is_some() {
+                // It has not fallen there in the run: its votes are in what was decided then, and have to be again.
                 return Err(Failure::run("a member panicked while the journal went through the line again"));
             }
             ends = given_back;
@@ -145,11 +155,6 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         gate,
         recovery: report,
     })
-}
-
-/// From which input on each member is out.
-fn absences(members: &[(String, u64, Arc<Frontier>)]) -> Vec<Seq> {
-    members.iter().map(|(_, _, frontier)| frontier.absent_from()).collect()
 }
 
 fn create_counters(path: &Path, incarnation: u64) -> Result<Counters, Failure> {

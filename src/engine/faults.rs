@@ -59,8 +59,20 @@ pub struct SeatFaults {
     pub panics: AtomicBool,
     /// Milliseconds for which it does not come back, once.
     pub hold_ms: AtomicU64,
-    /// The input on which it panics whenever it meets it.
+    /// The first input from this one on is one on which it panics whenever it meets it.
     pub poison: AtomicU64,
+    /// That input, once it is known.
+    poisonous: AtomicU64,
+}
+
+impl SeatFaults {
+    fn is_poisonous(&self, seq: Seq) -> bool {
+        if seq < self.poison.load(Ordering::Acquire) {
+            return false;
+        }
+        let first = self.poisonous.compare_exchange(0, seq, Ordering::AcqRel, Ordering::Acquire);
+        first.is_ok() || first == Err(seq)
+    }
 }
 
 /// What may be asked for where an engine was started for it, seat by seat.
@@ -75,6 +87,7 @@ impl Faults {
             panics: AtomicBool::new(false),
             hold_ms: AtomicU64::new(0),
             poison: AtomicU64::new(Seq::MAX),
+            poisonous: AtomicU64::new(0),
         };
         let seats = topology.seats.iter().filter(|s| s.name != line::CONTROL);
         Self(Arc::new(seats.map(|s| (s.name.clone(), Arc::new(calm()))).collect()))
@@ -111,7 +124,7 @@ impl<A: Actor> Actor for Faulty<A> {
         if let Some(faults) = &self.faults {
             let seq = input.message.header.seq;
             assert!(!faults.panics.swap(false, Ordering::AcqRel), "a fault put in on purpose");
-            assert!(faults.poison.load(Ordering::Acquire) != seq, "a poisonous input, on purpose");
+            assert!(!faults.is_poisonous(seq), "a poisonous input, on purpose");
         }
         self.inner.handle(input, out);
     }

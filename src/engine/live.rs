@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use kimera_journal::JournalFailure;
-use kimera_protocol::{Absent, Command, CommandCode, Flags, Header, Message, Seq, TradingState};
+use kimera_protocol::{Command, CommandCode, Flags, Header, Message, Seq, TradingState};
 use kimera_runtime::clock::{self, monotonic_ns};
 use kimera_runtime::executor::ThreadedExecutor;
 use kimera_runtime::memory::ArenaReport;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::control::{Ask, EngineHandler, PATIENCE, Wish, state_name};
 use super::faults::Faults;
 use super::recovery::RecoveryReport;
+use super::rejoin::{MemberSeat, WayBack, Workshop};
 use super::venue_account::VenueAccount;
 use super::watchdog::Watchdog;
 use super::{Built, EngineOptions};
@@ -89,13 +90,9 @@ pub fn run(
             (Some(socket), asks)
         }
     };
-    // Read before a member can panic: these are in the sequence already.
-    let absent: Vec<_> = built
-        .members
-        .iter()
-        .map(|(name, _, frontier)| (name.clone(), frontier.absent_from()))
-        .filter(|(_, from)| *from != Seq::MAX)
-        .collect();
+    let ways_back = built.members.iter().map(WayBack::new).collect();
+    let workshop =
+        Workshop { layout: layout.clone(), config: run.config.clone(), faults: run.faults.clone() };
     let cells = std::mem::take(&mut built.cells);
     let executor = ThreadedExecutor::start(run.plan, cells, &built.counters, run.pin)
         .map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
@@ -109,9 +106,11 @@ pub fn run(
         asks,
         halts_seen: 0,
         orders_at_end: OrdersAtEnd::Cancel,
-        absent_before: absent.len(),
-        absent,
-        absences_durable: 0,
+        ways_back,
+        workshop,
+        absences_told: 0,
+        changes_told: 0,
+        changes_durable: 0,
         recovery,
         recovering,
         compare_at: 0,
@@ -166,12 +165,14 @@ struct Live<'a> {
     /// Newest epoch of the kill word that the line has been told of.
     halts_seen: u64,
     orders_at_end: OrdersAtEnd,
-    /// Members that have panicked, and from which input on they are out; first those of earlier starts.
-    absent: Vec<(String, Seq)>,
-    /// How many of them the sequence knows from earlier starts.
-    absent_before: usize,
-    /// How many of this start's are on disk.
-    absences_durable: u64,
+    /// Members that are out, and how they come back.
+    ways_back: Vec<WayBack>,
+    workshop: Workshop,
+    /// Records of absences that this start has sent to the sequencer.
+    absences_told: u64,
+    /// Beginnings and ends among them, for which orders wait; and how many of those are on disk.
+    changes_told: u64,
+    changes_durable: u64,
     /// After an earlier start: what was taken up, and until when the venue's account may still differ.
     recovery: Option<RecoveryReport>,
     recovering: Option<Recovering>,
@@ -339,36 +340,50 @@ impl Live<'_> {
         }
     }
 
-    /// A member that has panicked becomes an input, so that a replay knows from where on it is out; orders that were
-    /// caused from there on wait until that is on disk.
+    /// A member that goes out or comes back becomes an input, so that a replay knows from where to where it is out; orders
+    /// that depend on it wait until that is on disk.
     fn notice_absence(&mut self) {
-        for i in 0..self.built.members.len() {
-            let (name, seat, frontier) = &self.built.members[i];
-            let from = frontier.absent_from();
-            if from == Seq::MAX || self.absent.iter().any(|(known, _)| known == name) {
-                continue;
-            }
-            let (name, body) =
-                (name.clone(), Absent { seat: *seat, from, to: Seq::MAX, ..Absent::default() });
-            if self.built.control.send(Port::Input, Message::new(Header::default(), body)) {
-                self.absent.push((name, from));
+        let durable = self.counter("journal.durable_seq");
+        for (member, way) in self.built.members.iter().zip(&mut self.ways_back) {
+            for (absent, waits) in way.untold(member) {
+                if !self.built.control.send(Port::Input, Message::new(Header::default(), absent)) {
+                    break;
+                }
+                way.tell(&absent);
+                self.absences_told += 1;
+                self.changes_told += u64::from(waits);
                 self.absence_seq = None;
             }
+            way.poll(member, &self.workshop, durable);
         }
-        let told = (self.absent.len() - self.absent_before) as u64;
-        if told == self.absences_durable {
+        if self.changes_told == self.changes_durable {
             return;
         }
         match self.absence_seq {
-            None if self.counter("sequencer.absences") == told => {
+            None if self.counter("sequencer.absences") == self.absences_told => {
                 self.absence_seq = Some(self.counter("sequencer.seq"));
             }
-            Some(seq) if self.counter("journal.durable_seq") >= seq => {
-                self.absences_durable = told;
-                self.built.gate.set_durable(told);
+            Some(seq) if durable >= seq => {
+                self.changes_durable = self.changes_told;
+                self.built.gate.set_durable(self.changes_told);
             }
             _ => {}
         }
+    }
+
+    /// What is to be said at the end of members that were out.
+    fn absences(&self) -> Vec<String> {
+        let of = |member: &MemberSeat| -> Vec<String> {
+            let name = &member.name;
+            let said = |(from, back_at): (Seq, Seq)| match back_at {
+                Seq::MAX => {
+                    format!("{name} panicked at input {from} and stays out; its weight went to the others")
+                }
+                _ => format!("{name} panicked at input {from} and answered again from input {back_at}"),
+            };
+            member.frontier.absences().all().into_iter().map(said).collect()
+        };
+        self.built.members.iter().flat_map(of).collect()
     }
 
     /// Does what was asked; the reason to end, where that was it.
@@ -473,9 +488,7 @@ impl Live<'_> {
         let venue = self.run.account.state();
         let mut degraded = std::mem::take(&mut self.built.degraded);
         degraded.extend(left);
-        degraded.extend(self.absent.iter().map(|(name, from)| {
-            format!("{name} panicked at input {from} and stays out; its weight went to the others")
-        }));
+        degraded.extend(self.absences());
         for thread in self.executor.reports() {
             if thread.pin_refused.load(Ordering::Acquire) {
                 degraded.push(format!("thread {} could not be pinned", thread.name));

@@ -1,6 +1,7 @@
 //! A live run: builds the line, agrees on the clock, runs until its end, closes everything in order.
 //!
 //! * [`build`]: seats, rings, agents; [`recovery`]: what an earlier start has left
+//! * [`rejoin`]: members that are out, and how they come back
 //! * [`live`]: the engine's own loop
 //! * [`control`]: its control socket
 //! * [`venue_account`]: what the venue itself says of our account
@@ -13,6 +14,7 @@ pub mod endpoints;
 pub mod faults;
 pub mod live;
 pub mod recovery;
+pub mod rejoin;
 pub mod venue_account;
 pub mod watchdog;
 
@@ -44,6 +46,7 @@ use build::{Parts, build};
 use control::Ask;
 use faults::{Canary, Faults, Held};
 use recovery::{Earlier, RecoveryReport};
+use rejoin::MemberSeat;
 use venue_account::{VenueAccount, signer};
 
 /// Time between the agreement on the clock and its start: the feeds connect in it.
@@ -84,8 +87,8 @@ pub struct Built {
     pub failure: JournalFailure,
     /// What the machine refused.
     pub degraded: Vec<String>,
-    /// Members of the ensemble: name, seat, progress.
-    pub members: Vec<(String, u64, Arc<Frontier>)>,
+    /// Members of the ensemble.
+    pub members: Vec<MemberSeat>,
     /// Holds orders back while an absence is not durable.
     pub gate: Arc<AbsenceGate>,
     /// What was taken up from an earlier start.

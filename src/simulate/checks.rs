@@ -90,6 +90,7 @@ pub fn always(shared: &mut Shared) {
     }
     if let Some(counters) = shared.counters.clone() {
         shared.gauges.look(&counters);
+        shared.newest = shared.newest.max(shared.gauges.seq.get());
     }
     let found = exposure(shared)
         .or_else(|| left_under_halt(shared))
@@ -142,16 +143,15 @@ pub fn at_the_end(shared: &mut Shared, facts: &Facts<'_>, outcome: &mut Outcome)
     let found = match facts.ended {
         _ if shared.violation.is_some() => None,
         None => Some("the engine did not come to its end".to_owned()),
-        Some(summary) => summary_holds(summary).or_else(|| accounts_agree(shared, facts)).or_else(|| {
-            facts.allocations.filter(|n| *n > 0).map(|n| format!("{n} allocations in sealed seats"))
-        }),
+        Some(summary) => summary_holds(summary).or_else(|| accounts_agree(shared, facts)),
     };
     let (found, inputs) = match found {
         Some(found) => (Some(found), 0),
         None => replays(facts.state),
     };
     outcome.inputs = inputs;
-    shared.violation = shared.violation.take().or(found);
+    let allocated = facts.allocations.filter(|n| *n > 0).map(|n| format!("{n} allocations in sealed seats"));
+    shared.violation = shared.violation.take().or(found).or(allocated);
     let mut hash = blake3::Hasher::new();
     hash.update(&files::read(facts.account).unwrap_or_default());
     let journal = facts.state.join("journal");

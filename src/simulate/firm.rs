@@ -109,6 +109,8 @@ pub struct Shared {
     faults: Faults,
     /// The power is gone: the disk is looked at before the next start.
     power: bool,
+    /// Newest input over all starts.
+    pub newest: u64,
     /// What must not be, and is.
     pub violation: Option<String>,
     /// Since a halt, how much the gateway had sent.
@@ -228,7 +230,8 @@ impl Director {
                 }
             }
             Fault::Poison(name) => {
-                let seq = shared.counters.as_ref().map_or(0, |c| c.counter_of("sequencer.seq").get());
+                // Of what has been handled once already an actor cannot die the second time.
+                let seq = shared.newest;
                 if let Some(seat) = shared.faults.seat(name) {
                     seat.poison.store(seq + 20, Ordering::Release);
                 }
@@ -300,6 +303,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
         gauges: Gauges::default(),
         faults: Faults::of(&line::topology(&config)),
         power: false,
+        newest: 0,
         violation: None,
         held: None,
     }));

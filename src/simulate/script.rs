@@ -109,7 +109,7 @@ impl Script {
         let connection = CONNECTIONS[random.below(CONNECTIONS.len() as u64) as usize].to_owned();
         let a_while = random.within(20, 1_500);
         let few = random.within(1, 4) as u32;
-        match random.below(27) {
+        match random.below(28) {
             0 | 1 => Fault::Kill,
             2 | 3 => Fault::Power,
             4..=6 => {
@@ -131,6 +131,11 @@ impl Script {
                 let member = members.get(random.below(2 * members.len() as u64) as usize).copied();
                 let seat = member.or_else(|| seats.get(random.below(seats.len() as u64) as usize));
                 Fault::Panic(seat.map_or("market", |s| s).to_owned())
+            }
+            27 => {
+                let members: Vec<&&str> = seats.iter().filter(|s| s.starts_with("member.")).collect();
+                let member = members.get(random.below(members.len() as u64) as usize);
+                Fault::Poison(member.map_or("market", |s| s).to_string())
             }
             19 => Fault::Hold(random.below(4), a_while),
             20 => Fault::Away(a_while),
@@ -270,7 +275,7 @@ mod tests {
                 text.split('=').next().unwrap_or_default().to_owned()
             }));
         }
-        assert_eq!(kinds.len(), 22, "{kinds:?}");
+        assert_eq!(kinds.len(), 23, "{kinds:?}");
         for wrong in ["kill", "x:kill", "5:kil", "5:cut", "5:hold=1", "5:kill=3", "5:place=nowhere,1"] {
             assert!(wrong.parse::<Script>().is_err(), "{wrong}");
         }

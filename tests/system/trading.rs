@@ -106,20 +106,23 @@ fn trading_is_halted_resumed_and_the_books_agree() {
 }
 
 #[test]
-fn a_member_that_panics_stays_out_and_the_replay_knows() {
+fn a_member_that_panics_comes_back_and_the_replay_knows() {
     let mut run = Run::start("absent", &["--speed", "40"]);
     run.until(working);
     let fault = json!({"seat": "member.thermodynamic"});
     run.ask("engine", "faults.panic", &fault).unwrap().unwrap();
-    // The line goes on, and orders go on leaving once the absence is on disk.
-    let absence = |s: &Value| s["absences"].as_u64() == Some(1);
-    run.until(absence);
+    // The line goes on, and orders go on leaving once the absence is on disk; its end is a record as well.
+    run.until(|s| s["absences"].as_u64() == Some(1));
     let sent = |run: &Run| run.engine("status")["orders"]["sent"].as_u64().unwrap();
+    let before = sent(&run);
+    run.until(|s| s["orders"]["sent"].as_u64() > Some(before));
+    run.until(|s| s["absences"].as_u64() == Some(2));
     let before = sent(&run);
     run.until(|s| s["orders"]["sent"].as_u64() > Some(before));
     let summary = run.finish();
     let said = summary["degraded"].to_string();
     assert!(said.contains("member.thermodynamic panicked at input"), "{said}");
+    assert!(said.contains("answered again from input"), "{said}");
     assert_eq!(summary["ledger"]["venue_match"], true);
 }
 

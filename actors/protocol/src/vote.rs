@@ -120,10 +120,12 @@ pub struct Absent {
     pub seat: u64,
     /// First input it has no answer to: the one after its last committed.
     pub from: Seq,
-    /// Last such input; the largest number while it stays out.
+    /// Last such input; the largest number while it is not known when it comes back.
     pub to: Seq,
+    /// 1 where the actor does not survive the input `from` and is never given it again.
+    pub skipped: u64,
     /// Zero.
-    pub reserved: [u64; 9],
+    pub reserved: [u64; 8],
 }
 
 impl Body for Absent {

@@ -9,32 +9,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kimera_protocol::Seq;
 
+use crate::absence::Absences;
+
 /// The seq up to which a seat is done; one writer, many readers.
 #[repr(align(128))] // A line pair of its own: the adjacent-line prefetcher would otherwise share it.
 #[derive(Debug)]
 pub struct Frontier {
     done: AtomicU64,
-    /// First input that the seat has no answer to; the largest number while it has one to all.
-    absent_from: AtomicU64,
+    absences: Absences,
 }
 
 impl Frontier {
     /// A frontier at 0, before the first input.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { done: AtomicU64::new(0), absent_from: AtomicU64::new(Seq::MAX) })
+        Arc::new(Self { done: AtomicU64::new(0), absences: Absences::default() })
     }
 
-    /// First input that the seat has no answer to: one value for all who wait for it.
+    /// The inputs that the seat has no answer to.
     #[inline]
     #[must_use]
-    pub fn absent_from(&self) -> Seq {
-        self.absent_from.load(Ordering::Acquire)
-    }
-
-    /// From `seq` on nobody waits for this seat any more. What it has sent before is visible to who sees this.
-    pub fn set_absent(&self, seq: Seq) {
-        self.absent_from.store(seq, Ordering::Release);
+    pub fn absences(&self) -> &Absences {
+        &self.absences
     }
 
     /// Everything up to the returned seq is done, and its effects are visible to the caller.
@@ -50,46 +46,6 @@ impl Frontier {
         if seq > self.done.load(Ordering::Relaxed) {
             self.done.store(seq, Ordering::Release);
         }
-    }
-}
-
-/// Holds back orders whose cause lies in an absence that is not durable yet: a replay must know of it.
-#[derive(Debug)]
-pub struct AbsenceGate {
-    /// First input without an answer, over all absences: never later than what is not durable begins with.
-    from: AtomicU64,
-    /// Absences that have begun.
-    begun: AtomicU64,
-    /// How many of them are on disk.
-    durable: AtomicU64,
-}
-
-impl AbsenceGate {
-    /// A gate that holds nothing.
-    #[must_use]
-    pub fn new() -> Arc<Self> {
-        let zero = || AtomicU64::new(0);
-        Arc::new(Self { from: AtomicU64::new(Seq::MAX), begun: zero(), durable: zero() })
-    }
-
-    /// An absence begins: holds orders caused by `seq` and later inputs. To be called before anyone can go on without
-    /// the seat.
-    pub fn begin(&self, seq: Seq) {
-        self.from.fetch_min(seq, Ordering::AcqRel);
-        self.begun.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// `absences` of those that have begun are on disk: all that the caller has seen. One that begins meanwhile holds.
-    pub fn set_durable(&self, absences: u64) {
-        self.durable.store(absences, Ordering::Release);
-    }
-
-    /// True where an order caused by `seq` has to wait.
-    #[inline]
-    #[must_use]
-    pub fn holds(&self, seq: Seq) -> bool {
-        self.begun.load(Ordering::Acquire) > self.durable.load(Ordering::Acquire)
-            && seq >= self.from.load(Ordering::Acquire)
     }
 }
 
@@ -167,21 +123,5 @@ mod tests {
         slow.advance(50); // never back
         assert_eq!(slow.get(), 100);
         assert!(window.drained(100) && !window.drained(101));
-    }
-
-    #[test]
-    fn an_absence_that_begins_while_another_becomes_durable_still_holds() {
-        let gate = AbsenceGate::new();
-        assert!(!gate.holds(0) && !gate.holds(Seq::MAX));
-        gate.begin(7);
-        assert!(!gate.holds(6) && gate.holds(7));
-        // The caller has seen one; the second begins before it says so, whichever input that is.
-        for (second, durable) in [(7, 1), (9, 2), (3, 3)] {
-            gate.begin(second);
-            gate.set_durable(durable);
-            assert!(gate.holds(second), "{second}");
-        }
-        gate.set_durable(4);
-        assert!(!gate.holds(3) && !gate.holds(Seq::MAX));
     }
 }

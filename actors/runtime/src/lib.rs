@@ -3,6 +3,7 @@
 //! * [`actor`]: the two traits everything implements, deterministic actors and agents that touch the outside
 //! * [`ring`]: the one place that names the queue behind [`Inlet`] and [`Outlet`]
 //! * [`seat`]: runs an actor atomically: reserve, handle, commit; joins votes; publishes progress and hashes
+//! * [`absence`]: seats that are out, and how they come back
 //! * [`credit`]: frontiers and the window that keeps every ring from filling
 //! * [`topology`]: who is wired to whom, as data; [`plan`]: who runs on which core, as data
 //! * [`executor`]: threaded and deterministic; each decides only which seat is polled next
@@ -18,6 +19,7 @@
 
 #![allow(unsafe_code)] // The one crate that may; each block states its reason.
 
+pub mod absence;
 pub mod actor;
 pub mod clock;
 pub mod counters;
@@ -37,10 +39,11 @@ pub mod storage;
 pub mod topology;
 pub mod world;
 
+pub use absence::{AbsenceGate, Absences, Rejoin};
 pub use actor::{Actor, Agent, Input, Outbox, Port, Work};
 pub use clock::{MarketClock, Tsc};
 pub use counters::{Counter, Counters, Histogram};
-pub use credit::{AbsenceGate, CreditWindow, Frontier};
+pub use credit::{CreditWindow, Frontier};
 pub use kill_word::{KillWord, Word};
 pub use ring::{Inlet, Outlet};
 pub use seat::{AgentSeat, Cell, Ports, Seat};

@@ -4,15 +4,18 @@
 //! straight block sends the outputs and takes the input. A panic leaves nothing half sent, and the actor that
 //! panicked is never used again: a member's seat stays and answers nothing from then on, any other ends the engine.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kimera_protocol::{Checkpoint, Header, Kind, Message, RollingHash, Seq};
 
+use crate::absence::{AbsenceGate, Rejoin};
 use crate::actor::{Actor, Agent, Input, Outbox, Port, Work};
 use crate::clock::Tsc;
 use crate::counters::{Counter, Histogram};
-use crate::credit::{AbsenceGate, Frontier};
+use crate::credit::{Frontier, WINDOW_MAX};
 use crate::ring::{Inlet, Outlet};
 
 /// Inputs between two checkpoints of a seat's output hash.
@@ -37,6 +40,11 @@ pub trait Cell: Send {
 
     /// True for cells whose polls must not allocate.
     fn is_sealed(&self) -> bool;
+
+    /// The actor, as an `Option` of its type: for another seat of its kind. None where there is none.
+    fn take_actor(&mut self) -> Option<Box<dyn Any + Send>> {
+        None
+    }
 }
 
 /// An outlet with what the topology says of it.
@@ -124,13 +132,23 @@ pub struct Seat<A> {
     tap: Option<Tap>,
     flip: Option<Seq>,
     /// Set where the line goes on without this seat after a panic.
-    gate: Option<Arc<AbsenceGate>>,
+    member: Option<Member>,
+}
+
+/// What a seat needs that can be out.
+struct Member {
+    gate: Arc<AbsenceGate>,
+    rejoin: Arc<Rejoin>,
+    /// What has arrived for the actor that is to come.
+    kept: Option<Vec<Message>>,
+    /// Where the first death is noted.
+    deaths: Option<Arc<AtomicU64>>,
 }
 
 /// For comparing two runs input by input: each input that caused outputs, and the hash after them.
 pub type Tap = Arc<Mutex<Vec<(Seq, u64)>>>;
 
-impl<A: Actor> Seat<A> {
+impl<A: Actor + 'static> Seat<A> {
     /// Seats `actor`. Inlet 0 is the primary stream; further inlets are joined at its marks.
     #[must_use]
     pub fn new(actor: A, ports: Ports, outputs_max: usize, meters: SeatMeters, tsc: Tsc) -> Self {
@@ -150,7 +168,7 @@ impl<A: Actor> Seat<A> {
             samples: 0,
             tap: None,
             flip: None,
-            gate: None,
+            member: None,
         }
     }
 
@@ -161,10 +179,20 @@ impl<A: Actor> Seat<A> {
         self
     }
 
-    /// A member: after a panic the line goes on without it, and orders caused from there on wait at `gate`.
+    /// A member: after a panic the line goes on without it, orders caused from there on wait at `gate`, and a new actor
+    /// comes by `rejoin`.
     #[must_use]
-    pub fn as_member(mut self, gate: Arc<AbsenceGate>) -> Self {
-        self.gate = Some(gate);
+    pub fn as_member(mut self, gate: Arc<AbsenceGate>, rejoin: Arc<Rejoin>) -> Self {
+        self.member = Some(Member { gate, rejoin, kept: None, deaths: None });
+        self
+    }
+
+    /// Notes the input on which a member's actor dies first.
+    #[must_use]
+    pub fn with_deaths(mut self, deaths: Option<Arc<AtomicU64>>) -> Self {
+        if let Some(member) = &mut self.member {
+            member.deaths = deaths;
+        }
         self
     }
 
@@ -193,8 +221,8 @@ impl<A: Actor> Seat<A> {
         for side in &self.ports.inlets[1..] {
             match side.inlet.peek() {
                 Some(vote) if vote.header.seq == seq => self.joined.push(*vote),
-                // Nobody waits for who is not there.
-                None if side.writer.absent_from() <= seq => {}
+                // Nobody waits for who is not there; who is back may have gone on already.
+                _ if side.writer.absences().contains(seq) => {}
                 _ => return false,
             }
         }
@@ -217,25 +245,113 @@ impl<A: Actor> Seat<A> {
     fn handle(&mut self, message: &Message, joins: bool) -> bool {
         let seq = message.header.seq;
         self.outbox.begin(message);
-        if self.gate.is_some() && seq >= self.ports.frontier.absent_from() {
-            self.actor = None;
-        }
-        let Some(actor) = self.actor.as_mut() else { return false };
-        let input = Input { message, joined: if joins { &self.joined } else { &[] } };
-        let Some(gate) = &self.gate else {
+        if self.member.is_none() {
+            let Some(actor) = self.actor.as_mut() else { return false };
+            let input = Input { message, joined: if joins { &self.joined } else { &[] } };
             actor.handle(input, &mut self.outbox);
             return true;
-        };
+        }
+        if self.ports.frontier.absences().contains(seq) {
+            self.be_out(message);
+            return false;
+        }
+        if self.survives(message) {
+            return true;
+        }
+        if let Some(member) = &self.member {
+            member.gate.begin(seq);
+        }
+        self.ports.frontier.absences().begin(seq);
+        false
+    }
+
+    /// A member's handler; one that panics is gone, and has said nothing.
+    fn survives(&mut self, message: &Message) -> bool {
+        let Some(actor) = self.actor.as_mut() else { return false };
         let outbox = &mut self.outbox;
+        let input = Input { message, joined: &[] };
         if catch_unwind(AssertUnwindSafe(|| actor.handle(input, outbox))).is_ok() {
             return true;
         }
-        gate.begin(seq);
-        self.ports.frontier.set_absent(seq);
         // What it may still own is not trusted to be taken apart.
         std::mem::forget(self.actor.take());
         self.outbox.begin(message);
+        if let Some(deaths) = self.member.as_ref().and_then(|m| m.deaths.as_ref()) {
+            let _ = deaths.compare_exchange(0, message.header.seq, Ordering::AcqRel, Ordering::Acquire);
+        }
         false
+    }
+
+    /// One message while the seat is out: an actor that is there sees it and says nothing, for one that is to come it is
+    /// kept.
+    #[cold]
+    fn be_out(&mut self, message: &Message) {
+        let seq = message.header.seq;
+        if self.actor.is_some() {
+            self.hear_in_silence(message);
+            self.come_back(seq);
+            return;
+        }
+        let Some(member) = &mut self.member else { return };
+        if member.kept.is_none()
+            && let Some(room) = member.rejoin.take_room()
+        {
+            // The messages of one input belong together: kept from the next one on.
+            member.kept = Some(room);
+            member.rejoin.keeps_from(seq + 1);
+        }
+        let Some(room) = &mut member.kept else { return };
+        if member.rejoin.kept_from().is_some_and(|from| seq >= from) {
+            if room.len() == room.capacity() {
+                let room = std::mem::take(room);
+                member.kept = None;
+                member.rejoin.give_room_back(room);
+                member.rejoin.fail();
+                return;
+            }
+            room.push(*message);
+        }
+        self.actor = member.rejoin.take_actor::<A>();
+        if self.actor.is_some() {
+            self.catch_up();
+        }
+    }
+
+    /// The new actor sees what was kept, in silence.
+    fn catch_up(&mut self) {
+        let Some(room) = self.member.as_mut().and_then(|m| m.kept.take()) else { return };
+        for message in &room {
+            if self.actor.is_none() {
+                break; // it does not survive either: the next one leaves that input out
+            }
+            self.hear_in_silence(message);
+        }
+        if let Some(member) = &self.member {
+            member.rejoin.give_room_back(room);
+        }
+    }
+
+    fn hear_in_silence(&mut self, message: &Message) {
+        if !self.ports.frontier.absences().is_skipped(message.header.seq) {
+            self.outbox.begin(message);
+            let alive = self.survives(message);
+            self.outbox.begin(message);
+            if let Some(member) = self.member.as_ref().filter(|_| !alive) {
+                member.rejoin.fail();
+            }
+        }
+    }
+
+    /// An actor that has seen everything answers again, from an input that nobody can have yet.
+    fn come_back(&mut self, seq: Seq) {
+        let Some(member) = &self.member else { return };
+        let absences = self.ports.frontier.absences();
+        let may = self.actor.is_some() && absences.open().is_some() && absences.may_end();
+        if may && member.rejoin.may_return() {
+            let back_at = seq + WINDOW_MAX + 1;
+            member.gate.begin(back_at);
+            absences.end(back_at);
+        }
     }
 
     /// Sends what is staged. Room was made sure of, so nothing here can fail.
@@ -253,6 +369,12 @@ impl<A: Actor> Seat<A> {
         }
     }
 
+    /// The state's digest; 0 where the seat is out.
+    fn digest_before(&self, boundary: Seq) -> u64 {
+        let out = self.ports.frontier.absences().contains(boundary.saturating_sub(1));
+        self.actor.as_ref().filter(|_| !out).map_or(0, Actor::digest)
+    }
+
     /// Publishes the output hash for everything caused by inputs below `boundary`.
     #[cold]
     fn checkpoint(&mut self, boundary: Seq, time: i64) {
@@ -261,7 +383,7 @@ impl<A: Actor> Seat<A> {
             boundary,
             outputs_hash: self.hash.value(),
             outputs: self.outputs,
-            state_digest: self.actor.as_ref().map_or(0, Actor::digest),
+            state_digest: self.digest_before(boundary),
             reserved: [0; 7],
         };
         let message = Message::new(Header { seq: boundary, time, ..Header::default() }, body);
@@ -319,7 +441,11 @@ impl<A: Actor> Seat<A> {
     }
 }
 
-impl<A: Actor> Cell for Seat<A> {
+impl<A: Actor + 'static> Cell for Seat<A> {
+    fn take_actor(&mut self) -> Option<Box<dyn Any + Send>> {
+        Some(Box::new(self.actor.take()))
+    }
+
     fn poll(&mut self) -> Work {
         let mut result = Work::Idle;
         let mut handled = 0;

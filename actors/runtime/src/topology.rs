@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kimera_protocol::Seq;
+use kimera_protocol::Absent;
 
 use crate::actor::Port;
 use crate::credit::{FRAME_MESSAGES_MAX, Frontier, WINDOW_MAX};
@@ -243,10 +243,15 @@ impl Wiring {
         self.topology.index_of(name).map(|i| self.frontiers[usize::from(i)].clone())
     }
 
-    /// A seat by index has no answer from `seq` on, as a journal says: nobody waits for it there.
-    pub fn set_absent(&self, seat: u64, seq: Seq) {
-        if let Some(frontier) = usize::try_from(seat).ok().and_then(|i| self.frontiers.get(i)) {
-            frontier.set_absent(seq);
+    /// A seat by index is out, or leaves an input out, as a journal says.
+    pub fn note_absence(&self, absent: &Absent) {
+        let Some(frontier) = usize::try_from(absent.seat).ok().and_then(|i| self.frontiers.get(i)) else {
+            return;
+        };
+        if absent.skipped != 0 {
+            frontier.absences().skip(absent.from);
+        } else {
+            frontier.absences().note(absent.from, absent.to.saturating_add(1));
         }
     }
 

@@ -214,7 +214,7 @@ fn member_rig(panic_at: Seq) -> (Seat<Member>, Rig, Outlet, Arc<AbsenceGate>) {
     };
     let gate = AbsenceGate::new();
     let seat = Seat::new(Member(panic_at), ports, 1, SeatMeters::default(), Tsc::calibrate());
-    (seat.as_member(gate.clone()), echo, primary, gate)
+    (seat.as_member(gate.clone(), Arc::default()), echo, primary, gate)
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_member_that_panics_stays_out_and_nobody_waits_for_it() {
     // Two outputs an input; the first says how many votes were joined.
     let joined: Vec<_> = votes.iter().step_by(2).map(|(seq, q)| (*seq, q.usable)).collect();
     assert_eq!(joined, [(1, 1), (2, 1), (3, 0), (4, 0), (5, 0)]);
-    assert_eq!(member.ports.frontier.absent_from(), 3);
+    assert_eq!(member.ports.frontier.absences().open(), Some(3));
     assert!(gate.holds(3) && gate.holds(9) && !gate.holds(2));
     gate.set_durable(1);
     assert!(!gate.holds(3));
@@ -241,7 +241,7 @@ fn a_member_that_panics_stays_out_and_nobody_waits_for_it() {
 #[test]
 fn an_absence_that_is_known_ahead_gives_the_same() {
     let (mut member, mut echo, mut primary, gate) = member_rig(Seq::MAX);
-    member.ports.frontier.set_absent(3);
+    member.ports.frontier.absences().begin(3);
     for seq in 1..=5 {
         let mark = features(seq, Flags::MARK);
         assert!(primary.push(mark) && echo.primary.push(mark));
@@ -254,4 +254,77 @@ fn an_absence_that_is_known_ahead_gives_the_same() {
         .collect();
     assert_eq!(joined, [(1, 1), (2, 1), (3, 0), (4, 0), (5, 0)]);
     assert!(!gate.holds(3), "it is on disk already");
+}
+
+/// Lets a mark through both, and gives how many votes were joined.
+fn mark(member: &mut Seat<Member>, echo: &mut Rig, primary: &mut Outlet, seq: Seq) -> u64 {
+    assert!(primary.push(features(seq, Flags::MARK)));
+    echo.input(features(seq, Flags::MARK));
+    while echo.seat.poll() == Work::Done || member.poll() == Work::Done {}
+    let joined = echo.line.pop().and_then(|m| m.body::<Quote>().map(|q| q.usable));
+    while echo.line.pop().is_some() {}
+    joined.expect("nobody waits")
+}
+
+#[test]
+fn a_new_actor_answers_again_from_an_input_nobody_can_have_seen() {
+    let (mut member, mut echo, mut primary, gate) = member_rig(3);
+    let rejoin = member.member.as_ref().unwrap().rejoin.clone();
+    let mut joined = |seq| mark(&mut member, &mut echo, &mut primary, seq);
+    assert_eq!([1, 2, 3, 4].map(&mut joined), [1, 1, 0, 0]);
+    gate.set_durable(1);
+    rejoin.ask();
+    assert_eq!(rejoin.kept_from(), None);
+    assert_eq!([5, 6].map(&mut joined), [0, 0]);
+    assert_eq!(rejoin.kept_from(), Some(6), "the one at which it was asked may have begun");
+    // One that knows everything before 6, and dies on nothing.
+    rejoin.deliver(Box::new(Some(Member(Seq::MAX))));
+    assert_eq!(joined(7), 0, "there, but silent");
+    rejoin.let_return();
+    assert_eq!(joined(8), 0);
+    let back_at = 8 + WINDOW_MAX + 1;
+    assert!(gate.holds(back_at), "who acts on its return waits until that is on disk");
+    for seq in 9..back_at {
+        assert_eq!(joined(seq), 0, "{seq}");
+    }
+    assert_eq!([back_at, back_at + 1].map(&mut joined), [1, 1]);
+    assert_eq!(member.ports.frontier.absences().all(), [(3, back_at)]);
+}
+
+#[test]
+fn one_that_dies_while_it_catches_up_is_asked_for_again() {
+    let (mut member, mut echo, mut primary, _gate) = member_rig(1);
+    let rejoin = member.member.as_ref().unwrap().rejoin.clone();
+    let mut joined = |seq| mark(&mut member, &mut echo, &mut primary, seq);
+    assert_eq!(joined(1), 0);
+    rejoin.ask();
+    assert_eq!([2, 3, 4].map(&mut joined), [0, 0, 0]);
+    rejoin.deliver(Box::new(Some(Member(4))));
+    rejoin.let_return();
+    assert_eq!(joined(5), 0);
+    assert!(rejoin.has_failed());
+    rejoin.ask();
+    assert_eq!([6, 7].map(&mut joined), [0, 0]);
+    rejoin.deliver(Box::new(Some(Member(Seq::MAX))));
+    rejoin.let_return();
+    assert_eq!([8, 9].map(&mut joined), [0, 0], "it catches up, then says when it is back");
+    assert_eq!([9 + WINDOW_MAX, 9 + WINDOW_MAX + 1].map(&mut joined), [0, 1]);
+}
+
+#[test]
+fn a_vote_of_one_that_is_back_is_not_taken_for_an_earlier_mark() {
+    let (mut member, mut echo, mut primary, _gate) = member_rig(Seq::MAX);
+    member.ports.frontier.absences().note(2, 4);
+    for seq in 1..=5 {
+        let mark = features(seq, Flags::MARK);
+        assert!(primary.push(mark) && echo.primary.push(mark));
+    }
+    // The member is far ahead: its vote for 4 stands at the head while 2 is joined.
+    while member.poll() == Work::Done {}
+    while echo.seat.poll() == Work::Done {}
+    let joined: Vec<_> = std::iter::from_fn(|| echo.line.pop())
+        .step_by(2)
+        .filter_map(|m| m.body::<Quote>().map(|q| (m.header.seq, q.usable)))
+        .collect();
+    assert_eq!(joined, [(1, 1), (2, 0), (3, 0), (4, 1), (5, 1)]);
 }

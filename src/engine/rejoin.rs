@@ -1,0 +1,283 @@
+//! Members that are out: their absence becomes an input, a new actor is made from the journal off the line's core, and it
+//! answers again from an input that is written down ahead of what depends on it.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use kimera_journal::JournalReader;
+use kimera_protocol::{Absent, Kind, Message, Seq};
+use kimera_runtime::executor::DeterministicExecutor;
+use kimera_runtime::seat::AgentSeat;
+use kimera_runtime::topology::{SEQUENCER, Wiring};
+use kimera_runtime::{AbsenceGate, Counters, Frontier, Rejoin, Tsc, world};
+use kimera_sequencer::{Door, Replayer};
+
+use super::faults::Faults;
+use crate::config::Config;
+use crate::exit::{Failure, say};
+use crate::line::{self, Probes};
+use crate::replay::{Collector, Sink};
+use crate::state::Layout;
+use crate::supervise::restarts::Restarts;
+
+/// Times a member is made anew in a while: one that falls more often stays out.
+const INTENSITY: (usize, Duration) = (3, Duration::from_secs(60));
+/// Inputs that a new actor may leave out because it does not survive them.
+const SKIPS: usize = 3;
+
+/// A member's seat, as the engine's own loop sees it.
+pub struct MemberSeat {
+    /// Name in the topology.
+    pub name: String,
+    /// Index in the topology.
+    pub index: u64,
+    /// Progress and absences.
+    pub frontier: Arc<Frontier>,
+    /// How it comes back.
+    pub rejoin: Arc<Rejoin>,
+    /// What the journal of earlier starts says: first input without an answer, first one with; and what is left out.
+    pub recorded: (Vec<(Seq, Seq)>, Vec<Seq>),
+}
+
+/// A new actor and the inputs it does not survive.
+pub struct Rebuilt {
+    actor: Box<dyn Any + Send>,
+    skips: Vec<Seq>,
+}
+
+/// What has to be known to make one.
+#[derive(Clone)]
+pub struct Workshop {
+    /// Where the journal lies.
+    pub layout: Layout,
+    /// Configuration of the run.
+    pub config: Config,
+    /// Faults, where they are allowed: a poison acts there as well.
+    pub faults: Option<Faults>,
+}
+
+enum Stage {
+    /// It answers, or is out and nothing has been done yet.
+    Rest,
+    /// Its seat is to keep what arrives.
+    Asked,
+    /// A new actor is being made.
+    Making(Receiver<Result<Rebuilt, Failure>>),
+    /// The new actor is on its way back.
+    Returning,
+    /// It stays out.
+    GivenUp,
+}
+
+/// The way back of one member.
+pub struct WayBack {
+    stage: Stage,
+    restarts: Restarts,
+    /// Ranges that the sequence knows: first input without an answer, first one with.
+    told: Vec<(Seq, Seq)>,
+    skips_told: Vec<Seq>,
+}
+
+impl WayBack {
+    /// For a member as the journal of earlier starts has it: what its frontier says beyond that is to be told.
+    #[must_use]
+    pub fn new(member: &MemberSeat) -> Self {
+        Self {
+            stage: Stage::Rest,
+            restarts: Restarts::new(INTENSITY.0, INTENSITY.1),
+            told: member.recorded.0.clone(),
+            skips_told: member.recorded.1.clone(),
+        }
+    }
+
+    /// Changes that the sequence does not know yet, oldest first, and how many of them orders wait for.
+    #[must_use]
+    pub fn untold(&self, member: &MemberSeat) -> Vec<(Absent, bool)> {
+        let absent = |from: Seq, back_at: Seq| Absent {
+            seat: member.index,
+            from,
+            to: if back_at == Seq::MAX { Seq::MAX } else { back_at - 1 },
+            ..Absent::default()
+        };
+        let mut changes = Vec::new();
+        let skips = member.frontier.absences().skips();
+        for seq in skips.iter().filter(|s| !self.skips_told.contains(s)) {
+            changes.push((Absent { skipped: 1, ..absent(*seq, *seq + 1) }, false));
+        }
+        for (i, (from, back_at)) in member.frontier.absences().all().into_iter().enumerate() {
+            match self.told.get(i) {
+                None => {
+                    changes.push((absent(from, Seq::MAX), true));
+                    if back_at != Seq::MAX {
+                        changes.push((absent(from, back_at), true));
+                    }
+                }
+                Some(told) if told.1 != back_at => changes.push((absent(from, back_at), true)),
+                Some(_) => {}
+            }
+        }
+        changes
+    }
+
+    /// The sequence knows of a change.
+    pub fn tell(&mut self, absent: &Absent) {
+        if absent.skipped != 0 {
+            self.skips_told.push(absent.from);
+            return;
+        }
+        let back_at = absent.to.saturating_add(1);
+        match self.told.iter_mut().find(|(from, _)| *from == absent.from) {
+            Some(known) => known.1 = back_at,
+            None => self.told.push((absent.from, back_at)),
+        }
+    }
+
+    /// Makes progress; `durable` is the last input on disk.
+    pub fn poll(&mut self, member: &MemberSeat, workshop: &Workshop, durable: Seq) {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Rest) {
+            Stage::Rest => self.begin(member),
+            Stage::Asked | Stage::Returning if member.frontier.absences().open().is_none() => {
+                if let Some((from, back_at)) = member.frontier.absences().all().last() {
+                    say(&format!("{} was out from input {from}, answers again from {back_at}", member.name));
+                }
+                Stage::Rest
+            }
+            Stage::Asked if member.rejoin.has_failed() => Stage::Rest,
+            Stage::Asked => match member.rejoin.kept_from() {
+                Some(from) if durable + 1 >= from => Self::make(member, workshop, from),
+                _ => Stage::Asked,
+            },
+            Stage::Making(_) if member.rejoin.has_failed() => {
+                say(&format!("{}: more has arrived than its seat can keep; made anew", member.name));
+                Stage::Rest
+            }
+            Stage::Making(made) => match made.try_recv() {
+                Ok(Ok(rebuilt)) => {
+                    rebuilt.skips.iter().for_each(|seq| member.frontier.absences().skip(*seq));
+                    member.rejoin.deliver(rebuilt.actor);
+                    member.rejoin.let_return();
+                    Stage::Returning
+                }
+                Ok(Err(failure)) => {
+                    say(&format!("{} stays out: {failure}", member.name));
+                    Stage::GivenUp
+                }
+                Err(std::sync::mpsc::TryRecvError::Empty) => Stage::Making(made),
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => {
+                    say(&format!("{} stays out: its maker panicked", member.name));
+                    Stage::GivenUp
+                }
+            },
+            // The new one has fallen while it caught up, before it could answer.
+            Stage::Returning if member.rejoin.has_failed() => Stage::Rest,
+            other => other,
+        };
+    }
+
+    fn begin(&mut self, member: &MemberSeat) -> Stage {
+        let absences = member.frontier.absences();
+        // Told first: what comes after is behind it in the sequence.
+        let Some(from) = absences.open().filter(|from| self.told.iter().any(|(f, _)| f == from)) else {
+            return Stage::Rest;
+        };
+        if !absences.may_end() || !self.restarts.allow(true) {
+            say(&format!("{} stays out from input {from}: it has fallen too often", member.name));
+            return Stage::GivenUp;
+        }
+        member.rejoin.ask();
+        // One that went through the journal with the line has an actor that has seen everything.
+        member.rejoin.let_return();
+        Stage::Asked
+    }
+
+    fn make(member: &MemberSeat, workshop: &Workshop, before: Seq) -> Stage {
+        let (sender, made) = channel();
+        let (name, workshop) = (member.name.clone(), workshop.clone());
+        let work = move || drop(sender.send(rebuild(&workshop, &name, before)));
+        if world::active() {
+            work();
+        } else if let Err(e) = std::thread::Builder::new().name("rebuild".into()).spawn(work) {
+            say(&format!("{} stays out: no thread to make it anew: {e}", member.name));
+            return Stage::GivenUp;
+        }
+        Stage::Making(made)
+    }
+}
+
+/// Makes a member's actor anew from the journal: everything before an input goes through a line of its own.
+///
+/// # Errors
+/// A journal that cannot be read; a member that survives too little.
+fn rebuild(workshop: &Workshop, member: &str, before: Seq) -> Result<Rebuilt, Failure> {
+    let mut reader = JournalReader::open(&workshop.layout.journal()).map_err(Failure::run)?;
+    let mut inputs: Vec<Message> = Vec::new();
+    for record in reader.by_ref() {
+        let message = record.map_err(Failure::run)?.message;
+        if message.kind().is_some_and(Kind::is_input) {
+            if message.header.seq >= before {
+                break;
+            }
+            inputs.push(message);
+        }
+    }
+    let last = inputs.last().map_or(0, |m| m.header.seq);
+    if last + 1 != before {
+        return Err(Failure::run(format!("the journal ends with input {last}, before {before}")));
+    }
+    let inputs: Arc<[Message]> = inputs.into();
+    let mut skips = Vec::new();
+    for _ in 0..=SKIPS {
+        match pass(workshop, member, &inputs, &skips)? {
+            (Some(actor), _) => return Ok(Rebuilt { actor, skips }),
+            (None, died_at) => {
+                say(&format!("{member} does not survive input {died_at}: left out"));
+                skips.push(died_at);
+            }
+        }
+    }
+    Err(Failure::run(format!("it does not survive {} inputs", skips.len())))
+}
+
+/// One pass through the line: the member's actor, or the input it died on.
+fn pass(
+    workshop: &Workshop,
+    member: &str,
+    inputs: &Arc<[Message]>,
+    skips: &[Seq],
+) -> Result<(Option<Box<dyn Any + Send>>, Seq), Failure> {
+    let config = &workshop.config;
+    let topology = line::topology(config);
+    let mut wiring = Wiring::build(&topology).map_err(Failure::configuration)?;
+    for absent in inputs.iter().filter_map(|m| m.body::<Absent>()) {
+        wiring.note_absence(absent);
+    }
+    let missing = || Failure::run(format!("the topology has no {member}"));
+    let frontier = wiring.frontier(member).ok_or_else(missing)?;
+    skips.iter().for_each(|seq| frontier.absences().skip(*seq));
+    let died_at = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let probes = Probes {
+        faults: workshop.faults.clone(),
+        deaths: Some((member.to_owned(), died_at.clone())),
+        ..Probes::default()
+    };
+    let counters = Counters::detached();
+    let gate = AbsenceGate::new();
+    let mut cells = line::cells(config, &topology, &mut wiring, &counters, Tsc::calibrate(), &probes, &gate)?;
+    let mut take = |name: &str| wiring.take(name).ok_or_else(missing);
+    let (door, journal, gateway) = (take(SEQUENCER)?, take(line::JOURNAL)?, take(&config.account.gateway)?);
+    let until = inputs.last().map_or(0, |m| m.header.seq);
+    let inputs = inputs.clone();
+    let given = (0..inputs.len()).map(move |i| inputs[i]);
+    let replayer = Replayer::new(Door::new(wiring.sinks()), given, until);
+    cells.insert(0, Box::new(AgentSeat::new(replayer, door, false)));
+    cells.push(Box::new(AgentSeat::new(Sink, gateway, false)));
+    cells.push(Box::new(AgentSeat::new(Collector(Arc::default()), journal, false)));
+    let mut executor = DeterministicExecutor::new(cells, 0);
+    executor.run_until_idle();
+    let died_at = died_at.load(std::sync::atomic::Ordering::Acquire);
+    let mut cells = executor.finish();
+    let actor = cells.iter_mut().find(|c| c.name() == member).and_then(|c| c.take_actor());
+    Ok((actor.filter(|_| died_at == 0), died_at))
+}
