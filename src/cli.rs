@@ -1,26 +1,23 @@
 //! Verbs and their arguments.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use kimera_runtime::KillWord;
-use kimera_runtime::plan::keep_to_cores;
-use kimera_simulator::{Server, ServerConfig, Tape, TapeError};
 
 use crate::config::Config;
 use crate::control::{Client, OrdersAtEnd};
 use crate::engine::{EngineOptions, interrupt_flag};
 use crate::exit::{Exit, Failure};
+use crate::guard::GuardArgs;
 use crate::replay::{ExecutorChoice, ReplayOptions};
 use crate::report::SCHEMA_VERSION;
 use crate::simulate::args::SimArgs;
 use crate::supervise::LaunchOptions;
-use crate::{engine, line, replay, simulate, state, supervise, verbs};
+use crate::venue::VenueArgs;
+use crate::{engine, guard, line, replay, simulate, state, supervise, venue, verbs};
 
 const PROFILE: &str = "config/profiles/paper.toml";
 
@@ -44,6 +41,8 @@ enum Verb {
     Engine(EngineArgs),
     /// The simulated venue alone: plays recorded frames. Example: kimera venue --endpoints /tmp/venue.json --speed 10
     Venue(VenueArgs),
+    /// Cancels everything where engine and supervisor are silent, or at once. Example: kimera guard --state state/a --now
+    Guard(GuardArgs),
     /// Runs a journal through the line again and compares. Example: kimera replay state/a --json
     Replay(ReplayArgs),
     /// Looks into a journal. Example: kimera journal verify state/a
@@ -132,43 +131,15 @@ struct EngineArgs {
     /// Core plan instead of the configuration's.
     #[arg(long)]
     plan: Option<String>,
-    /// End when this parent process ends.
-    #[arg(long, value_name = "PID")]
-    parent: Option<u32>,
+    /// A supervisor beats in the state directory: without it only ways out leave, then the run ends.
+    #[arg(long)]
+    supervised: bool,
     /// Allocate once where nothing may, to show that it is noticed.
     #[arg(long, hide = true)]
     canary: bool,
     /// The control socket may put faults in.
     #[arg(long, hide = true)]
     faults: bool,
-}
-
-#[derive(Debug, Args)]
-struct VenueArgs {
-    /// Folder of the tape.
-    #[arg(long, default_value = "data/binance-20240808")]
-    data: PathBuf,
-    /// Market seconds a second.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
-    speed: u32,
-    /// Port of the first market, the next ones follow; 0 lets the system choose.
-    #[arg(long, default_value_t = 0)]
-    port: u16,
-    /// File to write the addresses to.
-    #[arg(long)]
-    endpoints: PathBuf,
-    /// File of the account [default: in memory]. Orders are taken where KIMERA_PAPER_KEY and KIMERA_PAPER_SECRET are set.
-    #[arg(long)]
-    account: Option<PathBuf>,
-    /// Cores it keeps to, so that the line has its own: 0,1.
-    #[arg(long, value_delimiter = ',')]
-    cores: Vec<usize>,
-    /// Do not tell this fill, counted from 1, on the private stream.
-    #[arg(long, hide = true)]
-    drop_fill: Option<u64>,
-    /// End when this parent process ends.
-    #[arg(long, value_name = "PID")]
-    parent: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -298,7 +269,8 @@ impl Cli {
             Verb::Ctl(a) => ctl(&a),
             Verb::Kill(a) => kill(a.state),
             Verb::Engine(a) => run_engine(a),
-            Verb::Venue(a) => run_venue(&a),
+            Verb::Venue(a) => venue::run(&a),
+            Verb::Guard(a) => guard::run(&a),
             Verb::Replay(a) => run_replay(a),
             Verb::Journal(a) => run_journal(a.action),
             Verb::Stat(a) => {
@@ -373,13 +345,14 @@ fn kill(state: Option<PathBuf>) -> Result<Exit, Failure> {
 
 fn run_engine(a: EngineArgs) -> Result<Exit, Failure> {
     let interrupted = interrupt_flag()?;
+    supervise::halt_on_signal(&state::Layout::of(&a.state))?;
     let options = EngineOptions {
         config: a.config,
         state: a.state,
         endpoints: a.endpoints,
         market_ns: a.market_ns,
         plan: a.plan,
-        parent: a.parent,
+        supervised: a.supervised,
         canary: a.canary,
         faults: a.faults,
     };
@@ -390,55 +363,6 @@ fn run_engine(a: EngineArgs) -> Result<Exit, Failure> {
         .map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())))?;
     print(&text)?;
     Ok(Exit::Ok)
-}
-
-fn run_venue(a: &VenueArgs) -> Result<Exit, Failure> {
-    let stop = interrupt_flag()?;
-    if !a.cores.is_empty() && !keep_to_cores(&a.cores) {
-        return Err(Failure::usage(format!("--cores: this process may not use cores {:?}", a.cores)));
-    }
-    if let Some(parent) = a.parent {
-        watch_parent(parent, stop.clone())?;
-    }
-    let tape = Tape::load(&a.data).map_err(|e| match e {
-        TapeError::Io { ref source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            Failure::missing(e)
-        }
-        _ => Failure::run(e),
-    })?;
-    let ports =
-        (0..tape.recordings.len()).map(|i| if a.port == 0 { Some(0) } else { a.port.checked_add(i as u16) });
-    let ports: Option<Vec<u16>> = ports.collect();
-    let ports = ports
-        .ok_or_else(|| Failure::usage(format!("--port {} leaves no port for the next market", a.port)))?;
-    let bind = ports.into_iter().map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
-    let secret = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let credentials = secret("KIMERA_PAPER_KEY").zip(secret("KIMERA_PAPER_SECRET").map(String::into_bytes));
-    let config = ServerConfig {
-        bind,
-        speed: a.speed,
-        credentials,
-        account: a.account.clone(),
-        drop_fill: a.drop_fill,
-    };
-    let mut server = Server::bind(tape, &config).map_err(Failure::run)?;
-    let endpoints = server.endpoints().map_err(Failure::run)?;
-    state::replace(&a.endpoints, to_json(&endpoints)?.as_bytes())
-        .map_err(|e| Failure::run(format!("cannot write {}: {e}", a.endpoints.display())))?;
-    server.run(&stop);
-    server.failed().map_or(Ok(Exit::Ok), |reason| Err(Failure::run(reason)))
-}
-
-/// Sets `stop` once `parent` is not our parent process any more.
-fn watch_parent(parent: u32, stop: Arc<AtomicBool>) -> Result<(), Failure> {
-    let watch = move || {
-        while std::os::unix::process::parent_id() == parent {
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        stop.store(true, Ordering::Release);
-    };
-    let spawned = std::thread::Builder::new().name("parent".into()).spawn(watch);
-    spawned.map(|_| ()).map_err(|e| Failure::run(format!("cannot start a thread: {e}")))
 }
 
 fn run_replay(a: ReplayArgs) -> Result<Exit, Failure> {

@@ -27,8 +27,26 @@ struct ServerTime {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest answer: some ten thousand open orders.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Wall time the two readings of the clock may be apart.
 const TOLERANCE_MS: i64 = 250;
+
+/// Begins an exchange that is polled.
+///
+/// # Errors
+/// Where there is no way to the venue.
+pub fn begin(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> std::io::Result<Exchange> {
+    let mut exchange = Exchange::start(address, method, path, headers, b"", ANSWER_BYTES_MAX, TIMEOUT)
+        .map_err(std::io::Error::other)?;
+    exchange.poll().map_err(std::io::Error::other)?;
+    Ok(exchange)
+}
 
 /// One exchange, waited for. `shown` names the path in errors: a signed one is not for anybody's log.
 ///
@@ -42,8 +60,8 @@ pub fn ask(
     headers: &[(&str, &str)],
 ) -> Result<Vec<u8>, Failure> {
     let fail = |e: &dyn std::fmt::Display| Failure::run(format!("venue at {address}: {method} {shown}: {e}"));
-    let mut exchange =
-        Exchange::start(address, method, path, headers, b"", 1 << 20, TIMEOUT).map_err(|e| fail(&e))?;
+    let mut exchange = Exchange::start(address, method, path, headers, b"", ANSWER_BYTES_MAX, TIMEOUT)
+        .map_err(|e| fail(&e))?;
     loop {
         match exchange.poll() {
             Ok(Some(response)) if response.status == 200 => return Ok(response.body),
@@ -74,6 +92,18 @@ pub fn agree(address: SocketAddr, delay_ms: u64) -> Result<VenueClock, Failure> 
         return Err(Failure::run(format!("venue at {address}: its clock makes no sense: {state:?}")));
     }
     Ok(state)
+}
+
+/// The clock of a venue, running or not.
+///
+/// # Errors
+/// Where the venue does not answer or answers nonsense.
+pub fn learn(address: SocketAddr) -> Result<MarketClock, Failure> {
+    let path = "/kimera/v1/clock";
+    let body = ask(address, "GET", path, path, &[])?;
+    let state: VenueClock = serde_json::from_slice(&body)
+        .map_err(|e| Failure::run(format!("venue at {address}: its clock is unreadable: {e}")))?;
+    Ok(state.clock)
 }
 
 /// Compares our reading of the shared clock with the venue's.

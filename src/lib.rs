@@ -1,20 +1,25 @@
 //! The program: command line, topology, engine, replay, supervisor.
 //!
 //! * [`cli`]: verbs and their arguments; [`exit`]: what a failure says and with which code it ends
-//! * [`config`]: one typed tree; [`state`]: the state directory
+//! * [`config`]: one typed tree; [`state`]: the state directory; [`claim`]: who holds what there
 //! * [`control`]: control sockets of supervisor and engine
 //! * [`line`]: who is wired to whom, and who sits there
 //! * [`engine`]: a live run; [`handshake`]: the clock shared with the venue
+//! * [`credentials`]: of the account; [`guard`]: takes everything back where nobody else can
 //! * [`replay`]: a journal through the same line, compared
 //! * [`simulate`]: whole firms in virtual time
-//! * [`supervise`]: venue and engine as children, the live line; [`report`]: what a run says at its end
+//! * [`venue`]: the simulated venue as a process
+//! * [`supervise`]: venue, engine and guard as children, the live line; [`report`]: what a run says at its end
 //! * [`verbs`]: the small verbs
 
+pub mod claim;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod credentials;
 pub mod engine;
 pub mod exit;
+pub mod guard;
 pub mod handshake;
 pub mod line;
 pub mod replay;
@@ -22,4 +27,5 @@ pub mod report;
 pub mod simulate;
 pub mod state;
 pub mod supervise;
+pub mod venue;
 pub mod verbs;

@@ -31,8 +31,8 @@ pub enum EndReason {
     TimeReached,
     /// A signal.
     Interrupted,
-    /// The parent process is gone.
-    ParentGone,
+    /// No supervisor has come back.
+    SupervisorGone,
     /// By the control socket.
     Asked,
 }

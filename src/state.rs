@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use kimera_runtime::files::{self, File};
 
+use crate::claim::Claim;
 use crate::exit::Failure;
 
 /// A state directory that this process holds.
 pub struct State {
     root: PathBuf,
     incarnation: u64,
-    _lock: File,
+    _lock: Claim,
 }
 
 /// Where things lie in a state directory.
@@ -60,6 +61,36 @@ impl Layout {
         self.0.join("venue-account.jsonl")
     }
 
+    /// A process says here that it is alive.
+    #[must_use]
+    pub fn pulse(&self, process: &str) -> PathBuf {
+        self.0.join(format!("{process}.pulse"))
+    }
+
+    /// Where it exists, nothing may leave: a halt that anybody with the right to the directory can make.
+    #[must_use]
+    pub fn halt_file(&self) -> PathBuf {
+        self.0.join("HALT")
+    }
+
+    /// Held by the one process of a kind.
+    #[must_use]
+    pub fn lock(&self, process: &str) -> PathBuf {
+        self.0.join(format!("{process}.lock"))
+    }
+
+    /// The venue's clock, for a venue that comes back.
+    #[must_use]
+    pub fn venue_clock(&self) -> PathBuf {
+        self.0.join("venue-clock.json")
+    }
+
+    /// Credentials of the paper account that the supervisor has made; its owner's alone.
+    #[must_use]
+    pub fn paper_credentials(&self) -> PathBuf {
+        self.0.join("paper-credentials")
+    }
+
     /// Control socket of a process.
     #[must_use]
     pub fn socket(&self, process: &str) -> PathBuf {
@@ -92,13 +123,7 @@ impl State {
             ))
         };
         files::create_dir_all(root).map_err(|e| fail("make anything", e))?;
-        let lock = File::append(&root.join("lock")).map_err(|e| fail("open the lock", e))?;
-        if !lock.lock_exclusively().map_err(|e| fail("lock", e))? {
-            return Err(Failure::run(format!(
-                "another engine runs in the state directory {}; stop it or choose another with --state",
-                root.display()
-            )));
-        }
+        let lock = Claim::take(&Layout::of(root).lock("engine"), "engine")?;
         let path = root.join("incarnation");
         let before = match files::read_to_string(&path) {
             Ok(text) => text.trim().parse::<u64>().map_err(|_| {
@@ -134,8 +159,7 @@ impl State {
 /// True where an engine runs in this directory: its lock is held.
 #[must_use]
 pub fn is_held(root: &Path) -> bool {
-    let lock = File::open(&root.join("lock"));
-    lock.is_ok_and(|lock| lock.lock_exclusively().is_ok_and(|free| !free))
+    Claim::is_held(&Layout::of(root).lock("engine"))
 }
 
 /// Replaces a file durably: never half written, old or new after a crash.

@@ -25,14 +25,14 @@ const PLACES: [(&str, u64, &str); 10] = [
 ];
 
 /// What the venue holds: every order by its client's identity, and every trade.
-struct Venue {
-    orders: BTreeSet<String>,
-    open: usize,
-    trades: BTreeSet<u64>,
+pub struct Venue {
+    pub orders: BTreeSet<String>,
+    pub open: usize,
+    pub trades: BTreeSet<u64>,
 }
 
 impl Venue {
-    fn read(path: &Path) -> Self {
+    pub fn read(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let mut venue = Self { orders: BTreeSet::new(), open: 0, trades: BTreeSet::new() };
         let mut standing: BTreeMap<u64, i64> = BTreeMap::new();
@@ -62,14 +62,14 @@ impl Venue {
 
 /// What our journal holds of it.
 #[derive(Default)]
-struct Journal {
-    orders: BTreeSet<String>,
-    orphans: usize,
-    trades: BTreeSet<u64>,
+pub struct Journal {
+    pub orders: BTreeSet<String>,
+    pub orphans: usize,
+    pub trades: BTreeSet<u64>,
 }
 
 impl Journal {
-    fn read(state: &Path) -> Self {
+    pub fn read(state: &Path) -> Self {
         let output =
             Command::new(program()).args(["journal", "cat", state.to_str().unwrap()]).output().unwrap();
         let mut journal = Self::default();

@@ -5,10 +5,12 @@
 
 mod cases;
 mod crash;
+mod guard;
 mod hostile;
 mod kill;
 mod mutants;
 mod orders;
+mod pairs;
 mod run;
 mod sim;
 
@@ -36,9 +38,13 @@ fn main() -> ExitCode {
         "orders" => orders::prove(&mut cases, value("--seed", 1), value("--rounds", 400)),
         "hostile" => hostile::prove(&mut cases, value("--seed", 1), value("--seconds", 60)),
         "mutants" => mutants::prove(&mut cases),
+        "pairs" => pairs::prove(&mut cases, value("--seed", 1), value("--rounds", 100)),
+        "guard" => guard::prove(&mut cases),
         "sim" => sim::prove(&mut cases, value("--seed", fresh())),
         other => {
-            eprintln!("there is no topic \"{other}\": crash, kill, orders, hostile, sim, mutants");
+            eprintln!(
+                "there is no topic \"{other}\": crash, kill, orders, hostile, sim, mutants, pairs, guard"
+            );
             return ExitCode::from(2);
         }
     }

@@ -46,6 +46,13 @@ pub fn profile(changes: &[(&str, &str)]) -> String {
     text
 }
 
+/// What a supervisor says is kept beside what its children say.
+fn said(state: &Path) -> Stdio {
+    let _ = std::fs::create_dir_all(state);
+    let log = std::fs::File::options().create(true).append(true).open(state.join("supervisor.log"));
+    log.map_or_else(|_| Stdio::null(), Stdio::from)
+}
+
 /// A run of the whole program.
 pub struct Run {
     pub child: Child,
@@ -60,7 +67,7 @@ impl Run {
             .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(said(state))
             .spawn()
             .expect("the program is built");
         Self { child, state: state.to_owned() }
@@ -95,6 +102,11 @@ impl Run {
     /// Ends it in order and gives its summary.
     pub fn finish(mut self) -> Option<Value> {
         self.ask("shutdown", &json!({}));
+        self.wait_for_summary()
+    }
+
+    /// The summary of a run that is ending.
+    pub fn wait_for_summary(&mut self) -> Option<Value> {
         let deadline = Instant::now() + Duration::from_secs(30);
         while self.child.try_wait().ok().flatten().is_none() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));

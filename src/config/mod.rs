@@ -1,9 +1,11 @@
 //! The configuration: one typed tree with range checks; an unknown key is an error with line and column.
 
+mod supervision;
 mod trading;
 
 use std::path::{Path, PathBuf};
 
+pub use supervision::SupervisionSection;
 pub use trading::{
     AccountSection, ComplianceSection, EnsembleSection, ExecutionSection, PriorsSection, RiskSection,
     StrategySection,
@@ -145,6 +147,9 @@ pub struct Config {
     pub journal: JournalSection,
     /// Locked memory.
     pub memory: MemorySection,
+    /// Who is taken for dead when.
+    #[serde(default)]
+    pub supervision: SupervisionSection,
 }
 
 impl Config {
@@ -206,6 +211,7 @@ impl Config {
         }
         self.instruments()?;
         self.check_trading()?;
+        self.supervision.check()?;
         let m = &self.market;
         within("market.imbalance_decay", m.imbalance_decay, 0.0, 20.0)?;
         within("market.liquidity_ticks", m.liquidity_ticks.into(), 1.0, 1_000.0)?;

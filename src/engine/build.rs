@@ -17,12 +17,12 @@ use kimera_runtime::{AbsenceGate, Counters, KillWord, Rejoin, Tsc};
 use kimera_sequencer::{Door, Sequencer};
 use kimera_venues::binance::MarketDecoder;
 
+use super::Built;
 use super::endpoints::Endpoints;
 use super::faults::Faults;
 use super::recovery::{Earlier, Ends, catch_up};
 use super::rejoin::MemberSeat;
 use super::venue_account::VenueAccount;
-use super::{Built, address};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::line::{self, Probes};
@@ -66,7 +66,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     };
     let instruments = config.instruments().map_err(Failure::configuration)?;
     for (section, instrument) in config.instruments.iter().zip(instruments) {
-        let market = address(endpoints, section.market)?;
+        let market = endpoints.address(section.market)?;
         let feed = FeedConfig {
             name: section.feed.clone(),
             stream: market,

@@ -1,46 +1,43 @@
 //! The engine's own loop: trading begins when the first record is durable, commands are sequenced, the end is in order.
 
+use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use kimera_journal::JournalFailure;
-use kimera_protocol::{Command, CommandCode, Flags, Header, Message, Seq, TradingState};
+use kimera_protocol::{Command, CommandCode, Header, Message, Seq, TradingState};
 use kimera_runtime::clock::{self, monotonic_ns};
 use kimera_runtime::executor::ThreadedExecutor;
 use kimera_runtime::memory::ArenaReport;
 use kimera_runtime::plan::Plan;
-use kimera_runtime::{KillWord, Port};
-use serde_json::{Value, json};
+use kimera_runtime::{KillWord, Port, Pulse, files, world};
+use serde_json::json;
 
-use super::control::{Ask, EngineHandler, PATIENCE, Wish, state_name};
+use super::control::{Ask, EngineHandler, PATIENCE, Wish};
 use super::faults::Faults;
+use super::orphan::{Orphan, Standing};
 use super::recovery::RecoveryReport;
 use super::rejoin::{MemberSeat, WayBack, Workshop};
 use super::venue_account::VenueAccount;
 use super::watchdog::Watchdog;
 use super::{Built, EngineOptions};
 use crate::config::Config;
-use crate::control::{OrdersAtEnd, RpcError, Server};
+use crate::control::{OrdersAtEnd, Server};
 use crate::exit::{Failure, say};
 use crate::handshake::VenueClock;
-use crate::report::{EndReason, EngineSummary, Facts, money};
+use crate::report::{EndReason, EngineSummary, money};
 use crate::state::State;
 
 /// A duty cycle longer than this ends the engine.
 const STUCK: Duration = Duration::from_secs(5);
 /// Time until a cycle that was found too long is looked at again.
 const SECOND_LOOK: Duration = Duration::from_millis(500);
-/// Longest wait for the line to finish what is in flight.
-const DRAIN: Duration = Duration::from_secs(10);
-/// Longest wait for the venue to take orders back at the end.
-const CANCEL: Duration = Duration::from_secs(5);
-/// Longest wait for a command to reach risk.
-const COMMAND: Duration = Duration::from_secs(5);
 /// Wall time left to the last frames of a tape, ns.
 const TAPE_GRACE: u64 = 50_000_000;
-const HOUSEKEEPING: Duration = Duration::from_millis(5);
+/// Between two looks of the engine's own loop.
+pub(super) const HOUSEKEEPING: Duration = Duration::from_millis(5);
 
 /// What a run is made of beside its seats.
 pub struct Run<'a> {
@@ -90,6 +87,14 @@ pub fn run(
             (Some(socket), asks)
         }
     };
+    let pulse = |process: &str| {
+        let path = layout.pulse(process);
+        let pulse = Pulse::open(&path);
+        pulse.map_err(|e| Failure::run(format!("cannot use {}: {e}", path.display())))
+    };
+    let supervised = run.options.supervised;
+    let supervisor = if supervised { Some(pulse("supervisor")?) } else { None };
+    let own = if world::active() { None } else { Some(pulse("engine")?) };
     let ways_back = built.members.iter().map(WayBack::new).collect();
     let workshop =
         Workshop { layout: layout.clone(), config: run.config.clone(), faults: run.faults.clone() };
@@ -116,8 +121,16 @@ pub fn run(
         compare_at: 0,
         say_at: monotonic_ns() + SAY_INTERVAL,
         absence_seq: None,
+        pulse: own,
+        orphan: Orphan::new(supervisor, &run.config.supervision),
+        orphaned: false,
+        halt_file: layout.halt_file(),
+        look_for_halt_at: 0,
     };
     let ended = live.until_end(interrupted);
+    if let Some(pulse) = live.pulse.as_ref().filter(|_| ended.is_ok()) {
+        pulse.rest();
+    }
     drop(socket);
     let reason = match ended {
         Ok(reason) => reason,
@@ -128,7 +141,7 @@ pub fn run(
         }
         Err(End::Stuck(failure)) => {
             // A thread that does not come back cannot be stopped: the process ends with it.
-            std::mem::forget(live.executor);
+            abandon(live.executor);
             return Err(failure);
         }
     };
@@ -137,13 +150,15 @@ pub fn run(
 
 /// How far a recovery has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Recovering {
+pub(super) enum Recovering {
     /// The gateway asks the venue about every order.
     Asking,
     /// Every order is explained; the accounts are compared until this monotonic instant.
     Comparing(u64),
 }
 
+/// Between two looks for the file that halts, ns.
+const HALT_FILE_INTERVAL: u64 = 20_000_000;
 /// Between two lines about a recovery that takes long, ns.
 const SAY_INTERVAL: u64 = 10_000_000_000;
 /// Between two comparisons of the accounts, ns.
@@ -157,29 +172,36 @@ enum End {
     Stuck(Failure),
 }
 
-struct Live<'a> {
-    run: &'a Run<'a>,
-    built: Built,
-    executor: ThreadedExecutor,
-    asks: Receiver<Ask>,
+pub(super) struct Live<'a> {
+    pub(super) run: &'a Run<'a>,
+    pub(super) built: Built,
+    pub(super) executor: ThreadedExecutor,
+    pub(super) asks: Receiver<Ask>,
     /// Newest epoch of the kill word that the line has been told of.
-    halts_seen: u64,
-    orders_at_end: OrdersAtEnd,
+    pub(super) halts_seen: u64,
+    pub(super) orders_at_end: OrdersAtEnd,
     /// Members that are out, and how they come back.
-    ways_back: Vec<WayBack>,
-    workshop: Workshop,
+    pub(super) ways_back: Vec<WayBack>,
+    pub(super) workshop: Workshop,
     /// Records of absences that this start has sent to the sequencer.
-    absences_told: u64,
+    pub(super) absences_told: u64,
     /// Beginnings and ends among them, for which orders wait; and how many of those are on disk.
-    changes_told: u64,
-    changes_durable: u64,
+    pub(super) changes_told: u64,
+    pub(super) changes_durable: u64,
     /// After an earlier start: what was taken up, and until when the venue's account may still differ.
-    recovery: Option<RecoveryReport>,
-    recovering: Option<Recovering>,
-    compare_at: u64,
-    say_at: u64,
+    pub(super) recovery: Option<RecoveryReport>,
+    pub(super) recovering: Option<Recovering>,
+    pub(super) compare_at: u64,
+    pub(super) say_at: u64,
+    /// Says that this engine is alive.
+    pulse: Option<Pulse>,
+    orphan: Orphan,
+    /// The line has been told that only ways out may leave because nobody supervises it.
+    pub(super) orphaned: bool,
+    pub(super) halt_file: PathBuf,
+    look_for_halt_at: u64,
     /// The last absence is in the sequence up to here; orders wait until it is durable.
-    absence_seq: Option<Seq>,
+    pub(super) absence_seq: Option<Seq>,
 }
 
 impl Live<'_> {
@@ -194,6 +216,9 @@ impl Live<'_> {
         loop {
             clock::sleep(HOUSEKEEPING);
             self.built.counters.heartbeat(monotonic_ns());
+            if let Some(pulse) = &self.pulse {
+                pulse.beat();
+            }
             if let Some(broken) = broken(&self.executor, &self.built.failure) {
                 return Err(End::Broken(Failure::run(format!("the engine was ended: {broken}"))));
             }
@@ -218,8 +243,8 @@ impl Live<'_> {
             if interrupted.load(Ordering::Acquire) {
                 return Ok(EndReason::Interrupted);
             }
-            if self.run.options.parent.is_some_and(|parent| std::os::unix::process::parent_id() != parent) {
-                return Ok(EndReason::ParentGone);
+            if self.follow_supervisor() {
+                return Ok(EndReason::SupervisorGone);
             }
             // The tape's last frames are still on their way when its time is over.
             let grace = if end == whole { TAPE_GRACE } else { 0 };
@@ -229,16 +254,16 @@ impl Live<'_> {
         }
     }
 
-    fn counter(&self, name: &str) -> u64 {
+    pub(super) fn counter(&self, name: &str) -> u64 {
         self.built.counters.counter_of(name).get()
     }
 
-    fn gateway(&self, what: &str) -> u64 {
+    pub(super) fn gateway(&self, what: &str) -> u64 {
         self.counter(&format!("{}.{what}", self.run.config.account.gateway))
     }
 
     /// Sequences a command; false where the ring is full.
-    fn send(&mut self, code: CommandCode, epoch: u64, flags: u8) -> bool {
+    pub(super) fn send(&mut self, code: CommandCode, epoch: u64, flags: u8) -> bool {
         let body = Command { code: code as u64, epoch, ..Command::default() };
         let mut message = Message::new(Header::default(), body);
         message.header.flags |= flags;
@@ -303,7 +328,8 @@ impl Live<'_> {
         match difference {
             None => {
                 let word = self.run.word.get();
-                if word.state == TradingState::Active && !self.send(CommandCode::Resume, word.epoch, 0) {
+                let may = word.state == TradingState::Active && !self.orphaned;
+                if may && !self.send(CommandCode::Resume, word.epoch, 0) {
                     self.recovering = Some(Recovering::Comparing(deadline)); // again at the next look
                 }
             }
@@ -329,8 +355,40 @@ impl Live<'_> {
         }
     }
 
+    /// Without a supervisor only ways out leave; true where none comes back.
+    fn follow_supervisor(&mut self) -> bool {
+        let standing = self.orphan.look();
+        let orphaned = standing != Standing::Supervised;
+        if orphaned != self.orphaned && self.counter("risk.epoch") > 0 && self.recovering.is_none() {
+            let word = self.run.word.get();
+            let code = if orphaned { CommandCode::Reduce } else { CommandCode::Resume };
+            // A stronger word than ours stays as it is, and so does what a recovery has left.
+            let unexplained = self.recovery.as_ref().is_some_and(|r| !r.explained);
+            if unexplained || word.state != TradingState::Active || self.send(code, word.epoch, 0) {
+                self.orphaned = orphaned;
+            }
+        }
+        standing == Standing::Abandoned
+    }
+
+    /// The file that halts does what `kimera kill` does.
+    fn follow_file(&mut self) {
+        let now = monotonic_ns();
+        if now < self.look_for_halt_at {
+            return;
+        }
+        self.look_for_halt_at = now + HALT_FILE_INTERVAL;
+        if self.run.word.get().state != TradingState::Halted && files::exists(&self.halt_file) {
+            say(&format!("halted: {} exists; remove it before trading resumes", self.halt_file.display()));
+            if let Err(e) = self.run.word.halt() {
+                say(&format!("halted, but the kill word is not on disk: {e}"));
+            }
+        }
+    }
+
     /// A halt that somebody has written into the kill word becomes an input.
-    fn follow_word(&mut self) {
+    pub(super) fn follow_word(&mut self) {
+        self.follow_file();
         let word = self.run.word.get();
         if word.state == TradingState::Halted
             && word.epoch > self.halts_seen
@@ -372,7 +430,7 @@ impl Live<'_> {
     }
 
     /// What is to be said at the end of members that were out.
-    fn absences(&self) -> Vec<String> {
+    pub(super) fn absences(&self) -> Vec<String> {
         let of = |member: &MemberSeat| -> Vec<String> {
             let name = &member.name;
             let said = |(from, back_at): (Seq, Seq)| match back_at {
@@ -407,180 +465,10 @@ impl Live<'_> {
         }
         None
     }
-
-    fn halt(&mut self) -> Result<Value, RpcError> {
-        self.follow_word();
-        self.wait_for_state(TradingState::Halted)
-    }
-
-    fn cancel_all(&mut self) -> Result<Value, RpcError> {
-        let working = self.gateway("working");
-        if self.send(CommandCode::CancelAll, 0, 0) {
-            Ok(json!({"cancelling": working}))
-        } else {
-            Err(RpcError::refused("the sequencer's control ring is full; try again"))
-        }
-    }
-
-    /// Written down first, so that it survives a restart; a recovery that is going on does not undo it.
-    fn reduce(&mut self) -> Result<Value, RpcError> {
-        let word = self.run.word.get();
-        if word.state == TradingState::Halted {
-            return Err(RpcError::refused("trading is halted; resume first"));
-        }
-        match self.run.word.reduce(word.epoch) {
-            Ok(true) => {}
-            Ok(false) => return Err(RpcError::refused("somebody has halted in the meantime")),
-            Err(e) => return Err(RpcError::refused(format!("the kill word is not on disk: {e}"))),
-        }
-        if !self.send(CommandCode::Reduce, word.epoch, 0) {
-            return Err(RpcError::refused("the sequencer's control ring is full; try again"));
-        }
-        self.wait_for_state(TradingState::Reducing)
-    }
-
-    /// The line first, the word second, and never while nobody knows what became of an order.
-    fn resume(&mut self, epoch: u64) -> Result<Value, RpcError> {
-        if self.recovering.is_some() {
-            return Err(RpcError::refused(
-                "the venue is still being asked about an earlier start; trading resumes by itself",
-            ));
-        }
-        let unknown = self.gateway("unknown");
-        if unknown > 0 {
-            return Err(RpcError::refused(format!(
-                "{unknown} orders are unknown; trading resumes when the venue has said what became of them"
-            )));
-        }
-        let word = self.run.word.get();
-        if word.epoch != epoch {
-            return Err(RpcError::refused("somebody has halted again in the meantime"));
-        }
-        if !self.send(CommandCode::Resume, word.epoch, 0) {
-            return Err(RpcError::refused("the sequencer's control ring is full; try again"));
-        }
-        self.wait_for_state(TradingState::Active)?;
-        match self.run.word.clear(word.epoch) {
-            Ok(true) => Ok(json!({"trading": "active", "epoch": word.epoch})),
-            Ok(false) => Err(RpcError::refused("somebody has halted again in the meantime")),
-            Err(e) => Err(RpcError::refused(format!("the kill word is not on disk: {e}"))),
-        }
-    }
-
-    /// Waits until risk has heard a command.
-    fn wait_for_state(&self, state: TradingState) -> Result<Value, RpcError> {
-        let epoch = self.run.word.get().epoch;
-        let heard =
-            || self.counter("risk.trading_state") == state as u64 && self.counter("risk.epoch") >= epoch;
-        if wait(COMMAND, heard) {
-            Ok(json!({"trading": state_name(state), "epoch": epoch}))
-        } else {
-            Err(RpcError::refused("the line has not taken the command in time; the kill word holds"))
-        }
-    }
-
-    /// Takes orders back, ends the line, asks the venue, closes everything.
-    fn finish(mut self, reason: EndReason) -> Result<EngineSummary, Failure> {
-        let clock = self.run.venue.clock;
-        let market_end = clock.now().min(self.run.venue.end);
-        let left = self.take_orders_back();
-        let stopped = self.stop_line();
-        let venue = self.run.account.state();
-        let mut degraded = std::mem::take(&mut self.built.degraded);
-        degraded.extend(left);
-        degraded.extend(self.absences());
-        for thread in self.executor.reports() {
-            if thread.pin_refused.load(Ordering::Acquire) {
-                degraded.push(format!("thread {} could not be pinned", thread.name));
-            }
-        }
-        if let Err(e) = &venue {
-            degraded.push(format!("the venue's account could not be compared: {e}"));
-        }
-        if stopped.is_err() && broken(&self.executor, &self.built.failure).is_none() {
-            // A thread that does not come back cannot be waited for: the process ends with it.
-            std::mem::forget(self.executor);
-            return Err(stopped.err().unwrap_or_else(|| Failure::run("the line did not finish")));
-        }
-        // Whatever went wrong, the journal is closed first.
-        let (cells, failures) = self.executor.finish();
-        drop(cells);
-        if let Some(seat) = failures.into_iter().next() {
-            return Err(Failure::run(format!("seat {} panicked: {}", seat.seat, seat.message)));
-        }
-        if let Some(text) = self.built.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(Failure::run(text));
-        }
-        stopped?;
-        let facts = Facts {
-            counters: &self.built.counters.snapshot(),
-            config: self.run.config,
-            plan: self.run.plan,
-            clock: &clock,
-            market_end,
-            ended: reason,
-            state: &self.run.state,
-            arena: &self.run.arena,
-            venue: venue.ok(),
-            trading: self.run.word.get().state,
-            recovery: self.recovery,
-            degraded,
-        };
-        EngineSummary::new(&facts)
-    }
-
-    /// Halts the line (the word stays as it is) and waits until nothing works any more. What is left is said.
-    fn take_orders_back(&mut self) -> Option<String> {
-        if self.orders_at_end == OrdersAtEnd::Keep || self.counter("risk.epoch") == 0 {
-            return None;
-        }
-        let epoch = self.run.word.get().epoch;
-        let sent = self.send(CommandCode::Halt, epoch, 0);
-        let halted = || self.counter("risk.trading_state") == TradingState::Halted as u64;
-        let seq = || self.counter("sequencer.seq");
-        let all_done = |seq: u64| self.built.sinks.iter().all(|sink| sink.get() >= seq);
-        if sent && wait(CANCEL, halted) {
-            let target = seq();
-            wait(CANCEL, || all_done(target));
-            // The gateway's own count is published a little later than it moves.
-            let quiet = || self.gateway("working") == 0;
-            if wait(CANCEL, || {
-                quiet() && {
-                    clock::sleep(HOUSEKEEPING);
-                    quiet()
-                }
-            }) {
-                return None;
-            }
-        }
-        Some(format!("{} orders could not be taken back in time", self.gateway("working")))
-    }
-
-    /// Sequences the end of the run and waits until every stage is done with it.
-    fn stop_line(&mut self) -> Result<(), Failure> {
-        let late = || Failure::run(format!("the line did not finish within {} s", DRAIN.as_secs()));
-        let deadline = monotonic_ns() + DRAIN.as_nanos() as u64;
-        while !self.send(CommandCode::Stop, 0, Flags::STOP) {
-            if monotonic_ns() > deadline {
-                return Err(late());
-            }
-            clock::sleep(HOUSEKEEPING);
-        }
-        let done = || {
-            let seq = self.counter("sequencer.seq");
-            broken(&self.executor, &self.built.failure).is_some()
-                || (self.counter("sequencer.stopped") != 0
-                    && self.built.sinks.iter().all(|sink| sink.get() >= seq))
-        };
-        if !wait(DRAIN, done) {
-            return Err(late());
-        }
-        broken(&self.executor, &self.built.failure).map_or(Ok(()), |reason| Err(Failure::run(reason)))
-    }
 }
 
 /// Looks again and again, up to `limit`; true as soon as `done` says so.
-fn wait(limit: Duration, done: impl Fn() -> bool) -> bool {
+pub(super) fn wait(limit: Duration, done: impl Fn() -> bool) -> bool {
     let deadline = monotonic_ns() + limit.as_nanos() as u64;
     loop {
         if done() {
@@ -593,8 +481,17 @@ fn wait(limit: Duration, done: impl Fn() -> bool) -> bool {
     }
 }
 
+/// Leaves threads that cannot be stopped to the end of the process. A world has one thread and many ends.
+pub(super) fn abandon(executor: ThreadedExecutor) {
+    if world::active() {
+        drop(executor.finish());
+    } else {
+        std::mem::forget(executor);
+    }
+}
+
 /// What has broken, if anything: a seat or the disk.
-fn broken(executor: &ThreadedExecutor, failure: &JournalFailure) -> Option<String> {
+pub(super) fn broken(executor: &ThreadedExecutor, failure: &JournalFailure) -> Option<String> {
     if let Some(seat) = executor.failures().into_iter().next() {
         return Some(format!("seat {} panicked: {}", seat.seat, seat.message));
     }

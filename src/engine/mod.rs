@@ -2,24 +2,27 @@
 //!
 //! * [`build`]: seats, rings, agents; [`recovery`]: what an earlier start has left
 //! * [`rejoin`]: members that are out, and how they come back
-//! * [`live`]: the engine's own loop
+//! * [`live`]: the engine's own loop; [`commands`]: what is asked of it; [`closing`]: its end in order
 //! * [`control`]: its control socket
 //! * [`venue_account`]: what the venue itself says of our account
 //! * [`endpoints`]: the venue's addresses
+//! * [`orphan`]: an engine without a supervisor
 //! * [`watchdog`]: notices what is stuck; [`faults`]: faults put in on purpose
 
 pub mod build;
+pub mod closing;
+pub mod commands;
 pub mod control;
 pub mod endpoints;
 pub mod faults;
 pub mod live;
+pub mod orphan;
 pub mod recovery;
 pub mod rejoin;
 pub mod venue_account;
 pub mod watchdog;
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
@@ -37,6 +40,7 @@ use kimera_runtime::{AbsenceGate, Counters, Frontier, KillWord, MarketClock, Por
 use kimera_venues::binance::signing::Signer;
 
 use crate::config::{Config, MarketName, plan};
+use crate::credentials::signer;
 use crate::exit::Failure;
 use crate::handshake::{agree, check};
 use crate::line;
@@ -47,7 +51,7 @@ use control::Ask;
 use faults::{Canary, Faults, Held};
 use recovery::{Earlier, RecoveryReport};
 use rejoin::MemberSeat;
-use venue_account::{VenueAccount, signer};
+use venue_account::VenueAccount;
 
 /// Time between the agreement on the clock and its start: the feeds connect in it.
 const START_DELAY_MS: u64 = 300;
@@ -65,8 +69,8 @@ pub struct EngineOptions {
     pub market_ns: Option<i64>,
     /// Core plan instead of the configuration's.
     pub plan: Option<String>,
-    /// Ends when this is not the parent process any more.
-    pub parent: Option<u32>,
+    /// Somebody supervises it, and says so in the state directory.
+    pub supervised: bool,
     /// Allocates once inside a sealed seat, to show that the count would notice.
     pub canary: bool,
     /// The control socket may put faults in.
@@ -118,7 +122,7 @@ pub struct Surroundings {
 pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSummary, Failure> {
     let config = Config::load(&options.config)?;
     let faults = options.faults.then(|| Faults::of(&line::topology(&config)));
-    let endpoints = read_endpoints(&options.endpoints)?;
+    let endpoints = Endpoints::read(&options.endpoints)?;
     let around = Surroundings { config, endpoints, signer: signer()?, asks: None, faults, counters: None };
     run_in(around, options, interrupted)
 }
@@ -151,7 +155,7 @@ pub fn run_in(
     })?;
     let word = KillWord::open(&state.layout().kill_word())
         .map_err(|e| Failure::run(format!("cannot use the kill word: {e}")))?;
-    let first = address(&endpoints, config.instruments[0].market)?;
+    let first = endpoints.address(config.instruments[0].market)?;
     let venue = agree(first, START_DELAY_MS)?;
     let account = account(&config, &endpoints, signer, venue.clock)?;
     let earlier = Earlier::load(&state, &configuration, venue.clock.now())?;
@@ -213,7 +217,7 @@ fn account(
     let market =
         traded.map(|s| s.market).ok_or_else(|| Failure::configuration("strategy.trades is no feed"))?;
     Ok(VenueAccount {
-        address: address(endpoints, market)?,
+        address: endpoints.address(market)?,
         signer,
         instrument: config.traded().map_err(Failure::configuration)?,
         clock,
@@ -228,21 +232,6 @@ fn in_arena_of<T>(config: &Config, build: impl FnOnce() -> T) -> Result<T, Failu
         Failure::run(format!("cannot reserve the arena of {} MiB: {e}", config.memory.arena_mib))
     })?;
     Ok(in_arena(build))
-}
-
-fn read_endpoints(path: &Path) -> Result<Endpoints, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        Failure::run(format!("cannot read the venue's addresses from {}: {e}", path.display()))
-    })?;
-    serde_json::from_str(&text)
-        .map_err(|e| Failure::run(format!("{}: not the addresses of a venue: {e}", path.display())))
-}
-
-fn address(endpoints: &Endpoints, market: MarketName) -> Result<SocketAddr, Failure> {
-    let found = endpoints.markets.iter().find(|(name, _)| name == market.name());
-    found
-        .map(|(_, address)| *address)
-        .ok_or_else(|| Failure::configuration(format!("the venue has no market \"{}\"", market.name())))
 }
 
 fn time_path(market: MarketName) -> &'static str {

@@ -10,27 +10,6 @@ use kimera_venues::binance::signing::Signer;
 use crate::exit::Failure;
 use crate::handshake::ask;
 
-/// Environment variables with the credentials of the simulated venue.
-pub const CREDENTIALS: [&str; 2] = ["KIMERA_PAPER_KEY", "KIMERA_PAPER_SECRET"];
-
-/// The account's credentials, from the environment and from nowhere else.
-///
-/// # Errors
-/// Where they are not set, or the key holds what no key holds. Neither is ever shown.
-pub fn signer() -> Result<Signer, Failure> {
-    let get = |name: &str| {
-        let value = std::env::var(name).ok().filter(|v| !v.is_empty());
-        value.ok_or_else(|| {
-            Failure::configuration(format!(
-                "{name} is not set: the engine has no credentials for the paper account"
-            ))
-        })
-    };
-    let (key, secret) = (get(CREDENTIALS[0])?, get(CREDENTIALS[1])?);
-    Signer::new(&key, secret.as_bytes())
-        .ok_or_else(|| Failure::configuration(format!("{} must be letters and digits", CREDENTIALS[0])))
-}
-
 /// An account at a venue.
 pub struct VenueAccount {
     /// Where it is asked about.

@@ -288,6 +288,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
     let length = tape.end - tape.start;
     let bind: Vec<SocketAddr> = (0..2).map(|_| SocketAddr::from(([10, 0, 0, 2], 0))).collect();
     let server_config = ServerConfig {
+        clock: None,
         bind,
         speed: SPEED,
         credentials: Some((CREDENTIALS.0.into(), CREDENTIALS.1.as_bytes().to_vec())),
@@ -399,7 +400,7 @@ impl Firm {
             endpoints: PathBuf::new(),
             market_ns: Some(self.market_ns),
             plan: Some("cores-2".into()),
-            parent: None,
+            supervised: false,
             canary: false,
             faults: true,
         };

@@ -33,6 +33,8 @@ pub const METHODS: [&str; 9] = [
 pub struct Children {
     /// The simulated venue.
     pub venue: AtomicU32,
+    /// The guard.
+    pub guard: AtomicU32,
     /// The engine.
     pub engine: AtomicU32,
 }
@@ -82,11 +84,11 @@ impl SupervisorHandler {
             .into_iter()
             .map(|t| json!({"thread": t.name, "core": t.core, "idle": t.idle, "seats": t.seats}))
             .collect();
-        let (venue, engine) =
-            (self.children.venue.load(Ordering::Acquire), self.children.engine.load(Ordering::Acquire));
+        let [venue, guard, engine] = [&self.children.venue, &self.children.guard, &self.children.engine]
+            .map(|pid| pid.load(Ordering::Acquire));
         json!({
             "name": "supervisor", "pid": std::process::id(), "strategy": "one_for_one",
-            "children": [process("venue", venue, "temporary", json!([])), process("engine", engine, "transient", json!(threads))],
+            "children": [process("venue", venue, "transient", json!([])), process("guard", guard, "permanent", json!([])), process("engine", engine, "transient", json!(threads))],
         })
     }
 }

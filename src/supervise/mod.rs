@@ -1,37 +1,38 @@
-//! The launcher's run: venue and engine as child processes, a live line a second, the summary at the end.
+//! The launcher's run: venue, guard and engine as child processes, a live line a second, the summary at the end.
 //!
-//! * [`process`]: a child that does not outlive us
+//! * [`directory`]: the state directory and its one supervisor; [`arguments`]: what the children are started with
+//! * [`family`]: the children, started or taken up, watched, started again
+//! * [`process`]: one child
 //! * [`control`]: the control socket
 //! * [`restarts`]: how often a child that has fallen is started again
 //! * [`live_line`]: how a run goes, once a second
 
+pub mod arguments;
 pub mod control;
+pub mod directory;
+pub mod family;
 pub mod live_line;
 pub mod process;
 pub mod restarts;
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use kimera_runtime::plan::available_cores;
-use kimera_runtime::process::terminate;
+use kimera_runtime::{KillWord, Pulse};
 
 use crate::config::{Config, plan};
 use crate::control::Server;
-use crate::engine::venue_account::CREDENTIALS;
-use control::{Children, SupervisorHandler};
-use live_line::LiveLine;
-use process::Process;
-use restarts::Restarts;
-
-use crate::exit::{Exit, Failure};
+use crate::credentials;
+use crate::exit::{Exit, Failure, say};
 use crate::report::EngineSummary;
 use crate::state::Layout;
+use arguments::Arguments;
+use control::{Children, SupervisorHandler};
+use family::Family;
 
 /// Arguments of a launch.
 #[derive(Clone, Debug)]
@@ -60,22 +61,20 @@ pub struct LaunchOptions {
     pub faults: bool,
 }
 
-/// Longest wait for the venue to say where it listens: it reads its tape first.
-const VENUE_START: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(50);
+/// Between two beats of the supervisor's pulse.
+const BEAT: Duration = Duration::from_millis(100);
 
-/// Launches venue and engine and waits for the end of the run.
+/// Launches venue, guard and engine, or takes up those that run, and waits for the end of the run.
 ///
 /// # Errors
 /// What could not be started, or what the engine said when it failed.
 pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
     let config = Config::load(&options.config)?;
-    let state = state_directory(options.state.as_deref(), options.dry_run);
+    let state = directory::state_directory(options.state.as_deref(), options.dry_run);
     let layout = Layout::of(&state);
-    let venue = venue_arguments(options, &config, &layout);
-    let engine = engine_arguments(options, &state, &layout);
+    let arguments = Arguments::new(options, &config, &state);
     if options.dry_run {
-        return dry_run(&state, &venue, &engine);
+        return arguments::dry_run(&state, &arguments);
     }
     if !config.data.join("tape.toml").exists() {
         return Err(Failure::missing(format!(
@@ -83,13 +82,11 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
             config.data.join("tape.toml").display()
         )));
     }
-    std::fs::create_dir_all(&state).map_err(|e| {
-        Failure::run(format!("cannot make {}: {e}; choose another with --state", state.display()))
-    })?;
-    let _ = std::fs::remove_file(layout.endpoints());
+    let _lock = directory::take(&state, &layout)?;
     let interrupts = count_interrupts()?;
+    halt_on_signal(&layout)?;
     say(&format!("state: {}", state.display()));
-    let credentials = credentials()?;
+    let pulse = Beating::start(&layout)?;
     let children = Arc::new(Children::default());
     let name = options.plan.as_deref().unwrap_or(&config.plan);
     let handler = SupervisorHandler {
@@ -98,50 +95,68 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
         plan: plan(name, available_cores().len()).ok(),
     };
     let socket = Server::start(&layout.socket("control"), &layout.audit(), Box::new(handler))?;
-    let mut venue = Process::start("venue", &venue, &layout, &credentials)?;
-    children.venue.store(venue.pid(), Ordering::Release);
-    wait_for_venue(&mut venue, &layout, &interrupts)?;
-    let arguments = engine;
-    let mut restarts = Restarts::default();
-    let (engine, status) = loop {
-        let mut engine = Process::start("engine", &arguments, &layout, &credentials)?;
-        children.engine.store(engine.pid(), Ordering::Release);
-        let status = watch(&mut venue, &mut engine, &layout, &interrupts)?;
-        children.engine.store(0, Ordering::Release);
-        if status.success() || interrupts.load(Ordering::Acquire) > 0 || !restarts.allow(fell(status)) {
-            break (engine, status);
-        }
-        say(&format!("{}; starting it again ({})", engine.failure(status).message, restarts.count()));
-        std::thread::sleep(restarts.pause());
-    };
-    venue.stop();
-    drop(socket);
-    if !status.success() {
-        return Err(engine.failure(status));
-    }
+    let credentials = credentials::for_run(&layout)?;
+    let mut family = Family::new(&config, layout.clone(), arguments, credentials, children);
+    let ended = family.run(&interrupts);
+    family.close(ended.is_err());
+    drop((socket, pulse));
+    ended?;
     finish(options, &layout, interrupts.load(Ordering::Acquire) > 0)
 }
 
-/// Exit code of a process whose main thread panicked.
-const PANICKED: i32 = 101;
-
-/// True where a process has fallen, and not because of what it was told.
-fn fell(status: ExitStatus) -> bool {
-    status.code().is_none_or(|code| code == Exit::Failed as i32 || code == PANICKED)
+/// The supervisor's pulse, until this is dropped.
+struct Beating {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
 }
 
-/// Credentials of the paper account: the environment's, or fresh ones that only this run's processes know.
-fn credentials() -> Result<[String; 2], Failure> {
-    let given = CREDENTIALS.map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
-    if let [Some(key), Some(secret)] = given {
-        return Ok([key, secret]);
+impl Beating {
+    fn start(layout: &Layout) -> Result<Self, Failure> {
+        let path = layout.pulse("supervisor");
+        let fail = |e: std::io::Error| Failure::run(format!("cannot use {}: {e}", path.display()));
+        let pulse = Pulse::open(&path).map_err(fail)?;
+        pulse.beat();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let beat = move || {
+            while !stopped.load(Ordering::Acquire) {
+                pulse.beat();
+                std::thread::park_timeout(BEAT);
+            }
+            pulse.rest();
+        };
+        let thread = std::thread::Builder::new().name("pulse".into()).spawn(beat).map_err(fail)?;
+        Ok(Self { stop, thread: Some(thread) })
     }
-    let mut bytes = [0u8; 48];
-    File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|e| Failure::run(format!("cannot make credentials from /dev/urandom: {e}")))?;
-    let hex = |part: &[u8]| part.iter().map(|b| format!("{b:02x}")).collect();
-    Ok([hex(&bytes[..16]), hex(&bytes[16..])])
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+/// `SIGUSR1` halts: the kill word is written by a thread of its own, whatever the rest is doing.
+///
+/// # Errors
+/// Where the signal cannot be had.
+pub fn halt_on_signal(layout: &Layout) -> Result<(), Failure> {
+    let fail = |e: std::io::Error| Failure::run(format!("cannot take SIGUSR1: {e}"));
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGUSR1]).map_err(fail)?;
+    let path = layout.kill_word();
+    let halt = move || {
+        for _ in signals.forever() {
+            match KillWord::open(&path).and_then(|word| word.halt()) {
+                Ok(word) => say(&format!("halted by a signal (epoch {})", word.epoch)),
+                Err(e) => say(&format!("a signal asked for a halt: {e}")),
+            }
+        }
+    };
+    std::thread::Builder::new().name("halt".into()).spawn(halt).map(|_| ()).map_err(fail)
 }
 
 fn finish(options: &LaunchOptions, layout: &Layout, interrupted: bool) -> Result<Exit, Failure> {
@@ -155,137 +170,6 @@ fn finish(options: &LaunchOptions, layout: &Layout, interrupted: bool) -> Result
     writeln!(out, "{}", text.trim_end())
         .map_err(|e| Failure::run(format!("cannot write the summary: {e}")))?;
     Ok(if interrupted { Exit::Interrupted } else { Exit::Ok })
-}
-
-fn venue_arguments(options: &LaunchOptions, config: &Config, layout: &Layout) -> Vec<String> {
-    let parent = std::process::id().to_string();
-    let data = config.data.display().to_string();
-    let endpoints = layout.endpoints().display().to_string();
-    let (speed, port) = (options.speed.to_string(), options.port.to_string());
-    let account = layout.venue_account().display().to_string();
-    let mut arguments: Vec<String> = [
-        "venue",
-        "--data",
-        &data,
-        "--speed",
-        &speed,
-        "--port",
-        &port,
-        "--endpoints",
-        &endpoints,
-        "--account",
-        &account,
-        "--parent",
-        &parent,
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    let name = options.plan.as_deref().unwrap_or(&config.plan);
-    let cores = available_cores();
-    let others = plan(name, cores.len()).map_or(Vec::new(), |plan| plan.cores_for_others(&cores));
-    if !others.is_empty() {
-        let list: Vec<_> = others.iter().map(usize::to_string).collect();
-        arguments.extend(["--cores".to_owned(), list.join(",")]);
-    }
-    if let Some(fill) = options.drop_fill {
-        arguments.extend(["--drop-fill".to_owned(), fill.to_string()]);
-    }
-    arguments
-}
-
-fn engine_arguments(options: &LaunchOptions, state: &Path, layout: &Layout) -> Vec<String> {
-    let parent = std::process::id().to_string();
-    let config = options.config.display().to_string();
-    let (state, endpoints) = (state.display().to_string(), layout.endpoints().display().to_string());
-    let mut arguments: Vec<String> =
-        ["engine", "--config", &config, "--state", &state, "--endpoints", &endpoints, "--parent", &parent]
-            .map(str::to_owned)
-            .to_vec();
-    if let Some(ns) = options.market_ns {
-        arguments.extend(["--for".to_owned(), format!("{}ms", ns / 1_000_000)]);
-    }
-    if options.canary {
-        arguments.push("--canary".to_owned());
-    }
-    if options.faults {
-        arguments.push("--faults".to_owned());
-    }
-    if let Some(plan) = &options.plan {
-        arguments.extend(["--plan".to_owned(), plan.clone()]);
-    }
-    arguments
-}
-
-/// Says what would happen; the launch script has said what would be built.
-fn dry_run(state: &Path, venue: &[String], engine: &[String]) -> Result<Exit, Failure> {
-    let program = std::env::current_exe().map_or_else(|_| "kimera".into(), |p| p.display().to_string());
-    let files = [
-        "lock",
-        "incarnation",
-        "endpoints.json",
-        "counters",
-        "kill",
-        "control.sock",
-        "engine.sock",
-        "venue-account.jsonl",
-        "blobs/",
-        "journal/",
-        "summary.json",
-        "*.log",
-    ];
-    let mut text = String::new();
-    for file in files {
-        text.push_str(&format!("write: {}\n", state.join(file).display()));
-    }
-    for arguments in [venue, engine] {
-        text.push_str(&format!("process: {program} {}\n", arguments.join(" ")));
-    }
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map(|()| Exit::Ok)
-        .map_err(|e| Failure::run(format!("cannot write: {e}")))
-}
-
-/// The directory asked for, or a fresh one under `state/`, or in the system's temporary folder where `state/` is not
-/// ours to write. A dry run tries nothing.
-fn state_directory(asked: Option<&Path>, dry_run: bool) -> PathBuf {
-    if let Some(path) = asked {
-        return path.to_owned();
-    }
-    let name = format!("run-{}-{}", stamp(), std::process::id());
-    let home = PathBuf::from("state");
-    if dry_run || (std::fs::create_dir_all(&home).is_ok() && writable(&home)) {
-        return home.join(name);
-    }
-    let other = std::env::temp_dir().join(format!("kimera-{name}"));
-    say(&format!("degraded: {} is not writable here, the run goes to {}", home.display(), other.display()));
-    other
-}
-
-fn writable(folder: &Path) -> bool {
-    let probe = folder.join(format!(".probe-{}", std::process::id()));
-    let good = File::create(&probe).is_ok();
-    let _ = std::fs::remove_file(&probe);
-    good
-}
-
-/// UTC date and time as `YYYYMMDD-HHMMSS` (days to civil date after Howard Hinnant's public algorithm).
-fn stamp() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()) as i64;
-    let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", of_day / 3_600, of_day / 60 % 60, of_day % 60)
-}
-
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn count_interrupts() -> Result<Arc<AtomicUsize>, Failure> {
@@ -304,62 +188,4 @@ fn count_interrupts() -> Result<Arc<AtomicUsize>, Failure> {
             .map_err(fail)?;
     }
     Ok(count)
-}
-
-fn wait_for_venue(venue: &mut Process, layout: &Layout, interrupts: &AtomicUsize) -> Result<(), Failure> {
-    let deadline = Instant::now() + VENUE_START;
-    while !layout.endpoints().exists() {
-        if let Some(status) = venue.ended() {
-            return Err(venue.failure(status));
-        }
-        if interrupts.load(Ordering::Acquire) > 0 {
-            return Err(Failure { code: Exit::Interrupted, message: "interrupted before the start".into() });
-        }
-        if Instant::now() > deadline {
-            return Err(Failure::run(format!("the venue did not start within {} s", VENUE_START.as_secs())));
-        }
-        std::thread::sleep(POLL);
-    }
-    Ok(())
-}
-
-/// Watches both children; the first Ctrl-C ends the run in order, the second at once.
-fn watch(
-    venue: &mut Process,
-    engine: &mut Process,
-    layout: &Layout,
-    interrupts: &AtomicUsize,
-) -> Result<ExitStatus, Failure> {
-    let mut line = LiveLine::default();
-    let mut asked = false;
-    loop {
-        if let Some(status) = engine.ended() {
-            line.end();
-            return Ok(status);
-        }
-        if let Some(status) = venue.ended() {
-            line.end();
-            engine.stop();
-            return Err(venue.failure(status));
-        }
-        match interrupts.load(Ordering::Acquire) {
-            0 => {}
-            1 if asked => {}
-            1 => {
-                asked = true;
-                line.end();
-                say("ending the run (again to force)");
-                let _ = terminate(engine.pid());
-            }
-            _ => {
-                line.end();
-                return Err(Failure {
-                    code: Exit::Interrupted,
-                    message: "forced: the journal was not closed".into(),
-                });
-            }
-        }
-        line.tick(&layout.counters());
-        std::thread::sleep(POLL);
-    }
 }

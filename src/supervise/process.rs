@@ -1,26 +1,53 @@
-//! A child process that does not outlive us.
+//! A child process: started by us, or taken up from a supervisor that has gone.
 
 use std::fs::File;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kimera_runtime::process::terminate;
+use kimera_runtime::process::{kill, terminate};
 
-use crate::engine::venue_account::CREDENTIALS;
+use crate::claim::{Claim, Identity};
+use crate::credentials::CREDENTIALS;
 use crate::exit::{Exit, Failure};
 use crate::state::Layout;
 
 /// Longest wait for a child to end when asked.
 const CHILD_STOP: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
+/// Exit code of a process whose main thread panicked.
+const PANICKED: i32 = 101;
 
-/// A child that does not outlive us.
+/// How a process has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It was not our child: nobody has told us.
+    Gone,
+}
+
+impl Ended {
+    /// True where it has fallen, and not because of what it was told.
+    #[must_use]
+    pub fn fell(self) -> bool {
+        match self {
+            Self::Code(code) => code == Exit::Failed as i32 || code == PANICKED,
+            Self::Signal(_) | Self::Gone => true,
+        }
+    }
+}
+
+/// A child.
 pub struct Process {
     name: &'static str,
-    child: Child,
+    identity: Identity,
+    child: Option<Child>,
     log: PathBuf,
+    ended: Option<Ended>,
 }
 
 impl Process {
@@ -51,18 +78,36 @@ impl Process {
             .process_group(0)
             .spawn()
             .map_err(fail)?;
-        Ok(Self { name, child, log })
+        let identity = Identity::of(child.id()).unwrap_or(Identity { pid: child.id(), born: 0 });
+        Ok(Self { name, identity, child: Some(child), log, ended: None })
     }
 
-    /// Its process.
+    /// Takes up a process that an earlier supervisor has started and that lives.
     #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    pub fn adopt(name: &'static str, layout: &Layout) -> Option<Self> {
+        let identity = Claim::holder(&layout.lock(name))?;
+        Some(Self { name, identity, child: None, log: layout.log(name), ended: None })
+    }
+
+    /// Which process it is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// How it ended, if it has.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+    pub fn ended(&mut self) -> Option<Ended> {
+        if self.ended.is_none() {
+            self.ended = match &mut self.child {
+                Some(child) => child.try_wait().ok().flatten().map(|status| {
+                    status
+                        .code()
+                        .map_or_else(|| status.signal().map_or(Ended::Gone, Ended::Signal), Ended::Code)
+                }),
+                None => (!self.identity.is_alive()).then_some(Ended::Gone),
+            };
+        }
+        self.ended
     }
 
     /// The last line of its log: what it said when it died.
@@ -72,36 +117,54 @@ impl Process {
         text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("nothing in its log").to_owned()
     }
 
-    /// Why it failed, in its own words.
+    /// Why it failed, in its own words where it had time for some.
     #[must_use]
-    pub fn failure(&self, status: ExitStatus) -> Failure {
-        let code = match status.code() {
-            Some(3) => Exit::Configuration,
-            Some(7) => Exit::MissingBlob,
+    pub fn failure(&self, ended: Ended) -> Failure {
+        let code = match ended {
+            Ended::Code(3) => Exit::Configuration,
+            Ended::Code(7) => Exit::MissingBlob,
             _ => Exit::Failed,
         };
         let words = self.last_words();
-        let message = words.strip_prefix("kimera: ").unwrap_or(&words);
+        let words = words.strip_prefix("kimera: ").unwrap_or(&words);
+        let message = match ended {
+            Ended::Signal(signal) => format!("killed by signal {signal}; before that: {words}"),
+            Ended::Gone => format!("gone; before that: {words}"),
+            Ended::Code(_) => words.to_owned(),
+        };
         Failure { code, message: format!("{}: {message} (log: {})", self.name, self.log.display()) }
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&mut self) {
+        if self.ended().is_none() {
+            let _ = terminate(self.identity.pid);
+        }
     }
 
     /// Asks it to end, and ends it where it does not.
     pub fn stop(&mut self) {
-        let _ = terminate(self.child.id());
+        self.terminate();
         let deadline = Instant::now() + CHILD_STOP;
         while self.ended().is_none() && Instant::now() < deadline {
             std::thread::sleep(POLL);
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        if self.ended().is_none() {
+            let _ = kill(self.identity.pid);
+            if let Some(child) = &mut self.child {
+                let _ = child.wait();
+            }
+        }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.ended().is_none() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
+        self.kill();
     }
 }

@@ -93,7 +93,7 @@ fn trading_is_halted_resumed_and_the_books_agree() {
     run.engine("trading.resume");
     run.until(working);
     let tree = run.ask("control", "tree", &json!({})).unwrap().unwrap();
-    assert_eq!(tree["children"][1]["name"], "engine");
+    assert_eq!(tree["children"][2]["name"], "engine");
     let unknown = run.ask("control", "trading.fly", &json!({})).unwrap().unwrap_err();
     assert_eq!(unknown.code, -32_601);
     let summary = run.finish();

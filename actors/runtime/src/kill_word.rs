@@ -5,20 +5,17 @@
 //! the epoch grow, and a gateway sends only what was stamped in the word's epoch: nothing stamped before a halt leaves
 //! after a resume.
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kimera_protocol::TradingState;
-use memmap2::MmapMut;
 
+use crate::mapped::MappedWords;
 use crate::world;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"KIMERAKW");
-const BYTES: u64 = 16;
+const MAGIC: &[u8; 8] = b"KIMERAKW";
 const STATE_BITS: u32 = 8;
 
 /// What the file says.
@@ -52,21 +49,13 @@ pub struct KillWord {
 }
 
 enum Backing {
-    Mapped {
-        map: MmapMut,
-        word: NonNull<AtomicU64>,
-    },
+    Mapped(MappedWords),
     /// In a world: shared by whoever opens the path there.
     World {
         path: PathBuf,
         word: Arc<AtomicU64>,
     },
 }
-
-// SAFETY: the word is only ever accessed as an `AtomicU64`, and the map lives as long as the `KillWord`.
-unsafe impl Send for KillWord {}
-// SAFETY: as above.
-unsafe impl Sync for KillWord {}
 
 impl KillWord {
     /// Opens the file; makes it, active and in epoch 1, where there is none.
@@ -78,49 +67,14 @@ impl KillWord {
         if let Some(word) = world::with_disk(|disk, _, _| disk.word(path, initial)) {
             return Ok(Self { backing: Backing::World { path: path.to_owned(), word } });
         }
-        let file = match OpenOptions::new().read(true).write(true).open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Self::make(path)?,
-            Err(e) => return Err(e),
-        };
-        let broken = || {
-            let text = format!("{} is no kill word; remove it only when nothing trades", path.display());
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        };
-        if file.metadata()?.len() != BYTES {
-            return Err(broken());
-        }
-        // SAFETY: the file has a fixed size and every access to its word is atomic, here and in other processes.
-        let mut map = unsafe { MmapMut::map_mut(&file)? };
-        if map[..8] != MAGIC.to_le_bytes() {
-            return Err(broken());
-        }
-        let base = NonNull::new(map.as_mut_ptr()).ok_or_else(broken)?;
-        // SAFETY: the map is page aligned and 16 bytes long: the second word lies inside it and is aligned.
-        let word = unsafe { base.add(8) }.cast();
-        Ok(Self { backing: Backing::Mapped { map, word } })
-    }
-
-    /// Made beside its place and moved there: nobody sees half of one, and one that came first is kept.
-    fn make(path: &Path) -> io::Result<File> {
-        let partial = path.with_extension(format!("partial-{}", std::process::id()));
-        let mut bytes = MAGIC.to_le_bytes().to_vec();
-        bytes.extend_from_slice(&Word { state: TradingState::Active, epoch: 1 }.pack().to_le_bytes());
-        std::fs::write(&partial, bytes)?;
-        File::open(&partial)?.sync_all()?;
-        let linked = std::fs::hard_link(&partial, path);
-        let _ = std::fs::remove_file(&partial);
-        match linked {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-            _ => OpenOptions::new().read(true).write(true).open(path),
-        }
+        let words = MappedWords::open(path, MAGIC, &[initial], "kill word")?;
+        Ok(Self { backing: Backing::Mapped(words) })
     }
 
     #[inline]
     fn cell(&self) -> &AtomicU64 {
         match &self.backing {
-            // SAFETY: `word` points into `map`, which lives as long as `self`.
-            Backing::Mapped { word, .. } => unsafe { word.as_ref() },
+            Backing::Mapped(words) => words.word(0),
             Backing::World { word, .. } => word,
         }
     }
@@ -128,7 +82,7 @@ impl KillWord {
     /// Puts the word on disk.
     fn flush(&self) -> io::Result<()> {
         match &self.backing {
-            Backing::Mapped { map, .. } => map.flush(),
+            Backing::Mapped(words) => words.flush(),
             Backing::World { path, .. } => {
                 world::with_disk(|disk, _, _| disk.sync_word(path));
                 Ok(())

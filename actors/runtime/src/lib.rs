@@ -12,7 +12,7 @@
 //! * [`process`]: signals to child processes
 //! * [`counters`]: counters and histograms in a file that other processes read
 //! * [`clock`]: time-stamp counter and market clock; [`idle`]: what a core thread does with nothing to do
-//! * [`kill_word`]: what may leave, in a mapped file that outlives everyone
+//! * [`kill_word`]: what may leave, in a mapped file that outlives everyone; [`pulse`]: who is alive; [`mapped`]: such files
 //! * [`storage`]: durable writes that are submitted and polled
 //! * [`files`]: files of the machine or of a world; [`world`]: virtual time, network and disk on one thread
 //! * [`net`]: non-blocking sockets, HTTP and WebSocket clients for agents
@@ -29,10 +29,12 @@ pub mod failpoint;
 pub mod files;
 pub mod idle;
 pub mod kill_word;
+pub mod mapped;
 pub mod memory;
 pub mod net;
 pub mod plan;
 pub mod process;
+pub mod pulse;
 pub mod ring;
 pub mod seat;
 pub mod storage;
@@ -45,6 +47,7 @@ pub use clock::{MarketClock, Tsc};
 pub use counters::{Counter, Counters, Histogram};
 pub use credit::{CreditWindow, Frontier};
 pub use kill_word::{KillWord, Word};
+pub use pulse::Pulse;
 pub use ring::{Inlet, Outlet};
 pub use seat::{AgentSeat, Cell, Ports, Seat};
 pub use topology::{Topology, Wiring};

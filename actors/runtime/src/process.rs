@@ -22,6 +22,17 @@ fn signal(pid: u32, signal: i32) -> bool {
     pid > 0 && unsafe { libc::kill(pid, signal) } == 0
 }
 
+/// When a process was started, in the kernel's ticks since the machine's start: with its number, that names it for good.
+/// None where there is no such process or it only waits to be collected.
+#[must_use]
+pub fn birth(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything, spaces and brackets too: the fields begin after the last bracket.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    (!matches!(state, "Z" | "X")).then(|| fields.nth(18)?.parse().ok())?
+}
+
 /// Who is at the other end of a local socket, as the kernel says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -65,6 +76,20 @@ pub fn own_uid() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_named_by_its_number_and_birth_while_it_lives() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let born = birth(child.id()).unwrap();
+        assert!(born >= birth(std::process::id()).unwrap());
+        assert!(kill(child.id()));
+        // Dead, and a zombie until it is collected: gone for everybody who asks.
+        while birth(child.id()).is_some() {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert_eq!((birth(child.id()), birth(0)), (None, None));
+    }
 
     #[test]
     fn the_kernel_says_who_is_there() {

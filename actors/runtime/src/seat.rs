@@ -17,6 +17,7 @@ use crate::clock::Tsc;
 use crate::counters::{Counter, Histogram};
 use crate::credit::{Frontier, WINDOW_MAX};
 use crate::ring::{Inlet, Outlet};
+use crate::world;
 
 /// Inputs between two checkpoints of a seat's output hash.
 pub const CHECKPOINT_INTERVAL: Seq = 4096;
@@ -274,7 +275,10 @@ impl<A: Actor + 'static> Seat<A> {
             return true;
         }
         // What it may still own is not trusted to be taken apart.
-        std::mem::forget(self.actor.take());
+        let dead = self.actor.take();
+        if !world::active() {
+            std::mem::forget(dead);
+        }
         self.outbox.begin(message);
         if let Some(deaths) = self.member.as_ref().and_then(|m| m.deaths.as_ref()) {
             let _ = deaths.compare_exchange(0, message.header.seq, Ordering::AcqRel, Ordering::Acquire);

@@ -8,6 +8,7 @@
 //! * [`market`]: one market: its tape, its book, what its streams and requests answer
 //! * [`matching`]: our orders against the recorded book, price and time
 //! * [`connection`]: one client: HTTP/1.1, then perhaps WebSocket
+//! * [`kept_clock`]: its clock in a file
 //! * [`synthetic`]: tapes from a seed
 //! * [`server`]: the loop that plays, reads and answers
 
@@ -15,6 +16,7 @@ pub mod account;
 pub mod api;
 pub mod book;
 pub mod connection;
+pub mod kept_clock;
 pub mod market;
 pub mod matching;
 pub mod server;

@@ -16,6 +16,7 @@ use tungstenite::Utf8Bytes;
 use crate::account::Account;
 use crate::api::OrderApi;
 use crate::connection::{Channel, Connection, Request};
+use crate::kept_clock::KeptClock;
 use crate::market::{Answer, Market, Outcome};
 use crate::matching::{Fees, Matching};
 use crate::tape::Tape;
@@ -36,6 +37,8 @@ pub struct ServerConfig {
     pub credentials: Option<(String, Vec<u8>)>,
     /// File of the account; in memory only where none.
     pub account: Option<PathBuf>,
+    /// File of the clock: a venue that was killed goes on where it would have been by now. None begins anew.
+    pub clock: Option<PathBuf>,
     /// The fill, counted from 1, that is told to nobody, neither on the private stream nor among the trades: a venue
     /// that loses one.
     pub drop_fill: Option<u64>,
@@ -100,9 +103,16 @@ impl Server {
                 .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))?;
             listeners.push(listener);
         }
-        let clock = MarketClock { origin: tape.start, start: u64::MAX, speed: config.speed.clamp(1, 100) };
+        let mut clock =
+            MarketClock { origin: tape.start, start: u64::MAX, speed: config.speed.clamp(1, 100) };
         let end = tape.end;
         let mut markets: Vec<_> = tape.recordings.into_iter().map(Market::new).collect();
+        if let Some(kept) = config.clock.as_deref().map(KeptClock::load).transpose()?.flatten() {
+            clock = kept.clock;
+            let now = clock.now();
+            // What would have been played by now; orders that stood did not see it.
+            markets.iter_mut().for_each(|market| while market.play(now, |_, _, _| {}) {});
+        }
         if let Some((key, secret)) = &config.credentials {
             for market in &mut markets {
                 open_orders(market, key, secret, config.account.as_deref())?;
@@ -367,7 +377,13 @@ impl Server {
                     return Answer::error(400, -1102, "delay_ms must be 0 to 60000");
                 };
                 if self.clock.start == u64::MAX {
-                    self.clock.start = monotonic_ns() + delay * 1_000_000;
+                    let clock = MarketClock { start: monotonic_ns() + delay * 1_000_000, ..self.clock };
+                    if let Some(path) = &self.config.clock
+                        && let Err(e) = KeptClock::keep(clock, path)
+                    {
+                        return Answer::error(503, -1, &format!("the clock cannot be kept: {e}"));
+                    }
+                    self.clock = clock;
                 }
             }
             _ => return Answer::error(404, -1, "no such path"),

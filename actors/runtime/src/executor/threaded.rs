@@ -90,6 +90,7 @@ impl ThreadedExecutor {
             let core = spec.core.filter(|_| pin);
             let thread = CoreThread {
                 cells: mine,
+                dead: Vec::new(),
                 idler: Idler::new(spec.idle),
                 shared: shared.clone(),
                 report,
@@ -179,6 +180,8 @@ impl Resident for ResidentThread {
 
 struct CoreThread {
     cells: Vec<Box<dyn Cell>>,
+    /// Those that have panicked. Their rings stay alive: a peer must not find them gone.
+    dead: Vec<Box<dyn Cell>>,
     idler: Idler,
     shared: Arc<Shared>,
     report: Arc<ThreadReport>,
@@ -235,6 +238,12 @@ impl CoreThread {
                 self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
             }
         }
+        let dead = std::mem::take(&mut self.dead);
+        if world::active() {
+            drop(dead);
+        } else {
+            std::mem::forget(dead); // what they may still own is not trusted to be taken apart; the process ends
+        }
         self.cells
     }
 
@@ -260,8 +269,7 @@ impl CoreThread {
                     let message = said(panic.as_ref());
                     let mut failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
                     failures.push(Failure { seat: dead.name().to_owned(), message });
-                    // Its rings stay alive: a peer must not find them gone. The process ends or rebuilds the seat.
-                    std::mem::forget(dead);
+                    self.dead.push(dead);
                 }
             }
         }

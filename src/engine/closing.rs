@@ -1,0 +1,119 @@
+//! The end of a run in order: orders taken back, the stop sequenced, the venue asked, the journal closed.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use kimera_protocol::{CommandCode, Flags, TradingState};
+use kimera_runtime::clock::{self, monotonic_ns};
+
+use super::live::{HOUSEKEEPING, Live, abandon, broken, wait};
+use crate::control::OrdersAtEnd;
+use crate::exit::Failure;
+use crate::report::{EndReason, EngineSummary, Facts};
+
+/// Longest wait for the line to finish what is in flight.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Longest wait for the venue to take orders back at the end.
+const CANCEL: Duration = Duration::from_secs(5);
+
+impl Live<'_> {
+    /// Takes orders back, ends the line, asks the venue, closes everything.
+    pub(super) fn finish(mut self, reason: EndReason) -> Result<EngineSummary, Failure> {
+        let clock = self.run.venue.clock;
+        let market_end = clock.now().min(self.run.venue.end);
+        let left = self.take_orders_back();
+        let stopped = self.stop_line();
+        let venue = self.run.account.state();
+        let mut degraded = std::mem::take(&mut self.built.degraded);
+        degraded.extend(left);
+        degraded.extend(self.absences());
+        for thread in self.executor.reports() {
+            if thread.pin_refused.load(Ordering::Acquire) {
+                degraded.push(format!("thread {} could not be pinned", thread.name));
+            }
+        }
+        if let Err(e) = &venue {
+            degraded.push(format!("the venue's account could not be compared: {e}"));
+        }
+        if stopped.is_err() && broken(&self.executor, &self.built.failure).is_none() {
+            // A thread that does not come back cannot be waited for: the process ends with it.
+            abandon(self.executor);
+            return Err(stopped.err().unwrap_or_else(|| Failure::run("the line did not finish")));
+        }
+        // Whatever went wrong, the journal is closed first.
+        let (cells, failures) = self.executor.finish();
+        drop(cells);
+        if let Some(seat) = failures.into_iter().next() {
+            return Err(Failure::run(format!("seat {} panicked: {}", seat.seat, seat.message)));
+        }
+        if let Some(text) = self.built.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(Failure::run(text));
+        }
+        stopped?;
+        let facts = Facts {
+            counters: &self.built.counters.snapshot(),
+            config: self.run.config,
+            plan: self.run.plan,
+            clock: &clock,
+            market_end,
+            ended: reason,
+            state: &self.run.state,
+            arena: &self.run.arena,
+            venue: venue.ok(),
+            trading: self.run.word.get().state,
+            recovery: self.recovery,
+            degraded,
+        };
+        EngineSummary::new(&facts)
+    }
+
+    /// Halts the line (the word stays as it is) and waits until nothing works any more. What is left is said.
+    pub(super) fn take_orders_back(&mut self) -> Option<String> {
+        if self.orders_at_end == OrdersAtEnd::Keep || self.counter("risk.epoch") == 0 {
+            return None;
+        }
+        let epoch = self.run.word.get().epoch;
+        let sent = self.send(CommandCode::Halt, epoch, 0);
+        let halted = || self.counter("risk.trading_state") == TradingState::Halted as u64;
+        let seq = || self.counter("sequencer.seq");
+        let all_done = |seq: u64| self.built.sinks.iter().all(|sink| sink.get() >= seq);
+        if sent && wait(CANCEL, halted) {
+            let target = seq();
+            wait(CANCEL, || all_done(target));
+            // The gateway's own count is published a little later than it moves.
+            let quiet = || self.gateway("working") == 0;
+            if wait(CANCEL, || {
+                quiet() && {
+                    clock::sleep(HOUSEKEEPING);
+                    quiet()
+                }
+            }) {
+                return None;
+            }
+        }
+        Some(format!("{} orders could not be taken back in time", self.gateway("working")))
+    }
+
+    /// Sequences the end of the run and waits until every stage is done with it.
+    pub(super) fn stop_line(&mut self) -> Result<(), Failure> {
+        let late = || Failure::run(format!("the line did not finish within {} s", DRAIN.as_secs()));
+        let deadline = monotonic_ns() + DRAIN.as_nanos() as u64;
+        while !self.send(CommandCode::Stop, 0, Flags::STOP) {
+            if monotonic_ns() > deadline {
+                return Err(late());
+            }
+            clock::sleep(HOUSEKEEPING);
+        }
+        let done = || {
+            let seq = self.counter("sequencer.seq");
+            broken(&self.executor, &self.built.failure).is_some()
+                || (self.counter("sequencer.stopped") != 0
+                    && self.built.sinks.iter().all(|sink| sink.get() >= seq))
+        };
+        if !wait(DRAIN, done) {
+            return Err(late());
+        }
+        broken(&self.executor, &self.built.failure).map_or(Ok(()), |reason| Err(Failure::run(reason)))
+    }
+}
