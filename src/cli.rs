@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use kimera_runtime::KillWord;
+use kimera_runtime::{KillWord, errors};
 
 use crate::config::Config;
 use crate::control::{Client, OrdersAtEnd};
@@ -16,6 +16,7 @@ use crate::replay::{ExecutorChoice, ReplayOptions};
 use crate::report::SCHEMA_VERSION;
 use crate::simulate::args::SimArgs;
 use crate::supervise::LaunchOptions;
+use crate::tree_text::tree_text;
 use crate::venue::VenueArgs;
 use crate::{engine, guard, line, replay, simulate, state, supervise, venue, verbs};
 
@@ -43,6 +44,8 @@ enum Verb {
     Venue(VenueArgs),
     /// Cancels everything where engine and supervisor are silent, or at once. Example: kimera guard --state state/a --now
     Guard(GuardArgs),
+    /// Distinct errors of a run's processes, also after they have died. Example: kimera errors state/a
+    Errors(StatArgs),
     /// Runs a journal through the line again and compares. Example: kimera replay state/a --json
     Replay(ReplayArgs),
     /// Looks into a journal. Example: kimera journal verify state/a
@@ -94,8 +97,11 @@ struct SuperviseArgs {
 
 #[derive(Debug, Args)]
 struct CtlArgs {
-    /// status, tree, trading.halt, trading.reduce, trading.resume, orders.cancel_all, latency.report or shutdown.
+    /// status, tree, actor.restart, actor.stop, actor.start, trading.halt, trading.reduce, trading.resume,
+    /// orders.cancel_all, latency.report or shutdown.
     method: String,
+    /// With actor.*: a seat (member.pattern, feed.spot, …), or engine, venue, guard.
+    actor: Option<String>,
     /// State directory of the run [default: the newest under state/ that runs].
     #[arg(long)]
     state: Option<PathBuf>,
@@ -271,6 +277,10 @@ impl Cli {
             Verb::Engine(a) => run_engine(a),
             Verb::Venue(a) => venue::run(&a),
             Verb::Guard(a) => guard::run(&a),
+            Verb::Errors(a) => {
+                print(&verbs::errors(&a.state, a.json)?)?;
+                Ok(Exit::Ok)
+            }
             Verb::Replay(a) => run_replay(a),
             Verb::Journal(a) => run_journal(a.action),
             Verb::Stat(a) => {
@@ -302,7 +312,13 @@ fn ctl(a: &CtlArgs) -> Result<Exit, Failure> {
             message: "nothing runs under state/; name the run with --state".into(),
         })?,
     };
+    let names_an_actor = a.method.starts_with("actor.");
+    if names_an_actor != a.actor.is_some() {
+        let text = if names_an_actor { "says nothing without an actor" } else { "takes no actor" };
+        return Err(Failure::usage(format!("{} {text}; see kimera ctl tree", a.method)));
+    }
     let params = match (a.method.as_str(), a.orders) {
+        _ if names_an_actor => serde_json::json!({"actor": a.actor}),
         ("shutdown", orders) => serde_json::json!({"orders": orders.unwrap_or_default()}),
         (_, None) => serde_json::json!({}),
         (method, Some(_)) => return Err(Failure::usage(format!("--orders says nothing to {method}"))),
@@ -310,6 +326,7 @@ fn ctl(a: &CtlArgs) -> Result<Exit, Failure> {
     let mut client = Client::connect(&socket(&state), Duration::from_secs(15))?;
     match client.call(&a.method, &params)? {
         Ok(result) if a.json => print(&result.to_string())?,
+        Ok(result) if a.method == "tree" => print(&tree_text(&result))?,
         Ok(result) => print(&serde_json::to_string_pretty(&result).map_err(Failure::run)?)?,
         Err(e) if (-32_700..=-32_600).contains(&e.code) => return Err(Failure::usage(e.message)),
         Err(e) => return Err(Failure { code: Exit::Refused, message: e.message }),
@@ -356,7 +373,7 @@ fn run_engine(a: EngineArgs) -> Result<Exit, Failure> {
         canary: a.canary,
         faults: a.faults,
     };
-    let summary = engine::run(&options, &interrupted)?;
+    let summary = engine::run(&options, &interrupted).inspect_err(|e| errors::note("engine", &e.message))?;
     let text = to_json(&summary)?;
     let path = state::Layout::of(&options.state).summary();
     state::replace(&path, text.as_bytes())

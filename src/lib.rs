@@ -9,8 +9,8 @@
 //! * [`replay`]: a journal through the same line, compared
 //! * [`simulate`]: whole firms in virtual time
 //! * [`venue`]: the simulated venue as a process
-//! * [`supervise`]: venue, engine and guard as children, the live line; [`report`]: what a run says at its end
-//! * [`verbs`]: the small verbs
+//! * [`supervise`]: venue, engine and guard as children, the live line; [`report`]: what a run says at its end; [`utc`]: dates
+//! * [`verbs`]: the small verbs; [`tree_text`]: the supervision tree as people read it
 
 pub mod claim;
 pub mod cli;
@@ -27,5 +27,7 @@ pub mod report;
 pub mod simulate;
 pub mod state;
 pub mod supervise;
+pub mod tree_text;
+pub mod utc;
 pub mod venue;
 pub mod verbs;

@@ -21,7 +21,7 @@ use kimera_runtime::counters::Counters;
 use kimera_runtime::credit::{FRAME_MESSAGES_MAX, InputClass, WINDOW_MAX};
 use kimera_runtime::seat::{Cell, Seat, SeatMeters, Tap};
 use kimera_runtime::topology::{EdgeSpec, Plane, SEQUENCER, SeatSpec, Topology, Wiring};
-use kimera_runtime::{AbsenceGate, Actor, Port, Rejoin, Tsc};
+use kimera_runtime::{AbsenceGate, Actor, Health, Port, Rejoin, Tsc};
 use kimera_strategy::{MakerStage, StrategyMeters, actor as strategy_stage};
 
 use crate::config::Config;
@@ -199,6 +199,8 @@ pub struct Probes {
     pub deaths: Option<(String, Arc<AtomicU64>)>,
     /// How members come back, by seat.
     pub rejoins: BTreeMap<String, Arc<Rejoin>>,
+    /// How everybody is, by seat.
+    pub healths: BTreeMap<String, Arc<Health>>,
 }
 
 /// Seats one stage after the other.
@@ -231,15 +233,17 @@ impl Seats<'_> {
         let name = member_seat(name);
         let gate = self.gate.clone();
         let rejoin = self.probes.rejoins.get(&name).cloned().unwrap_or_default();
+        let health = self.probes.healths.get(&name).cloned();
         let deaths = self.probes.deaths.as_ref().filter(|(seat, _)| *seat == name).map(|(_, at)| at.clone());
         match self.probes.faults.clone() {
             Some(faults) => {
                 let seat = self.seat(&name, Faulty::new(actor, &name, &faults))?;
-                let seat = seat.as_member(gate, rejoin).with_deaths(deaths);
+                let seat = seat.as_member(gate, rejoin).with_deaths(deaths).with_health(health);
                 self.cells.push(Box::new(seat));
             }
             None => {
-                let seat = self.seat(&name, actor)?.as_member(gate, rejoin).with_deaths(deaths);
+                let seat =
+                    self.seat(&name, actor)?.as_member(gate, rejoin).with_deaths(deaths).with_health(health);
                 self.cells.push(Box::new(seat));
             }
         }

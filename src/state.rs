@@ -91,6 +91,12 @@ impl Layout {
         self.0.join("paper-credentials")
     }
 
+    /// Distinct errors of a process.
+    #[must_use]
+    pub fn errors(&self, process: &str) -> PathBuf {
+        self.0.join(format!("{process}.errors"))
+    }
+
     /// Control socket of a process.
     #[must_use]
     pub fn socket(&self, process: &str) -> PathBuf {

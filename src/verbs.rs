@@ -9,12 +9,14 @@ use kimera_protocol::{
     NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, Refusal, RefusalReason, Timer, VenueStatus, Weights,
 };
 use kimera_runtime::counters::Snapshot;
+use kimera_runtime::errors::ErrorLog;
 use kimera_runtime::topology::Topology;
 use serde_json::json;
 
 use crate::exit::Failure;
 use crate::report::{SCHEMA_VERSION, money};
 use crate::state::Layout;
+use crate::utc;
 
 /// The topology as a table.
 #[must_use]
@@ -49,6 +51,46 @@ pub fn topology_dot(topology: &Topology) -> String {
     }
     text.push_str("}\n");
     text
+}
+
+/// Distinct errors of every process of a run, as a table or as JSON.
+///
+/// # Errors
+/// Where the directory or one of its error logs cannot be read.
+pub fn errors(state: &Path, as_json: bool) -> Result<String, Failure> {
+    let layout = Layout::of(state);
+    if !state.is_dir() {
+        return Err(Failure::run(format!("{} is no state directory", state.display())));
+    }
+    let (mut rows, mut table, mut lost) = (Vec::new(), String::new(), 0);
+    for process in ["supervisor", "engine", "guard"] {
+        let path = layout.errors(process);
+        if !path.exists() {
+            continue;
+        }
+        let log = ErrorLog::open(&path)
+            .map_err(|e| Failure::run(format!("cannot read {}: {e}", path.display())))?;
+        lost += log.lost();
+        for e in log.entries() {
+            let (first, last) = (utc::text(e.first_ms), utc::text(e.last_ms));
+            let _ = writeln!(
+                table,
+                "{:>6} × {process}/{}: {}\n         {first} to {last}",
+                e.count, e.source, e.text
+            );
+            rows.push(json!({
+                "process": process, "source": e.source, "text": e.text, "count": e.count,
+                "first_ms": e.first_ms, "last_ms": e.last_ms,
+            }));
+        }
+    }
+    if as_json {
+        return Ok(json!({"schema_version": SCHEMA_VERSION, "errors": rows, "lost": lost}).to_string());
+    }
+    if lost > 0 {
+        let _ = writeln!(table, "{lost} errors more found no room");
+    }
+    Ok(if table.is_empty() { "no errors".into() } else { table })
 }
 
 /// The counters of a state directory as JSON.

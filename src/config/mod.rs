@@ -5,7 +5,7 @@ mod trading;
 
 use std::path::{Path, PathBuf};
 
-pub use supervision::SupervisionSection;
+pub use supervision::{GroupSection, Strategy, SupervisionSection, WayBack};
 pub use trading::{
     AccountSection, ComplianceSection, EnsembleSection, ExecutionSection, PriorsSection, RiskSection,
     StrategySection,
@@ -211,7 +211,7 @@ impl Config {
         }
         self.instruments()?;
         self.check_trading()?;
-        self.supervision.check()?;
+        self.supervision.check(self)?;
         let m = &self.market;
         within("market.imbalance_decay", m.imbalance_decay, 0.0, 20.0)?;
         within("market.liquidity_ticks", m.liquidity_ticks.into(), 1.0, 1_000.0)?;

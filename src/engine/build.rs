@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kimera_feed::{Feed, FeedConfig};
 use kimera_gateway::{Gateway, GatewayConfig};
 use kimera_journal::{Journal, JournalConfig, JournalFailure};
 use kimera_protocol::{Absent, InstrumentId, OrderRecord};
-use kimera_runtime::seat::AgentSeat;
+use kimera_runtime::agent_seat::{AgentSeat, Remake};
 use kimera_runtime::topology::{SEQUENCER, Topology, Wiring};
 use kimera_runtime::world::{self, Killed};
 use kimera_runtime::{AbsenceGate, Counters, KillWord, Rejoin, Tsc};
@@ -19,11 +20,12 @@ use kimera_venues::binance::MarketDecoder;
 
 use super::Built;
 use super::endpoints::Endpoints;
-use super::faults::Faults;
+use super::faults::{Faults, FaultyAgent};
 use super::recovery::{Earlier, Ends, catch_up};
 use super::rejoin::MemberSeat;
+use super::tree::{Tree, healths};
 use super::venue_account::VenueAccount;
-use crate::config::Config;
+use crate::config::{Config, WayBack};
 use crate::exit::Failure;
 use crate::line::{self, Probes};
 use crate::state::State;
@@ -58,7 +60,13 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     let gate = AbsenceGate::new();
     let rejoins: BTreeMap<String, Arc<Rejoin>> =
         line::MEMBERS.iter().map(|(name, _)| (line::member_seat(name), Arc::default())).collect();
-    let probes = Probes { faults: faults.cloned(), rejoins: rejoins.clone(), ..Probes::default() };
+    let healths = healths(topology);
+    let probes = Probes {
+        faults: faults.cloned(),
+        rejoins: rejoins.clone(),
+        healths: healths.clone(),
+        ..Probes::default()
+    };
     let mut wiring = Wiring::build(topology).map_err(Failure::configuration)?;
     let mut cells = line::cells(config, topology, &mut wiring, &counters, tsc, &probes, &gate)?;
     let mut take = |name: &str| {
@@ -74,12 +82,25 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
             snapshot_levels: section.snapshot_levels,
         };
         let decoder = MarketDecoder::new(section.market.dialect(), instrument);
+        let faulty = |feed| FaultyAgent::new(feed, &section.feed, faults);
+        let agent = faulty(Feed::new(feed.clone(), decoder.clone(), &counters));
         // Connecting and snapshots allocate: an agent with sockets is not held to the seal.
-        cells.push(Box::new(AgentSeat::new(
-            Feed::new(feed, decoder, &counters),
-            take(&section.feed)?,
-            false,
-        )));
+        let mut seat = AgentSeat::new(agent, take(&section.feed)?, false);
+        let group = config.supervision.group_of(&section.feed);
+        if let Some(group) = group.filter(|group| group.way_back == WayBack::InPlace) {
+            let (counters, faults, name) = (counters.clone(), faults.cloned(), section.feed.clone());
+            let make = move || {
+                let instead = Feed::instead(feed.clone(), decoder.clone(), &counters);
+                FaultyAgent::new(instead, &name, faults.as_ref())
+            };
+            seat = seat.with_remake(Remake {
+                make: Box::new(make),
+                most: group.restarts as usize,
+                within: Duration::from_millis(group.within_ms.into()),
+                health: healths.get(&section.feed).cloned().unwrap_or_default(),
+            });
+        }
+        cells.push(Box::new(seat));
     }
     let control = take(line::CONTROL)?;
     let mut ends = Ends {
@@ -92,7 +113,8 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         let seat = line::member_seat(name);
         let (index, frontier) = (u64::from(topology.index_of(&seat)?), wiring.frontier(&seat)?);
         let rejoin = rejoins.get(&seat)?.clone();
-        Some(MemberSeat { rejoin, name: seat, index, frontier, recorded: Default::default() })
+        let health = healths.get(&seat)?.clone();
+        Some(MemberSeat { rejoin, health, name: seat, index, frontier, recorded: Default::default() })
     });
     let mut members: Vec<_> = members.collect();
     let recovered = match earlier {
@@ -144,7 +166,10 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         Failure::run(format!("cannot write the journal in {}: {e}", layout.journal().display()))
     })?;
     cells.push(Box::new(AgentSeat::new(journal, ends.journal, false)));
+    let frontiers = members.iter().map(|m| (m.name.clone(), m.frontier.clone())).collect();
+    let tree = Tree::new(&config.supervision, topology, &healths, &frontiers);
     Ok(Built {
+        tree: Arc::new(tree),
         cells,
         control,
         counters,

@@ -3,16 +3,17 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kimera_protocol::TradingState;
 use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::counters::Snapshot;
-use kimera_runtime::{Counters, KillWord};
+use kimera_runtime::{Counters, KillWord, health};
 use serde_json::{Value, json};
 
 use super::faults::Faults;
+use super::tree::Tree;
 use crate::control::server::Handler;
 use crate::control::{OrdersAtEnd, RpcError};
 use crate::report::{LatencyRow, latency, money};
@@ -21,9 +22,13 @@ use crate::report::{LatencyRow, latency, money};
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Methods of the engine's socket.
-pub const METHODS: [&str; 8] = [
+pub const METHODS: [&str; 12] = [
     "hello",
     "status",
+    "tree",
+    "actor.stop",
+    "actor.start",
+    "actor.restart",
     "trading.halt",
     "trading.reduce",
     "trading.resume",
@@ -67,6 +72,7 @@ pub struct EngineHandler {
     incarnation: u64,
     gateway: String,
     faults: Option<Faults>,
+    tree: Arc<Tree>,
     asks: Mutex<Sender<Ask>>,
 }
 
@@ -79,10 +85,11 @@ impl EngineHandler {
         incarnation: u64,
         gateway: &str,
         faults: Option<Faults>,
+        tree: Arc<Tree>,
     ) -> (Self, Receiver<Ask>) {
         let (asks, receiver) = channel();
         let gateway = gateway.to_owned();
-        (Self { word, counters, incarnation, gateway, faults, asks: Mutex::new(asks) }, receiver)
+        (Self { word, counters, incarnation, gateway, faults, tree, asks: Mutex::new(asks) }, receiver)
     }
 
     fn ask(&self, wish: Wish) -> Result<Value, RpcError> {
@@ -200,6 +207,16 @@ impl Handler for EngineHandler {
                 Ok(
                     json!({"unit": "ns", "rows": rows.into_iter().collect::<std::collections::BTreeMap<_, _>>()}),
                 )
+            }
+            "tree" => Ok(self.tree.to_json()),
+            "actor.stop" | "actor.start" | "actor.restart" => {
+                let name = params["actor"].as_str().unwrap_or_default();
+                let wish = match method {
+                    "actor.stop" => health::Wish::Stop,
+                    "actor.start" => health::Wish::Start,
+                    _ => health::Wish::Restart,
+                };
+                self.tree.ask(name, wish)
             }
             "faults.hold" | "faults.panic" | "faults.poison" => self.fault(method, params),
             other => Err(RpcError::no_method(other, &METHODS)),

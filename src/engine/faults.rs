@@ -9,7 +9,7 @@ use std::time::Duration;
 use kimera_protocol::Seq;
 use kimera_runtime::seat::Cell;
 use kimera_runtime::topology::Topology;
-use kimera_runtime::{Actor, Input, Outbox, Work, clock};
+use kimera_runtime::{Actor, Agent, Input, Outbox, Ports, Work, clock};
 
 use crate::line;
 
@@ -131,6 +131,36 @@ impl<A: Actor> Actor for Faulty<A> {
 
     fn digest(&self) -> u64 {
         self.inner.digest()
+    }
+}
+
+/// An agent that panics when it is told to.
+pub struct FaultyAgent<A> {
+    inner: A,
+    faults: Option<Arc<SeatFaults>>,
+}
+
+impl<A> FaultyAgent<A> {
+    /// Puts the faults of its seat into an agent, where faults are allowed.
+    #[must_use]
+    pub fn new(inner: A, seat: &str, faults: Option<&Faults>) -> Self {
+        Self { inner, faults: faults.and_then(|faults| faults.seat(seat)).cloned() }
+    }
+}
+
+impl<A: Agent> Agent for FaultyAgent<A> {
+    fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
+        let panics = self.faults.as_ref().is_some_and(|faults| faults.panics.swap(false, Ordering::AcqRel));
+        assert!(!panics, "a fault put in on purpose");
+        self.inner.duty_cycle(ports)
+    }
+
+    fn stop(&mut self, ports: &mut Ports) {
+        self.inner.stop(ports);
+    }
+
+    fn leave(&mut self, ports: &mut Ports) {
+        self.inner.leave(ports);
     }
 }
 

@@ -81,8 +81,14 @@ pub fn run(
         None => {
             let incarnation = run.state.incarnation();
             let counters = built.counters.clone();
-            let (handler, asks) =
-                EngineHandler::new(word, counters, incarnation, gateway, run.faults.clone());
+            let (handler, asks) = EngineHandler::new(
+                word,
+                counters,
+                incarnation,
+                gateway,
+                run.faults.clone(),
+                built.tree.clone(),
+            );
             let socket = Server::start(&layout.socket("engine"), &layout.audit(), Box::new(handler))?;
             (Some(socket), asks)
         }
@@ -95,7 +101,7 @@ pub fn run(
     let supervised = run.options.supervised;
     let supervisor = if supervised { Some(pulse("supervisor")?) } else { None };
     let own = if world::active() { None } else { Some(pulse("engine")?) };
-    let ways_back = built.members.iter().map(WayBack::new).collect();
+    let ways_back = built.members.iter().map(|m| WayBack::new(m, &run.config.supervision)).collect();
     let workshop =
         Workshop { layout: layout.clone(), config: run.config.clone(), faults: run.faults.clone() };
     let cells = std::mem::take(&mut built.cells);
@@ -236,6 +242,7 @@ impl Live<'_> {
                 self.follow_word();
             }
             self.notice_absence();
+            self.built.tree.follow();
             self.recover();
             if let Some(reason) = self.serve_asks() {
                 return Ok(reason);
@@ -432,12 +439,11 @@ impl Live<'_> {
     /// What is to be said at the end of members that were out.
     pub(super) fn absences(&self) -> Vec<String> {
         let of = |member: &MemberSeat| -> Vec<String> {
-            let name = &member.name;
+            let (name, why) = (&member.name, member.health.last_failure());
+            let why = if why.is_empty() { why } else { format!(" ({why})") };
             let said = |(from, back_at): (Seq, Seq)| match back_at {
-                Seq::MAX => {
-                    format!("{name} panicked at input {from} and stays out; its weight went to the others")
-                }
-                _ => format!("{name} panicked at input {from} and answered again from input {back_at}"),
+                Seq::MAX => format!("{name} is out from input {from}{why}; its weight went to the others"),
+                _ => format!("{name} was out from input {from} and answered again from input {back_at}{why}"),
             };
             member.frontier.absences().all().into_iter().map(said).collect()
         };

@@ -3,7 +3,7 @@
 //! * [`build`]: seats, rings, agents; [`recovery`]: what an earlier start has left
 //! * [`rejoin`]: members that are out, and how they come back
 //! * [`live`]: the engine's own loop; [`commands`]: what is asked of it; [`closing`]: its end in order
-//! * [`control`]: its control socket
+//! * [`control`]: its control socket; [`tree`]: the supervision tree inside
 //! * [`venue_account`]: what the venue itself says of our account
 //! * [`endpoints`]: the venue's addresses
 //! * [`orphan`]: an engine without a supervisor
@@ -19,6 +19,7 @@ pub mod live;
 pub mod orphan;
 pub mod recovery;
 pub mod rejoin;
+pub mod tree;
 pub mod venue_account;
 pub mod watchdog;
 
@@ -31,6 +32,7 @@ use endpoints::Endpoints;
 use kimera_journal::format::CODE_EPOCH;
 use kimera_journal::{Blobs, JournalFailure};
 use kimera_protocol::{Header, Message, Started};
+use kimera_runtime::errors;
 use kimera_runtime::failpoint;
 use kimera_runtime::memory::{ArenaReport, in_arena, init_arena, lock_arena};
 use kimera_runtime::plan::available_cores;
@@ -39,7 +41,7 @@ use kimera_runtime::world;
 use kimera_runtime::{AbsenceGate, Counters, Frontier, KillWord, MarketClock, Port};
 use kimera_venues::binance::signing::Signer;
 
-use crate::config::{Config, MarketName, plan};
+use crate::config::{Config, MarketName, WayBack, plan};
 use crate::credentials::signer;
 use crate::exit::Failure;
 use crate::handshake::{agree, check};
@@ -51,6 +53,7 @@ use control::Ask;
 use faults::{Canary, Faults, Held};
 use recovery::{Earlier, RecoveryReport};
 use rejoin::MemberSeat;
+use tree::Tree;
 use venue_account::VenueAccount;
 
 /// Time between the agreement on the clock and its start: the feeds connect in it.
@@ -93,6 +96,8 @@ pub struct Built {
     pub degraded: Vec<String>,
     /// Members of the ensemble.
     pub members: Vec<MemberSeat>,
+    /// The supervision tree.
+    pub tree: Arc<Tree>,
     /// Holds orders back while an absence is not durable.
     pub gate: Arc<AbsenceGate>,
     /// What was taken up from an earlier start.
@@ -148,6 +153,10 @@ pub fn run_in(
         Err(e) => return Err(Failure::configuration(e)),
     };
     let state = State::take(&options.state)?;
+    if !world::active() {
+        let path = state.layout().errors("engine");
+        errors::keep_in(&path).map_err(|e| Failure::run(format!("cannot use {}: {e}", path.display())))?;
+    }
     failpoint::arm(state.incarnation()).map_err(Failure::configuration)?;
     let blob = config.to_text().map_err(Failure::configuration)?;
     let configuration = Blobs::of(state.root()).put(blob.as_bytes()).map_err(|e| {
@@ -181,7 +190,10 @@ pub fn run_in(
     if let Some(faults) = &faults {
         let agents = line::agents(&topology);
         let held = |cell: Box<dyn Cell>| {
-            let agent = agents.iter().any(|name| name == cell.name());
+            // One that is made anew in its place panics within its seat.
+            let group = config.supervision.group_of(cell.name());
+            let in_place = group.is_some_and(|g| g.way_back == WayBack::InPlace);
+            let agent = !in_place && agents.iter().any(|name| name == cell.name());
             Held::wrap(cell, agent, faults)
         };
         built.cells = built.cells.into_iter().map(held).collect();

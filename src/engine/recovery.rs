@@ -9,8 +9,9 @@ use kimera_journal::{JournalReader, ResumePoint, Tail};
 use kimera_protocol::{
     InstrumentId, Message, NewOrder, OrderId, OrderRecord, OrderUpdate, OrphanAdopted, Seq, Started,
 };
+use kimera_runtime::agent_seat::AgentSeat;
 use kimera_runtime::clock::monotonic_ns;
-use kimera_runtime::seat::{AgentSeat, Cell, Ports};
+use kimera_runtime::seat::{Cell, Ports};
 use kimera_runtime::{Frontier, Work, failpoint, files};
 use kimera_sequencer::{Door, Replayer, Resumed};
 use serde::{Deserialize, Serialize};

@@ -8,22 +8,21 @@ use std::time::Duration;
 
 use kimera_journal::JournalReader;
 use kimera_protocol::{Absent, Kind, Message, Seq};
+use kimera_runtime::agent_seat::AgentSeat;
 use kimera_runtime::executor::DeterministicExecutor;
-use kimera_runtime::seat::AgentSeat;
+use kimera_runtime::health::Wish;
 use kimera_runtime::topology::{SEQUENCER, Wiring};
-use kimera_runtime::{AbsenceGate, Counters, Frontier, Rejoin, Tsc, world};
+use kimera_runtime::{AbsenceGate, Counters, Frontier, Health, Rejoin, SeatState, Tsc, world};
 use kimera_sequencer::{Door, Replayer};
 
 use super::faults::Faults;
-use crate::config::Config;
+use crate::config::{self, Config, SupervisionSection};
 use crate::exit::{Failure, say};
 use crate::line::{self, Probes};
 use crate::replay::{Collector, Sink};
 use crate::state::Layout;
 use crate::supervise::restarts::Restarts;
 
-/// Times a member is made anew in a while: one that falls more often stays out.
-const INTENSITY: (usize, Duration) = (3, Duration::from_secs(60));
 /// Inputs that a new actor may leave out because it does not survive them.
 const SKIPS: usize = 3;
 
@@ -37,6 +36,8 @@ pub struct MemberSeat {
     pub frontier: Arc<Frontier>,
     /// How it comes back.
     pub rejoin: Arc<Rejoin>,
+    /// How it is, and what is wished of it.
+    pub health: Arc<Health>,
     /// What the journal of earlier starts says: first input without an answer, first one with; and what is left out.
     pub recorded: (Vec<(Seq, Seq)>, Vec<Seq>),
 }
@@ -78,15 +79,23 @@ pub struct WayBack {
     /// Ranges that the sequence knows: first input without an answer, first one with.
     told: Vec<(Seq, Seq)>,
     skips_told: Vec<Seq>,
+    /// It was told to stop, and not to start again.
+    stopped: bool,
+    /// An operator wants it back: that is no fall.
+    by_hand: bool,
 }
 
 impl WayBack {
     /// For a member as the journal of earlier starts has it: what its frontier says beyond that is to be told.
     #[must_use]
-    pub fn new(member: &MemberSeat) -> Self {
+    pub fn new(member: &MemberSeat, section: &SupervisionSection) -> Self {
+        let group = section.group_of(&member.name).filter(|g| g.way_back == config::WayBack::FromJournal);
+        let (most, within) = group.map_or((0, 60_000), |g| (g.restarts as usize, g.within_ms));
         Self {
             stage: Stage::Rest,
-            restarts: Restarts::new(INTENSITY.0, INTENSITY.1),
+            restarts: Restarts::new(most, Duration::from_millis(within.into())),
+            stopped: false,
+            by_hand: false,
             told: member.recorded.0.clone(),
             skips_told: member.recorded.1.clone(),
         }
@@ -136,12 +145,14 @@ impl WayBack {
 
     /// Makes progress; `durable` is the last input on disk.
     pub fn poll(&mut self, member: &MemberSeat, workshop: &Workshop, durable: Seq) {
+        self.obey(member);
         self.stage = match std::mem::replace(&mut self.stage, Stage::Rest) {
             Stage::Rest => self.begin(member),
             Stage::Asked | Stage::Returning if member.frontier.absences().open().is_none() => {
                 if let Some((from, back_at)) = member.frontier.absences().all().last() {
                     say(&format!("{} was out from input {from}, answers again from {back_at}", member.name));
                 }
+                member.health.restarted();
                 Stage::Rest
             }
             Stage::Asked if member.rejoin.has_failed() => Stage::Rest,
@@ -174,6 +185,37 @@ impl WayBack {
             Stage::Returning if member.rejoin.has_failed() => Stage::Rest,
             other => other,
         };
+        match self.stage {
+            Stage::Rest => {}
+            Stage::GivenUp => member.health.set(SeatState::GivenUp),
+            Stage::Asked | Stage::Making(_) | Stage::Returning => member.health.set(SeatState::Returning),
+        }
+    }
+
+    /// Does what was wished of it.
+    fn obey(&mut self, member: &MemberSeat) {
+        let out = member.frontier.absences().open().is_some();
+        match member.health.take_wish() {
+            Wish::None => {}
+            Wish::Stop => self.stopped = true,
+            Wish::Start | Wish::Restart if matches!(self.stage, Stage::GivenUp) => {
+                self.stage = Stage::Rest;
+                (self.stopped, self.by_hand) = (false, true);
+            }
+            Wish::Start => (self.stopped, self.by_hand) = (false, out),
+            Wish::Restart => {
+                (self.stopped, self.by_hand) = (false, true);
+                if !out {
+                    member.rejoin.leave();
+                }
+            }
+        }
+        if self.stopped && matches!(self.stage, Stage::Rest) {
+            if !out {
+                member.rejoin.leave();
+            }
+            member.health.set(SeatState::Stopped);
+        }
     }
 
     fn begin(&mut self, member: &MemberSeat) -> Stage {
@@ -182,7 +224,10 @@ impl WayBack {
         let Some(from) = absences.open().filter(|from| self.told.iter().any(|(f, _)| f == from)) else {
             return Stage::Rest;
         };
-        if !absences.may_end() || !self.restarts.allow(true) {
+        if self.stopped {
+            return Stage::Rest;
+        }
+        if !absences.may_end() || !(std::mem::take(&mut self.by_hand) || self.restarts.allow(true)) {
             say(&format!("{} stays out from input {from}: it has fallen too often", member.name));
             return Stage::GivenUp;
         }

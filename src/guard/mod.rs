@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use kimera_protocol::TradingState;
-use kimera_runtime::{KillWord, Pulse};
+use kimera_runtime::{KillWord, Pulse, errors};
 
 use crate::claim::Claim;
 use crate::config::Config;
@@ -71,6 +71,8 @@ pub fn run(a: &GuardArgs) -> Result<Exit, Failure> {
         return now(a, &config, &layout, &endpoints, &word);
     }
     let _claim = Claim::take(&layout.lock("guard"), "guard")?;
+    let log = layout.errors("guard");
+    errors::keep_in(&log).map_err(|e| Failure::run(format!("cannot use {}: {e}", log.display())))?;
     let ms = a.silence_ms.unwrap_or_else(|| config.supervision.guard_silence_ms.into());
     let mut guard = Guard {
         venue: Venue::new(&config, &endpoints, credentials::of(&layout)?),
@@ -180,6 +182,7 @@ impl Guard {
     }
 
     fn halt(&self, why: &str) {
+        errors::note("guard", &format!("halted: {why}"));
         match self.word.halt() {
             Ok(word) => say(&format!("halted (epoch {}): {why}", word.epoch)),
             Err(e) => say(&format!("halted: {why}; but the kill word is not on disk: {e}")),
@@ -218,6 +221,7 @@ impl Guard {
                 }
             }
             Err(e) if acting.said.as_ref() != Some(&e.message) => {
+                errors::note("guard", &e.message);
                 say(&e.message);
                 acting.said = Some(e.message);
             }

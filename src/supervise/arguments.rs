@@ -100,6 +100,7 @@ pub fn dry_run(state: &Path, arguments: &Arguments) -> Result<Exit, Failure> {
         "counters",
         "kill",
         "*.pulse",
+        "*.errors",
         "control.sock",
         "engine.sock",
         "audit.log",

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use kimera_runtime::process::kill;
 use kimera_runtime::{KillWord, plan::Plan};
 use serde_json::{Value, json};
 
+use crate::config::SupervisionSection;
 use crate::control::server::Handler;
 use crate::control::{Client, OrdersAtEnd, RpcError};
 use crate::state::Layout;
@@ -16,10 +18,13 @@ use crate::state::Layout;
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Methods of the supervisor's socket.
-pub const METHODS: [&str; 9] = [
+pub const METHODS: [&str; 12] = [
     "hello",
     "status",
     "tree",
+    "actor.stop",
+    "actor.start",
+    "actor.restart",
     "trading.halt",
     "trading.reduce",
     "trading.resume",
@@ -45,6 +50,8 @@ pub struct SupervisorHandler {
     pub layout: Layout,
     /// The children.
     pub children: std::sync::Arc<Children>,
+    /// When a process is given up.
+    pub supervision: SupervisionSection,
     /// What runs on which thread, where it is known.
     pub plan: Option<Plan>,
 }
@@ -78,18 +85,46 @@ impl SupervisorHandler {
     }
 
     fn tree(&self) -> Value {
-        let process = |name: &str, pid: u32, restart: &str, children: Value| json!({"name": name, "pid": pid, "running": pid != 0, "restart": restart, "children": children});
         let threads: Vec<_> = self.plan.iter().flat_map(|p| &p.threads).collect();
         let threads: Vec<_> = threads
             .into_iter()
             .map(|t| json!({"thread": t.name, "core": t.core, "idle": t.idle, "seats": t.seats}))
             .collect();
-        let [venue, guard, engine] = [&self.children.venue, &self.children.guard, &self.children.engine]
-            .map(|pid| pid.load(Ordering::Acquire));
+        let groups = self.forward("tree", &Value::Null).unwrap_or_else(|e| json!({"error": e.message}));
+        let children = &self.children;
+        let process = |name: &str, pid: &AtomicU32| {
+            let pid = pid.load(Ordering::Acquire);
+            json!({"name": name, "pid": pid, "running": pid != 0, "restart": "transient"})
+        };
+        let mut engine = process("engine", &children.engine);
+        engine["threads"] = json!(threads);
+        engine["groups"] = groups;
         json!({
-            "name": "supervisor", "pid": std::process::id(), "strategy": "one_for_one",
-            "children": [process("venue", venue, "transient", json!([])), process("guard", guard, "permanent", json!([])), process("engine", engine, "transient", json!(threads))],
+            "name": "supervisor", "pid": std::process::id(), "strategy": "one-for-one",
+            "restarts": self.supervision.restarts, "within_ms": self.supervision.within_ms,
+            "children": [process("venue", &children.venue), process("guard", &children.guard), engine],
         })
+    }
+
+    /// A process is killed and comes back; a seat of the engine is asked.
+    fn actor(&self, method: &str, params: &Value) -> Result<Value, RpcError> {
+        let name = params["actor"].as_str().unwrap_or_default();
+        let pid = match name {
+            "engine" => &self.children.engine,
+            "venue" => &self.children.venue,
+            "guard" => &self.children.guard,
+            _ => return self.forward(method, params),
+        };
+        let pid = pid.load(Ordering::Acquire);
+        if method != "actor.restart" {
+            return Err(RpcError::refused(format!(
+                "{name} is a process of the run: it can be restarted; shutdown ends the run"
+            )));
+        }
+        if pid == 0 || !kill(pid) {
+            return Err(RpcError::refused(format!("{name} is not there; it is being started")));
+        }
+        Ok(json!({"actor": name, "asked": "restart", "killed": pid}))
     }
 }
 
@@ -107,6 +142,7 @@ impl Handler for SupervisorHandler {
                 OrdersAtEnd::of(params)?;
                 self.forward(method, params)
             }
+            "actor.stop" | "actor.start" | "actor.restart" => self.actor(method, params),
             "trading.reduce" | "trading.resume" | "orders.cancel_all" | "latency.report" => {
                 self.forward(method, params)
             }

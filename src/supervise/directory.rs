@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::claim::Claim;
 use crate::exit::{Failure, say};
 use crate::state::Layout;
+use crate::utc;
 
 /// The directory asked for, or a fresh one under `state/`, or in the system's temporary folder where `state/` is not
 /// ours to write. A dry run tries nothing.
@@ -41,17 +42,9 @@ fn writable(folder: &Path) -> bool {
     good
 }
 
-/// UTC date and time as `YYYYMMDD-HHMMSS` (days to civil date after Howard Hinnant's public algorithm).
+/// UTC date and time as `YYYYMMDD-HHMMSS`.
 fn stamp() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()) as i64;
-    let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", of_day / 3_600, of_day / 60 % 60, of_day % 60)
+    let [year, month, day, hour, minute, second] = utc::civil(seconds);
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
 }

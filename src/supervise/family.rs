@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use kimera_runtime::{KillWord, Pulse};
+use kimera_runtime::{KillWord, Pulse, errors};
 
 use super::arguments::Arguments;
 use super::control::Children;
@@ -196,6 +196,7 @@ impl<'a> Family<'a> {
     }
 
     fn say_again(&self, name: &'static str, failure: &Failure) {
+        errors::note(name, &failure.message);
         let count = self.restarts.get(name).map_or(0, Restarts::count);
         say(&format!("{}; starting it again ({count})", failure.message));
     }

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kimera_runtime::plan::available_cores;
-use kimera_runtime::{KillWord, Pulse};
+use kimera_runtime::{KillWord, Pulse, errors};
 
 use crate::config::{Config, plan};
 use crate::control::Server;
@@ -86,18 +86,21 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
     let interrupts = count_interrupts()?;
     halt_on_signal(&layout)?;
     say(&format!("state: {}", state.display()));
+    let log = layout.errors("supervisor");
+    errors::keep_in(&log).map_err(|e| Failure::run(format!("cannot use {}: {e}", log.display())))?;
     let pulse = Beating::start(&layout)?;
     let children = Arc::new(Children::default());
     let name = options.plan.as_deref().unwrap_or(&config.plan);
     let handler = SupervisorHandler {
         layout: layout.clone(),
         children: children.clone(),
+        supervision: config.supervision.clone(),
         plan: plan(name, available_cores().len()).ok(),
     };
     let socket = Server::start(&layout.socket("control"), &layout.audit(), Box::new(handler))?;
     let credentials = credentials::for_run(&layout)?;
     let mut family = Family::new(&config, layout.clone(), arguments, credentials, children);
-    let ended = family.run(&interrupts);
+    let ended = family.run(&interrupts).inspect_err(|e| errors::note("supervisor", &e.message));
     family.close(ended.is_err());
     drop((socket, pulse));
     ended?;

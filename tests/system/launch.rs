@@ -53,11 +53,11 @@ fn a_run_is_recorded_and_replays_identically_and_damage_is_named() {
         (summary["mode"].as_str(), summary["ended"].as_str()),
         (Some("paper-recorded"), Some("time-reached"))
     );
-    assert!(summary["events"].as_u64() > Some(5_000), "{summary}");
+    assert!(summary["events"].as_u64() > Some(500), "{summary}");
     // However loaded the machine is, no more than 64 frames of an instrument go without a mark.
     let frames: u64 =
         ["feed.spot", "feed.usdm"].iter().filter_map(|f| summary["feeds"][f]["frames"].as_u64()).sum();
-    assert!(frames > 1_000 && summary["marks"].as_u64() >= Some(frames / 64 - 4), "{summary}");
+    assert!(frames > 300 && summary["marks"].as_u64() >= Some(frames / 64 - 4), "{summary}");
     assert_eq!(summary["sealed_allocations"], 0);
     for feed in ["feed.spot", "feed.usdm"] {
         let counts = &summary["feeds"][feed];

@@ -11,8 +11,9 @@ use kimera_market::{Book, Market};
 use kimera_protocol::{
     Command, CommandCode, FrameRef, Header, InstrumentId, Message, Price, Side, Started, Status, VenueStatus,
 };
+use kimera_runtime::AgentSeat;
 use kimera_runtime::ring::ring;
-use kimera_runtime::seat::{AgentSeat, Cell, PortInlet, PortOutlet, Ports};
+use kimera_runtime::seat::{Cell, PortInlet, PortOutlet, Ports};
 use kimera_runtime::{Counters, Frontier, Inlet, MarketClock, Outlet, Port, Work};
 use kimera_sequencer::{Door, Sequencer};
 use kimera_simulator::Tape;

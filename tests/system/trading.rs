@@ -121,8 +121,8 @@ fn a_member_that_panics_comes_back_and_the_replay_knows() {
     run.until(|s| s["orders"]["sent"].as_u64() > Some(before));
     let summary = run.finish();
     let said = summary["degraded"].to_string();
-    assert!(said.contains("member.thermodynamic panicked at input"), "{said}");
-    assert!(said.contains("answered again from input"), "{said}");
+    assert!(said.contains("member.thermodynamic was out from input"), "{said}");
+    assert!(said.contains("answered again from input") && said.contains("panicked at input"), "{said}");
     assert_eq!(summary["ledger"]["venue_match"], true);
 }
 
@@ -136,4 +136,45 @@ fn a_line_that_does_not_come_back_is_ended_and_started_again() {
     let summary = run.finish();
     assert_eq!(summary["recovery"]["explained"], true, "{summary}");
     assert_eq!(summary["ledger"]["venue_match"], true);
+}
+
+#[test]
+fn a_feed_that_panics_is_made_anew_in_its_place_and_others_by_hand() {
+    let mut run = Run::start("feeds", &["--speed", "20"]);
+    run.until(working);
+    let incarnation = run.engine("status")["incarnation"].clone();
+    let child = |run: &Run, group: &str, name: &str| -> Value {
+        let tree = run.engine("tree");
+        let group = tree.as_array().unwrap().iter().find(|g| g["group"] == group).cloned().unwrap();
+        group["children"].as_array().unwrap().iter().find(|c| c["name"] == name).cloned().unwrap()
+    };
+    run.ask("engine", "faults.panic", &json!({"seat": "feed.usdm"})).unwrap().unwrap();
+    run.until(|_| true);
+    while child(&run, "ingress", "feed.usdm")["restarts"] != 1 {
+        std::thread::yield_now();
+    }
+    let fallen = child(&run, "ingress", "feed.usdm");
+    assert_eq!((&fallen["falls"], &fallen["state"]), (&json!(1), &json!("running")), "{fallen}");
+    assert!(fallen["last_failure"].as_str().unwrap().contains("on purpose"), "{fallen}");
+    // It connects again, asks for a snapshot, and decisions go on.
+    let decisions = run.engine("status")["decisions"].as_u64().unwrap();
+    run.until(|s| s["decisions"].as_u64() > Some(decisions + 500));
+    run.until(working);
+    // A member that is told to stop stays away until it is told to start.
+    let ask = |run: &Run, method: &str| {
+        run.ask("control", method, &json!({"actor": "member.macro"})).unwrap().unwrap()
+    };
+    ask(&run, "actor.stop");
+    run.until(|s| s["absences"] == 1);
+    assert_eq!(child(&run, "members", "member.macro")["state"], "stopped");
+    ask(&run, "actor.start");
+    run.until(|s| s["absences"] == 2);
+    let refused = run.ask("control", "actor.restart", &json!({"actor": "risk"})).unwrap().unwrap_err();
+    assert!(refused.message.contains("goes with the engine"), "{refused:?}");
+    assert_eq!(run.engine("status")["incarnation"], incarnation);
+    let errors = Command::new(PROGRAM).args(["errors", run.state.to_str().unwrap()]).output().unwrap();
+    assert!(String::from_utf8_lossy(&errors.stdout).contains("engine/feed.usdm: panicked"), "{errors:?}");
+    let summary = run.finish();
+    assert_eq!(summary["ledger"]["venue_match"], true);
+    assert!(summary["feeds"]["feed.usdm"]["connections"].as_u64() >= Some(2), "{summary}");
 }

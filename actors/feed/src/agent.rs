@@ -57,6 +57,23 @@ struct Meters {
     held: Counter,
 }
 
+impl Meters {
+    fn new(feed: &str, counter: impl Fn(&str) -> Counter) -> Self {
+        let counter = |what: &str| counter(&format!("{feed}.{what}"));
+        Self {
+            frames: counter("frames"),
+            slow_frames: counter("slow_path_frames"),
+            undecodable: counter("undecodable_frames"),
+            conflated: counter("conflated_tickers"),
+            gaps: counter("gaps"),
+            connections: counter("connections"),
+            snapshots: counter("snapshots"),
+            snapshot_failures: counter("snapshot_failures"),
+            held: counter("held_deltas"),
+        }
+    }
+}
+
 enum Link {
     /// Not before this monotonic instant.
     Down(u64),
@@ -82,6 +99,8 @@ pub struct Feed {
     heard: u64,
     empty_reads: u32,
     state_to_tell: Option<FeedState>,
+    /// What was there before has fallen, and the line has not been told that the stream is lost.
+    lost: bool,
     meters: Meters,
 }
 
@@ -89,18 +108,11 @@ impl Feed {
     /// A feed that connects at its first duty cycle.
     #[must_use]
     pub fn new(config: FeedConfig, decoder: MarketDecoder, counters: &Counters) -> Self {
-        let counter = |what: &str| counters.counter(&format!("{}.{what}", config.name));
-        let meters = Meters {
-            frames: counter("frames"),
-            slow_frames: counter("slow_path_frames"),
-            undecodable: counter("undecodable_frames"),
-            conflated: counter("conflated_tickers"),
-            gaps: counter("gaps"),
-            connections: counter("connections"),
-            snapshots: counter("snapshots"),
-            snapshot_failures: counter("snapshot_failures"),
-            held: counter("held_deltas"),
-        };
+        let meters = Meters::new(&config.name, |name| counters.counter(name));
+        Self::with_meters(config, decoder, meters)
+    }
+
+    fn with_meters(config: FeedConfig, decoder: MarketDecoder, meters: Meters) -> Self {
         let book = BookFeed::new(decoder.instrument().id, decoder.market().chain_rule());
         Self {
             config,
@@ -118,8 +130,23 @@ impl Feed {
             heard: 0,
             empty_reads: 0,
             state_to_tell: None,
+            lost: false,
             meters,
         }
+    }
+
+    /// One that takes the place of a feed that has fallen: the line hears that the stream was lost, and the connections go
+    /// on counting.
+    #[must_use]
+    pub fn instead(config: FeedConfig, decoder: MarketDecoder, counters: &Counters) -> Self {
+        let meters = Meters::new(&config.name, |name| counters.counter_of(name));
+        let mut feed = Self::with_meters(config, decoder, meters);
+        let connections = u32::try_from(feed.meters.connections.get()).unwrap_or(u32::MAX);
+        feed.frame = FrameRef { epoch: feed.frame.epoch.max(connections), number: 0 };
+        feed.book.was_synchronised();
+        feed.state_to_tell = Some(FeedState::Disconnected);
+        feed.lost = true;
+        feed
     }
 
     /// The connection is gone: tell the line, try again later.
@@ -318,6 +345,11 @@ impl Agent for Feed {
         if !self.backlog.is_empty() {
             self.backlog.flush(outlet);
         }
+        if self.lost {
+            self.lost = false;
+            let mut exit = Exit { backlog: &mut self.backlog, outlet };
+            self.book.lose(GapReason::Disconnected, self.frame, &mut exit);
+        }
         let mut worked = self.connect(outlet);
         worked |= self.read(outlet);
         worked |= self.synchronise(outlet);
@@ -328,5 +360,14 @@ impl Agent for Feed {
             }
         }
         if worked { Work::Done } else { Work::Idle }
+    }
+
+    /// The line hears that nothing comes any more.
+    fn leave(&mut self, ports: &mut Ports) {
+        let Some(out) = ports.outlets.first_mut() else { return };
+        self.disconnect(&mut out.outlet);
+        let mut exit = Exit { backlog: &mut self.backlog, outlet: &mut out.outlet };
+        let _ = self.book.tell_state(FeedState::Disconnected, self.frame, &mut exit);
+        self.backlog.flush(&mut out.outlet);
     }
 }

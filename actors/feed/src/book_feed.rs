@@ -63,6 +63,11 @@ impl BookFeed {
         }
     }
 
+    /// Somebody has synchronised this stream before: that it is lost is worth telling.
+    pub fn was_synchronised(&mut self) {
+        self.gap_told = false;
+    }
+
     /// True where a snapshot should be asked for: deltas wait for one.
     #[must_use]
     pub fn wants_snapshot(&self) -> bool {

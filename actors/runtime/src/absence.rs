@@ -193,6 +193,8 @@ pub struct Rejoin {
     failed: AtomicBool,
     /// An actor that has seen everything may answer again.
     may_return: AtomicBool,
+    /// Whoever sits there is to leave.
+    leaves: AtomicBool,
     handover: Mutex<Handover>,
 }
 
@@ -223,6 +225,17 @@ impl Rejoin {
     pub fn deliver(&self, actor: Box<dyn Any + Send>) {
         self.handover.lock().unwrap_or_else(PoisonError::into_inner).actor = Some(actor);
         self.ready.store(true, Ordering::Release);
+    }
+
+    /// Asks whoever sits there to leave: its absence begins with its next input.
+    pub fn leave(&self) {
+        self.leaves.store(true, Ordering::Release);
+    }
+
+    /// The seat's side: true once, where it was asked to leave.
+    #[inline]
+    pub(crate) fn must_leave(&self) -> bool {
+        self.leaves.load(Ordering::Acquire) && self.leaves.swap(false, Ordering::AcqRel)
     }
 
     /// Lets an actor that has seen everything answer again.

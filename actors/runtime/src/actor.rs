@@ -66,6 +66,9 @@ pub trait Agent: Send {
 
     /// Called once when the thread ends, after the last duty cycle.
     fn stop(&mut self, _ports: &mut Ports) {}
+
+    /// Called once where it is told to stop or to make room for a new one while the rest runs on.
+    fn leave(&mut self, _ports: &mut Ports) {}
 }
 
 /// Outputs of the handler that is running, sent when it has returned.

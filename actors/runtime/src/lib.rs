@@ -3,10 +3,12 @@
 //! * [`actor`]: the two traits everything implements, deterministic actors and agents that touch the outside
 //! * [`ring`]: the one place that names the queue behind [`Inlet`] and [`Outlet`]
 //! * [`seat`]: runs an actor atomically: reserve, handle, commit; joins votes; publishes progress and hashes
+//! * [`agent_seat`]: runs an agent, makes it anew where it falls
 //! * [`absence`]: seats that are out, and how they come back
 //! * [`credit`]: frontiers and the window that keeps every ring from filling
 //! * [`topology`]: who is wired to whom, as data; [`plan`]: who runs on which core, as data
 //! * [`executor`]: threaded and deterministic; each decides only which seat is polled next
+//! * [`health`]: how a seat is; [`errors`]: distinct errors in a mapped file
 //! * [`failpoint`]: named places at which a process can be made to die
 //! * [`memory`]: the locked arena and the counting allocator
 //! * [`process`]: signals to child processes
@@ -21,12 +23,15 @@
 
 pub mod absence;
 pub mod actor;
+pub mod agent_seat;
 pub mod clock;
 pub mod counters;
 pub mod credit;
+pub mod errors;
 pub mod executor;
 pub mod failpoint;
 pub mod files;
+pub mod health;
 pub mod idle;
 pub mod kill_word;
 pub mod mapped;
@@ -43,11 +48,13 @@ pub mod world;
 
 pub use absence::{AbsenceGate, Absences, Rejoin};
 pub use actor::{Actor, Agent, Input, Outbox, Port, Work};
+pub use agent_seat::AgentSeat;
 pub use clock::{MarketClock, Tsc};
 pub use counters::{Counter, Counters, Histogram};
 pub use credit::{CreditWindow, Frontier};
+pub use health::{Health, SeatState};
 pub use kill_word::{KillWord, Word};
 pub use pulse::Pulse;
 pub use ring::{Inlet, Outlet};
-pub use seat::{AgentSeat, Cell, Ports, Seat};
+pub use seat::{Cell, Ports, Seat};
 pub use topology::{Topology, Wiring};

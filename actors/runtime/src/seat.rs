@@ -5,19 +5,22 @@
 //! panicked is never used again: a member's seat stays and answers nothing from then on, any other ends the engine.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kimera_protocol::{Checkpoint, Header, Kind, Message, RollingHash, Seq};
 
 use crate::absence::{AbsenceGate, Rejoin};
-use crate::actor::{Actor, Agent, Input, Outbox, Port, Work};
+use crate::actor::{Actor, Input, Outbox, Port, Work};
 use crate::clock::Tsc;
 use crate::counters::{Counter, Histogram};
 use crate::credit::{Frontier, WINDOW_MAX};
+use crate::errors;
+use crate::executor::said;
+use crate::health::Health;
 use crate::ring::{Inlet, Outlet};
-use crate::world;
+use crate::world::{self, Killed};
 
 /// Inputs between two checkpoints of a seat's output hash.
 pub const CHECKPOINT_INTERVAL: Seq = 4096;
@@ -144,6 +147,7 @@ struct Member {
     kept: Option<Vec<Message>>,
     /// Where the first death is noted.
     deaths: Option<Arc<AtomicU64>>,
+    health: Arc<Health>,
 }
 
 /// For comparing two runs input by input: each input that caused outputs, and the hash after them.
@@ -184,7 +188,7 @@ impl<A: Actor + 'static> Seat<A> {
     /// comes by `rejoin`.
     #[must_use]
     pub fn as_member(mut self, gate: Arc<AbsenceGate>, rejoin: Arc<Rejoin>) -> Self {
-        self.member = Some(Member { gate, rejoin, kept: None, deaths: None });
+        self.member = Some(Member { gate, rejoin, kept: None, deaths: None, health: Arc::default() });
         self
     }
 
@@ -193,6 +197,15 @@ impl<A: Actor + 'static> Seat<A> {
     pub fn with_deaths(mut self, deaths: Option<Arc<AtomicU64>>) -> Self {
         if let Some(member) = &mut self.member {
             member.deaths = deaths;
+        }
+        self
+    }
+
+    /// Says how a member is.
+    #[must_use]
+    pub fn with_health(mut self, health: Option<Arc<Health>>) -> Self {
+        if let (Some(member), Some(health)) = (&mut self.member, health) {
+            member.health = health;
         }
         self
     }
@@ -256,7 +269,10 @@ impl<A: Actor + 'static> Seat<A> {
             self.be_out(message);
             return false;
         }
-        if self.survives(message) {
+        let leaves = self.member.as_ref().is_some_and(|member| member.rejoin.must_leave());
+        if leaves {
+            self.actor = None; // in order, and once in a while: it is taken apart here
+        } else if self.survives(message) {
             return true;
         }
         if let Some(member) = &self.member {
@@ -271,8 +287,15 @@ impl<A: Actor + 'static> Seat<A> {
         let Some(actor) = self.actor.as_mut() else { return false };
         let outbox = &mut self.outbox;
         let input = Input { message, joined: &[] };
-        if catch_unwind(AssertUnwindSafe(|| actor.handle(input, outbox))).is_ok() {
-            return true;
+        let handled = catch_unwind(AssertUnwindSafe(|| actor.handle(input, outbox)));
+        let Err(panic) = handled else { return true };
+        if panic.is::<Killed>() {
+            resume_unwind(panic); // not the actor: its whole process dies here
+        }
+        if let Some(member) = &self.member {
+            let why = format!("panicked at input {}: {}", message.header.seq, said(panic.as_ref()));
+            errors::note(&self.ports.name, &why);
+            member.health.fell(&why);
         }
         // What it may still own is not trusted to be taken apart.
         let dead = self.actor.take();
@@ -485,45 +508,6 @@ impl<A: Actor + 'static> Cell for Seat<A> {
 
     fn is_sealed(&self) -> bool {
         true
-    }
-}
-
-/// A seat with an agent.
-pub struct AgentSeat<A> {
-    agent: A,
-    ports: Ports,
-    sealed: bool,
-}
-
-impl<A: Agent> AgentSeat<A> {
-    /// Seats `agent`; `sealed` says that its duty cycle must not allocate after start.
-    #[must_use]
-    pub fn new(agent: A, ports: Ports, sealed: bool) -> Self {
-        Self { agent, ports, sealed }
-    }
-
-    /// Takes agent and ports apart again: another may take the seat.
-    #[must_use]
-    pub fn into_parts(self) -> (A, Ports) {
-        (self.agent, self.ports)
-    }
-}
-
-impl<A: Agent> Cell for AgentSeat<A> {
-    fn poll(&mut self) -> Work {
-        self.agent.duty_cycle(&mut self.ports)
-    }
-
-    fn stop(&mut self) {
-        self.agent.stop(&mut self.ports);
-    }
-
-    fn name(&self) -> &str {
-        &self.ports.name
-    }
-
-    fn is_sealed(&self) -> bool {
-        self.sealed
     }
 }
 

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use crate::actor::Work;
 use crate::clock::{Tsc, monotonic_ns};
 use crate::counters::{Counter, Counters, Histogram};
+use crate::errors;
 use crate::idle::Idler;
 use crate::memory::{SealGuard, sealed_allocations};
 use crate::plan::{Plan, pin_to_core};
@@ -267,6 +268,7 @@ impl CoreThread {
                 Err(panic) => {
                     let dead = self.cells.remove(at);
                     let message = said(panic.as_ref());
+                    errors::note(dead.name(), &format!("panicked: {message}"));
                     let mut failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
                     failures.push(Failure { seat: dead.name().to_owned(), message });
                     self.dead.push(dead);
@@ -278,7 +280,7 @@ impl CoreThread {
 }
 
 /// What a panic said.
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn said(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "panic without a message".to_owned())

@@ -63,6 +63,7 @@ impl Market {
 }
 
 /// Reads the market-data frames of one instrument.
+#[derive(Clone)]
 pub struct MarketDecoder {
     market: Market,
     instrument: Instrument,
