@@ -97,6 +97,12 @@ impl Layout {
         self.0.join(format!("{process}.errors"))
     }
 
+    /// Stages of the line that have died, and on which input.
+    #[must_use]
+    pub fn deaths(&self) -> PathBuf {
+        self.0.join("deaths.json")
+    }
+
     /// Control socket of a process.
     #[must_use]
     pub fn socket(&self, process: &str) -> PathBuf {

@@ -193,6 +193,16 @@ pub fn prove(cases: &mut Cases, seed: u64, runs: u64) {
         );
     }
     cases.note(&format!("{fills} fills, {orphans} orphans adopted, seed {seed}"));
+    // With gated durability nothing leaves that the journal could forget.
+    let gated = folder.join("gated.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&gated, text.replace("durability = \"async\"", "durability = \"gated\"")).unwrap();
+    let outcome = run(&folder, "gated", &gated, "gateway.after_order:15@1", &[]);
+    cases.holds(
+        "gated: killed right after an order, and no orphan",
+        outcome.reached && outcome.faults.is_empty() && outcome.orphans == 0,
+        format!("{} orphans; {}", outcome.orphans, outcome.faults.join("; ")),
+    );
     let control = run(&folder, "control", &config, "gateway.after_order:20@1", &["--drop-fill", "1"]);
     cases.is("control: a fill the venue tells nobody of is missed", true, !control.faults.is_empty());
 }

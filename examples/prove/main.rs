@@ -8,6 +8,7 @@ mod crash;
 mod guard;
 mod hostile;
 mod kill;
+mod matrix;
 mod mutants;
 mod orders;
 mod pairs;
@@ -40,10 +41,11 @@ fn main() -> ExitCode {
         "mutants" => mutants::prove(&mut cases),
         "pairs" => pairs::prove(&mut cases, value("--seed", 1), value("--rounds", 100)),
         "guard" => guard::prove(&mut cases),
+        "matrix" => matrix::prove(&mut cases),
         "sim" => sim::prove(&mut cases, value("--seed", fresh())),
         other => {
             eprintln!(
-                "there is no topic \"{other}\": crash, kill, orders, hostile, sim, mutants, pairs, guard"
+                "there is no topic \"{other}\": crash, kill, orders, hostile, sim, mutants, matrix, pairs, guard"
             );
             return ExitCode::from(2);
         }

@@ -4,6 +4,7 @@ mod supervision;
 mod trading;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use supervision::{GroupSection, Strategy, SupervisionSection, WayBack};
 pub use trading::{
@@ -15,6 +16,7 @@ use kimera_market::MarketConfig;
 use kimera_market::features::FeatureConfig;
 use kimera_protocol::fixed::{UNIT_DECIMALS, parse_decimal};
 use kimera_protocol::{Instrument, InstrumentId, VenueId};
+use kimera_runtime::durability::Wait;
 use kimera_runtime::plan::Plan;
 use kimera_venues::binance::Market as BinanceMarket;
 use serde::{Deserialize, Serialize};
@@ -104,6 +106,38 @@ pub struct JournalSection {
     pub segment_mib: u32,
     /// Longest wait of a record for its block, 0 to 100,000 µs.
     pub commit_interval_us: u32,
+    /// When new orders wait for the journal.
+    #[serde(default)]
+    pub durability: DurabilityMode,
+    /// With `async`: new orders wait where the journal has shown no progress for so long, 1 to 60,000 ms.
+    #[serde(default = "lag_max_ms")]
+    pub lag_max_ms: u32,
+}
+
+/// When new orders wait for the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DurabilityMode {
+    /// Only where it does not keep up.
+    #[default]
+    Async,
+    /// Until their cause is on disk.
+    Gated,
+}
+
+fn lag_max_ms() -> u32 {
+    250
+}
+
+impl JournalSection {
+    /// As the gateway sees it.
+    #[must_use]
+    pub fn wait(&self) -> Wait {
+        match self.durability {
+            DurabilityMode::Async => Wait::Lagging(Duration::from_millis(self.lag_max_ms.into())),
+            DurabilityMode::Gated => Wait::Gated,
+        }
+    }
 }
 
 /// Locked memory.
@@ -240,6 +274,7 @@ impl Config {
         )?;
         within("journal.segment_mib", self.journal.segment_mib.into(), 1.0, 1_024.0)?;
         within("journal.commit_interval_us", self.journal.commit_interval_us.into(), 0.0, 100_000.0)?;
+        within("journal.lag_max_ms", self.journal.lag_max_ms.into(), 1.0, 60_000.0)?;
         within("memory.arena_mib", self.memory.arena_mib.into(), 8.0, 65_536.0)
     }
 

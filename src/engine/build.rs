@@ -12,15 +12,16 @@ use kimera_gateway::{Gateway, GatewayConfig};
 use kimera_journal::{Journal, JournalConfig, JournalFailure};
 use kimera_protocol::{Absent, InstrumentId, OrderRecord};
 use kimera_runtime::agent_seat::{AgentSeat, Remake};
-use kimera_runtime::topology::{SEQUENCER, Topology, Wiring};
+use kimera_runtime::topology::{Plane, SEQUENCER, Topology, Wiring};
 use kimera_runtime::world::{self, Killed};
-use kimera_runtime::{AbsenceGate, Counters, KillWord, Rejoin, Tsc};
+use kimera_runtime::{AbsenceGate, Counters, Durability, KillWord, Rejoin, Tsc};
 use kimera_sequencer::{Door, Sequencer};
 use kimera_venues::binance::MarketDecoder;
 
 use super::Built;
 use super::endpoints::Endpoints;
 use super::faults::{Faults, FaultyAgent};
+use super::poison::Deaths;
 use super::recovery::{Earlier, Ends, catch_up};
 use super::rejoin::MemberSeat;
 use super::tree::{Tree, healths};
@@ -117,6 +118,9 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         Some(MemberSeat { rejoin, health, name: seat, index, frontier, recorded: Default::default() })
     });
     let mut members: Vec<_> = members.collect();
+    let hot = topology.seats.iter().enumerate().filter(|(_, s)| s.plane == Plane::Hot && s.name != SEQUENCER);
+    let hot = hot.filter_map(|(i, s)| Some((s.name.clone(), i as u64, wiring.frontier(&s.name)?)));
+    let mut deaths = Deaths::load(layout.deaths(), hot.collect())?;
     let recovered = match earlier {
         None => None,
         Some(earlier) => {
@@ -128,7 +132,8 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
                 member.recorded = (absences.all(), absences.skips());
             }
             let line = &mut cells;
-            let (given_back, recovered) = apart(|| catch_up(earlier, line, ends, &sinks))?;
+            let caught_up = apart(|| catch_up(earlier, line, ends, &sinks));
+            let (given_back, recovered) = caught_up.inspect_err(|_| deaths.record())?;
             let fallen = members.iter().any(|m| m.frontier.absences().all() != m.recorded.0);
             if fallen && recovered.report.diverged.is_some() {
                 // It has not fallen there in the run: its votes are in what was decided then, and have to be again.
@@ -139,7 +144,9 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         }
     };
     let orders = recovered.as_ref().map(|r| r.orders.clone());
-    let gateway = gateway(config, state, account, &counters, &gate, orders)?;
+    let durability = Durability::new(config.journal.wait());
+    let gates = (gate.clone(), durability.clone());
+    let gateway = gateway(config, state, account, &counters, gates, orders)?;
     cells.push(Box::new(AgentSeat::new(gateway, ends.gateway, false)));
     let classes = line::input_classes(config, topology);
     let sequencer = |door| Sequencer::new(door, account.clock, classes, config.instruments.len(), &counters);
@@ -157,6 +164,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         segment_bytes: u64::from(config.journal.segment_mib) << 20,
         commit_interval: u64::from(config.journal.commit_interval_us) * 1_000,
         incarnation: state.incarnation(),
+        durability,
     };
     let opened = match earlier {
         None => Journal::create(journal, &counters, failure.clone()),
@@ -170,6 +178,8 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     let tree = Tree::new(&config.supervision, topology, &healths, &frontiers);
     Ok(Built {
         tree: Arc::new(tree),
+        deaths,
+        skips_told: 0,
         cells,
         control,
         counters,
@@ -197,7 +207,7 @@ fn apart<T: Send>(recover: impl FnOnce() -> Result<T, Failure> + Send) -> Result
     match done {
         Ok(result) => result,
         Err(killed) if killed.is::<Killed>() => resume_unwind(killed),
-        Err(_) => Err(Failure::run("the journal's replay panicked: replay it with kimera replay")),
+        Err(_) => Err(Failure::run("a stage of the line panicked while the journal went through it again")),
     }
 }
 
@@ -206,7 +216,7 @@ fn gateway(
     state: &State,
     account: &VenueAccount,
     counters: &Counters,
-    gate: &Arc<AbsenceGate>,
+    (gate, durability): (Arc<AbsenceGate>, Arc<Durability>),
     recovered: Option<Vec<(InstrumentId, OrderRecord)>>,
 ) -> Result<Gateway, Failure> {
     let word = KillWord::open(&state.layout().kill_word())
@@ -218,7 +228,8 @@ fn gateway(
         address: account.address,
         signer: account.signer.clone(),
         clock: account.clock,
-        gate: gate.clone(),
+        gate,
+        durability,
         recovered,
     };
     Ok(Gateway::new(gateway, word, counters))

@@ -104,6 +104,7 @@ pub fn run(
     let ways_back = built.members.iter().map(|m| WayBack::new(m, &run.config.supervision)).collect();
     let workshop =
         Workshop { layout: layout.clone(), config: run.config.clone(), faults: run.faults.clone() };
+    let skips_told = built.skips_told;
     let cells = std::mem::take(&mut built.cells);
     let executor = ThreadedExecutor::start(run.plan, cells, &built.counters, run.pin)
         .map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
@@ -119,7 +120,7 @@ pub fn run(
         orders_at_end: OrdersAtEnd::Cancel,
         ways_back,
         workshop,
-        absences_told: 0,
+        absences_told: skips_told,
         changes_told: 0,
         changes_durable: 0,
         recovery,
@@ -143,6 +144,7 @@ pub fn run(
         Err(End::Broken(failure)) => {
             // The threads are stopped, the journal keeps what it has.
             drop(live.executor.finish());
+            live.built.deaths.record();
             return Err(failure);
         }
         Err(End::Stuck(failure)) => {

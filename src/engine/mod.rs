@@ -6,6 +6,7 @@
 //! * [`control`]: its control socket; [`tree`]: the supervision tree inside
 //! * [`venue_account`]: what the venue itself says of our account
 //! * [`endpoints`]: the venue's addresses
+//! * [`poison`]: inputs that a stage of the line does not survive
 //! * [`orphan`]: an engine without a supervisor
 //! * [`watchdog`]: notices what is stuck; [`faults`]: faults put in on purpose
 
@@ -17,6 +18,7 @@ pub mod endpoints;
 pub mod faults;
 pub mod live;
 pub mod orphan;
+pub mod poison;
 pub mod recovery;
 pub mod rejoin;
 pub mod tree;
@@ -43,7 +45,7 @@ use kimera_venues::binance::signing::Signer;
 
 use crate::config::{Config, MarketName, WayBack, plan};
 use crate::credentials::signer;
-use crate::exit::Failure;
+use crate::exit::{Failure, say};
 use crate::handshake::{agree, check};
 use crate::line;
 use crate::report::EngineSummary;
@@ -51,6 +53,7 @@ use crate::state::State;
 use build::{Parts, build};
 use control::Ask;
 use faults::{Canary, Faults, Held};
+use poison::Deaths;
 use recovery::{Earlier, RecoveryReport};
 use rejoin::MemberSeat;
 use tree::Tree;
@@ -98,6 +101,10 @@ pub struct Built {
     pub members: Vec<MemberSeat>,
     /// The supervision tree.
     pub tree: Arc<Tree>,
+    /// Who has died on what.
+    pub deaths: Deaths,
+    /// Records about that which this start has sent to the sequencer.
+    pub skips_told: u64,
     /// Holds orders back while an absence is not durable.
     pub gate: Arc<AbsenceGate>,
     /// What was taken up from an earlier start.
@@ -211,6 +218,19 @@ pub fn run_in(
     if !built.control.send(Port::Input, Message::new(Header::default(), started)) {
         return Err(Failure::run("the sequencer's control ring is full before the start"));
     }
+    let untold = built.deaths.untold(earlier.as_ref().map_or(&[], |e| &e.recorded.inputs[..]));
+    for absent in &untold {
+        let seat = topology.seats.get(absent.seat as usize).map_or("", |s| s.name.as_str());
+        let text = format!("{seat} does not survive input {}: left out, and halted", absent.from);
+        say(&text);
+        errors::note(seat, &text);
+        built.degraded.push(text);
+        word.halt().map_err(|e| Failure::run(format!("cannot halt: {e}")))?;
+        if !built.control.send(Port::Input, Message::new(Header::default(), *absent)) {
+            return Err(Failure::run("the sequencer's control ring is full before the start"));
+        }
+    }
+    built.skips_told = untold.len() as u64;
     check(first, time_path(config.instruments[0].market), &venue.clock)?;
     drop(earlier); // the whole journal: nobody needs it any more
     let run =

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::config::{GroupSection, Strategy, SupervisionSection, WayBack};
 use crate::control::RpcError;
+use crate::exit::say;
 use crate::line;
 
 /// Health of every seat, by name.
@@ -78,6 +79,10 @@ impl Tree {
             for (at, child) in group.children.iter().enumerate() {
                 let falls = child.health.falls();
                 if seen.insert(child.name.clone(), falls).unwrap_or(0) < falls {
+                    if group.section.way_back == WayBack::InPlace {
+                        let why = child.health.last_failure();
+                        say(&format!("{} {why}; made anew in its place", child.name));
+                    }
                     fallen = fallen.or(Some(at));
                 }
             }

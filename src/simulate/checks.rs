@@ -145,11 +145,7 @@ pub fn at_the_end(shared: &mut Shared, facts: &Facts<'_>, outcome: &mut Outcome)
         None => Some("the engine did not come to its end".to_owned()),
         Some(summary) => summary_holds(summary).or_else(|| accounts_agree(shared, facts)),
     };
-    let (found, inputs) = match found {
-        Some(found) => (Some(found), 0),
-        None => replays(facts.state),
-    };
-    outcome.inputs = inputs;
+    let found = found.or_else(|| replays(facts.state, outcome));
     let allocated = facts.allocations.filter(|n| *n > 0).map(|n| format!("{n} allocations in sealed seats"));
     shared.violation = shared.violation.take().or(found).or(allocated);
     let mut hash = blake3::Hasher::new();
@@ -223,7 +219,7 @@ fn accounts_agree(shared: &Shared, facts: &Facts<'_>) -> Option<String> {
 }
 
 /// The journal through the line again says the same.
-fn replays(state: &Path) -> (Option<String>, u64) {
+fn replays(state: &Path, outcome: &mut Outcome) -> Option<String> {
     let options = ReplayOptions {
         state: state.to_owned(),
         executor: ExecutorChoice::Deterministic(0),
@@ -232,8 +228,10 @@ fn replays(state: &Path) -> (Option<String>, u64) {
         flip: None,
     };
     match replay::run(&options) {
-        Ok(report) if report.identical => (None, report.inputs),
-        Ok(report) => (Some(format!("the replay differs: {:?}", report.first_difference)), report.inputs),
-        Err(e) => (Some(format!("the journal cannot be replayed: {e}")), 0),
+        Ok(report) => {
+            (outcome.inputs, outcome.decisions) = (report.inputs, report.decisions);
+            (!report.identical).then(|| format!("the replay differs: {:?}", report.first_difference))
+        }
+        Err(e) => Some(format!("the journal cannot be replayed: {e}")),
     }
 }

@@ -72,7 +72,7 @@ pub struct Plan {
 }
 
 /// What one firm came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
     /// What must never be, and was.
     pub violation: Option<String>,
@@ -86,8 +86,12 @@ pub struct Outcome {
     pub writes: u64,
     /// Orders the venue has accepted.
     pub orders: u64,
+    /// When the venue accepted each of them, s from the beginning, and whether it could only reduce.
+    pub accepted: Vec<(f64, bool)>,
     /// Fills.
     pub fills: u64,
+    /// Decisions at marks.
+    pub decisions: u64,
     /// Starts of an engine.
     pub starts: u64,
     /// One number for all that happened: equal for equal plans.
@@ -109,6 +113,8 @@ pub struct Shared {
     faults: Faults,
     /// The power is gone: the disk is looked at before the next start.
     power: bool,
+    /// When each order was accepted, s from the beginning, and whether it could only reduce.
+    accepted: Vec<(f64, bool)>,
     /// Newest input over all starts.
     pub newest: u64,
     /// What must not be, and is.
@@ -154,6 +160,14 @@ impl Resident for Director {
             self.next = self.script.next();
         }
         let mut shared = self.shared.borrow_mut();
+        let accepted = shared.server.account().map_or(0, |account| account.orders().len());
+        if accepted > shared.accepted.len() {
+            let known = shared.accepted.len();
+            let new: Vec<_> = shared.server.account().map_or_else(Vec::new, |account| {
+                account.orders().skip(known).map(|o| (world::seconds(), o.placement.reduce_only)).collect()
+            });
+            shared.accepted.extend(new);
+        }
         checks::always(&mut shared);
         if shared.violation.is_some() {
             world::kill(ENGINE);
@@ -304,6 +318,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
         gauges: Gauges::default(),
         faults: Faults::of(&line::topology(&config)),
         power: false,
+        accepted: Vec::new(),
         newest: 0,
         violation: None,
         held: None,
@@ -325,6 +340,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
     checks::at_the_end(&mut shared, &facts, &mut outcome);
     outcome.delivered = world::with_network(|net, _, _| net.delivered()).unwrap_or(0);
     outcome.writes = world::with_disk(|disk, _, _| disk.writes()).unwrap_or(0);
+    outcome.accepted = std::mem::take(&mut shared.accepted);
     outcome.violation = shared.violation.take();
     outcome.said = world::said();
     Ok(outcome)

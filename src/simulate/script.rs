@@ -91,11 +91,16 @@ impl Script {
                 fault,
                 Fault::Kill | Fault::Power | Fault::Place(..) | Fault::Panic(_) | Fault::DiskFails(_)
             );
-            deaths += usize::from(deadly);
-            if deadly && deaths > DEATHS_MAX {
+            // A stage dies of it in the run and in the recovery.
+            let poisoned = matches!(&fault, Fault::Poison(seat) if !seat.starts_with("member."));
+            deaths += usize::from(deadly) + 2 * usize::from(poisoned);
+            if (deadly || poisoned) && deaths > DEATHS_MAX {
                 continue;
             }
             let at_ms = 400 + random.below(span_ms.saturating_sub(400).max(1));
+            if poisoned {
+                events.push(Event { at_ms: at_ms + 2_500, fault: Fault::Resume });
+            }
             if fault == Fault::Halt && random.chance(3, 4) {
                 events.push(Event { at_ms: at_ms + 50 + random.below(1_000), fault: Fault::Resume });
             }
@@ -133,9 +138,12 @@ impl Script {
                 Fault::Panic(seat.map_or("market", |s| s).to_owned())
             }
             27 => {
-                let members: Vec<&&str> = seats.iter().filter(|s| s.starts_with("member.")).collect();
-                let member = members.get(random.below(members.len() as u64) as usize);
-                Fault::Poison(member.map_or("market", |s| s).to_string())
+                // A stage that leaves an input out is halted with everything: one that books fills would rightly disagree
+                // with the venue from there on.
+                let stages = ["market", "ensemble"];
+                let members: Vec<&str> =
+                    seats.iter().copied().filter(|s| s.starts_with("member.")).chain(stages).collect();
+                Fault::Poison(members[random.below(members.len() as u64) as usize].to_owned())
             }
             19 => Fault::Hold(random.below(4), a_while),
             20 => Fault::Away(a_while),

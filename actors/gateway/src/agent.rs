@@ -15,7 +15,8 @@ use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::failpoint;
 use kimera_runtime::net::http::Exchange;
 use kimera_runtime::{
-    AbsenceGate, Agent, Counter, Counters, Histogram, KillWord, MarketClock, Port, Ports, Tsc, Word, Work,
+    AbsenceGate, Agent, Counter, Counters, Durability, Histogram, KillWord, MarketClock, Port, Ports, Tsc,
+    Word, Work,
 };
 use kimera_venues::binance::orders::{Asked, OrderWriter, RECEIVE_WINDOW_MS, read_response};
 use kimera_venues::binance::signing::Signer;
@@ -55,6 +56,8 @@ pub struct GatewayConfig {
     pub clock: MarketClock,
     /// Orders caused by what is not durable yet wait.
     pub gate: Arc<AbsenceGate>,
+    /// Holds back orders that would be too far ahead of the journal.
+    pub durability: Arc<Durability>,
     /// After an earlier start: every order it sent, as its journal knows it. The venue is asked before anything is sent.
     pub recovered: Option<Vec<(InstrumentId, OrderRecord)>>,
 }
@@ -299,7 +302,8 @@ impl Gateway {
             // A socket that takes nothing keeps them here, where the word and their time still count.
             let blocked = self.orders.client().is_some_and(|c| c.has_unsent());
             let late = self.config.clock.now() > order.send_by;
-            let waits = blocked || self.config.gate.holds(order.stamp_seq);
+            let ahead = self.config.durability.holds(order.stamp_seq);
+            let waits = blocked || ahead || self.config.gate.holds(order.stamp_seq);
             if waits && !late && self.word.get().state != TradingState::Halted {
                 break;
             }

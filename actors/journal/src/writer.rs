@@ -13,7 +13,7 @@ use kimera_runtime::clock::{give_way, monotonic_ns};
 use kimera_runtime::failpoint;
 use kimera_runtime::files::{self, File};
 use kimera_runtime::storage::BlockWriter;
-use kimera_runtime::{Agent, Counter, Counters, Histogram, Ports, Work};
+use kimera_runtime::{Agent, Counter, Counters, Durability, Histogram, Ports, Work};
 
 use crate::format::{
     BLOCK_END, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BLOCK_SEALED, BlockHeader, RECORD_BYTES_MAX,
@@ -29,7 +29,7 @@ pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 const BLOCK_BYTES_EAGER: usize = 64 << 10;
 
 /// How the journal is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct JournalConfig {
     /// Folder of the segments.
     pub folder: PathBuf,
@@ -39,6 +39,8 @@ pub struct JournalConfig {
     pub commit_interval: u64,
     /// Engine start that writes.
     pub incarnation: u64,
+    /// Where others see how far it is.
+    pub durability: Arc<Durability>,
 }
 
 /// Where the journal's thread leaves the reason it stopped.
@@ -176,6 +178,7 @@ impl Journal {
         let (writer, degraded) = BlockWriter::new();
         let meters = Meters::new(counters);
         meters.durable_seq.set(at.seq);
+        config.durability.set(at.seq);
         let mut journal = Self {
             writer,
             segment: Segment { file: Arc::new(file), number: at.segment, at: at.offset },
@@ -327,6 +330,8 @@ impl Journal {
         self.spares.push(buffer);
         self.meters.commit.record(monotonic_ns().saturating_sub(self.submitted_at));
         self.meters.durable_seq.set(self.in_flight_seq);
+        self.config.durability.set(self.in_flight_seq);
+        self.config.durability.progress();
         failpoint::hit("journal.after_sync");
         Ok(true)
     }
@@ -343,6 +348,9 @@ impl Journal {
     fn cycle(&mut self, ports: &mut Ports) -> io::Result<bool> {
         let mut worked = !self.writer.is_idle() && self.settle()?;
         worked |= self.gather(ports);
+        if self.writer.is_idle() {
+            self.config.durability.progress(); // nothing is at the disk: what comes goes there
+        }
         if self.records == 0 {
             return Ok(worked);
         }

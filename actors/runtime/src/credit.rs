@@ -17,13 +17,15 @@ use crate::absence::Absences;
 pub struct Frontier {
     done: AtomicU64,
     absences: Absences,
+    /// The input on which whoever sits there has died; 0 while nobody has.
+    death: AtomicU64,
 }
 
 impl Frontier {
     /// A frontier at 0, before the first input.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { done: AtomicU64::new(0), absences: Absences::default() })
+        Arc::new(Self { done: AtomicU64::new(0), absences: Absences::default(), death: AtomicU64::new(0) })
     }
 
     /// The inputs that the seat has no answer to.
@@ -31,6 +33,16 @@ impl Frontier {
     #[must_use]
     pub fn absences(&self) -> &Absences {
         &self.absences
+    }
+
+    /// The input on which whoever sat there has died.
+    #[must_use]
+    pub fn death(&self) -> Option<Seq> {
+        Some(self.death.load(Ordering::Acquire)).filter(|seq| *seq > 0)
+    }
+
+    pub(crate) fn note_death(&self, seq: Seq) {
+        self.death.store(seq, Ordering::Release);
     }
 
     /// Everything up to the returned seq is done, and its effects are visible to the caller.

@@ -5,6 +5,7 @@
 //! * [`seat`]: runs an actor atomically: reserve, handle, commit; joins votes; publishes progress and hashes
 //! * [`agent_seat`]: runs an agent, makes it anew where it falls
 //! * [`absence`]: seats that are out, and how they come back
+//! * [`durability`]: how far the journal is on disk
 //! * [`credit`]: frontiers and the window that keeps every ring from filling
 //! * [`topology`]: who is wired to whom, as data; [`plan`]: who runs on which core, as data
 //! * [`executor`]: threaded and deterministic; each decides only which seat is polled next
@@ -27,6 +28,7 @@ pub mod agent_seat;
 pub mod clock;
 pub mod counters;
 pub mod credit;
+pub mod durability;
 pub mod errors;
 pub mod executor;
 pub mod failpoint;
@@ -52,6 +54,7 @@ pub use agent_seat::AgentSeat;
 pub use clock::{MarketClock, Tsc};
 pub use counters::{Counter, Counters, Histogram};
 pub use credit::{CreditWindow, Frontier};
+pub use durability::Durability;
 pub use health::{Health, SeatState};
 pub use kill_word::{KillWord, Word};
 pub use pulse::Pulse;

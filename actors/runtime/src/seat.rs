@@ -150,6 +150,18 @@ struct Member {
     health: Arc<Health>,
 }
 
+/// Left behind where a handler does not come back: which input it was.
+struct DeathNote<'a> {
+    frontier: &'a Frontier,
+    seq: Seq,
+}
+
+impl Drop for DeathNote<'_> {
+    fn drop(&mut self) {
+        self.frontier.note_death(self.seq);
+    }
+}
+
 /// For comparing two runs input by input: each input that caused outputs, and the hash after them.
 pub type Tap = Arc<Mutex<Vec<(Seq, u64)>>>;
 
@@ -260,9 +272,14 @@ impl<A: Actor + 'static> Seat<A> {
         let seq = message.header.seq;
         self.outbox.begin(message);
         if self.member.is_none() {
+            if self.ports.frontier.absences().is_skipped(seq) {
+                return false; // it does not survive this one
+            }
             let Some(actor) = self.actor.as_mut() else { return false };
             let input = Input { message, joined: if joins { &self.joined } else { &[] } };
+            let note = DeathNote { frontier: &self.ports.frontier, seq };
             actor.handle(input, &mut self.outbox);
+            std::mem::forget(note);
             return true;
         }
         if self.ports.frontier.absences().contains(seq) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kimera_protocol::{Checkpoint, Header, Levels, Ticker};
+use kimera_runtime::durability::{Durability, Wait};
 use kimera_runtime::ring::ring;
 use kimera_runtime::seat::PortInlet;
 use kimera_runtime::{Agent, Counters, Frontier, Outlet, Port, Ports};
@@ -42,8 +43,13 @@ fn input(seq: u64) -> Message {
 
 /// A journal of `inputs` inputs and a checkpoint every hundred; `close` says whether it is ended in order.
 fn write(folder: &Folder, inputs: u64, segment_bytes: u64, close: bool) -> Arc<Frontier> {
-    let config =
-        JournalConfig { folder: folder.0.clone(), segment_bytes, commit_interval: 0, incarnation: 1 };
+    let config = JournalConfig {
+        folder: folder.0.clone(),
+        segment_bytes,
+        commit_interval: 0,
+        incarnation: 1,
+        durability: Durability::new(Wait::Gated),
+    };
     let (journal, _) = Journal::create(config, &Counters::detached(), Arc::default()).unwrap();
     write_to(journal, 0, inputs, close)
 }
@@ -58,6 +64,7 @@ fn go_on(folder: &Folder, missing: &[Message], inputs: u64, close: bool) {
         segment_bytes: 64 << 10,
         commit_interval: 0,
         incarnation: 2,
+        durability: Durability::new(Wait::Gated),
     };
     let (journal, _) = Journal::resume(config, &at, missing, &Counters::detached(), Arc::default()).unwrap();
     write_to(journal, at.seq, inputs, close);

@@ -180,6 +180,12 @@ pub fn say(line: &str) -> bool {
     .is_some()
 }
 
+/// Seconds since the beginning.
+#[must_use]
+pub fn seconds() -> f64 {
+    with(|w| (w.now - BEGIN) as f64 / 1e9).unwrap_or(0.0)
+}
+
 /// What has been said so far.
 #[must_use]
 pub fn said() -> Vec<String> {
