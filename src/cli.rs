@@ -18,7 +18,9 @@ use crate::simulate::args::SimArgs;
 use crate::supervise::LaunchOptions;
 use crate::tree_text::tree_text;
 use crate::venue::VenueArgs;
-use crate::{engine, guard, line, replay, simulate, state, supervise, venue, verbs};
+use crate::{
+    config, engine, explain, guard, line, replay, simulate, state, supervise, topology_proof, venue, verbs,
+};
 
 const PROFILE: &str = "config/profiles/paper.toml";
 
@@ -44,6 +46,8 @@ enum Verb {
     Venue(VenueArgs),
     /// Cancels everything where engine and supervisor are silent, or at once. Example: kimera guard --state state/a --now
     Guard(GuardArgs),
+    /// Why an order was sent or a decision made. Example: kimera explain state/a k1-12807-0; kimera explain state/a 12807
+    Explain(ExplainArgs),
     /// Distinct errors of a run's processes, also after they have died. Example: kimera errors state/a
     Errors(StatArgs),
     /// Runs a journal through the line again and compares. Example: kimera replay state/a --json
@@ -201,6 +205,17 @@ struct StatArgs {
 }
 
 #[derive(Debug, Args)]
+struct ExplainArgs {
+    /// State directory.
+    state: PathBuf,
+    /// An order's identity, or the number of an input.
+    what: String,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct CatArgs {
     /// State directory.
     state: PathBuf,
@@ -220,6 +235,9 @@ struct TopologyArgs {
     /// For Graphviz.
     #[arg(long, conflicts_with = "json")]
     dot: bool,
+    /// What it promises: credit, order, memory, the way of a kill; exit 1 where one does not hold.
+    #[arg(long, conflicts_with = "dot")]
+    prove: bool,
     /// One JSON object on stdout.
     #[arg(long)]
     json: bool,
@@ -277,6 +295,11 @@ impl Cli {
             Verb::Engine(a) => run_engine(a),
             Verb::Venue(a) => venue::run(&a),
             Verb::Guard(a) => guard::run(&a),
+            Verb::Explain(a) => {
+                let explained = explain::explain(&a.state, &a.what)?;
+                print(&if a.json { explained.to_string() } else { explain::text(&explained) })?;
+                Ok(Exit::Ok)
+            }
             Verb::Errors(a) => {
                 print(&verbs::errors(&a.state, a.json)?)?;
                 Ok(Exit::Ok)
@@ -468,7 +491,15 @@ fn run_journal(action: JournalAction) -> Result<Exit, Failure> {
 }
 
 fn run_topology(a: &TopologyArgs) -> Result<Exit, Failure> {
-    let topology = line::topology(&Config::load(&a.config)?);
+    let config = Config::load(&a.config)?;
+    let topology = line::topology(&config);
+    if a.prove {
+        let claims = topology_proof::prove(&config, &topology, &config::plans()?);
+        let all = claims.iter().all(|c| c.good);
+        let value = serde_json::json!({"schema_version": SCHEMA_VERSION, "good": all, "claims": claims});
+        print(&if a.json { value.to_string() } else { topology_proof::text(&claims) })?;
+        return Ok(if all { Exit::Ok } else { Exit::Failed });
+    }
     topology.check().map_err(Failure::configuration)?;
     let text = if a.dot {
         verbs::topology_dot(&topology)

@@ -7,10 +7,12 @@
 //! * [`engine`]: a live run; [`handshake`]: the clock shared with the venue
 //! * [`credentials`]: of the account; [`guard`]: takes everything back where nobody else can
 //! * [`replay`]: a journal through the same line, compared
+//! * [`explain`]: why an order was sent
 //! * [`simulate`]: whole firms in virtual time
 //! * [`venue`]: the simulated venue as a process
 //! * [`supervise`]: venue, engine and guard as children, the live line; [`report`]: what a run says at its end; [`utc`]: dates
-//! * [`verbs`]: the small verbs; [`tree_text`]: the supervision tree as people read it
+//! * [`verbs`]: the small verbs; [`tree_text`]: the supervision tree as people read it;
+//!   [`topology_proof`]: what a topology promises
 
 pub mod claim;
 pub mod cli;
@@ -19,6 +21,7 @@ pub mod control;
 pub mod credentials;
 pub mod engine;
 pub mod exit;
+pub mod explain;
 pub mod guard;
 pub mod handshake;
 pub mod line;
@@ -27,6 +30,7 @@ pub mod report;
 pub mod simulate;
 pub mod state;
 pub mod supervise;
+pub mod topology_proof;
 pub mod tree_text;
 pub mod utc;
 pub mod venue;

@@ -19,7 +19,7 @@ use kimera_protocol::{Abstention, Seq};
 use kimera_risk::{Gate, Risk, RiskMeters, actor as risk_stage};
 use kimera_runtime::counters::Counters;
 use kimera_runtime::credit::{FRAME_MESSAGES_MAX, InputClass, WINDOW_MAX};
-use kimera_runtime::seat::{Cell, Seat, SeatMeters, Tap};
+use kimera_runtime::seat::{Cell, Seat, SeatMeters, Tap, Watch};
 use kimera_runtime::topology::{EdgeSpec, Plane, SEQUENCER, SeatSpec, Topology, Wiring};
 use kimera_runtime::{AbsenceGate, Actor, Health, Port, Rejoin, Tsc};
 use kimera_strategy::{MakerStage, StrategyMeters, actor as strategy_stage};
@@ -191,6 +191,8 @@ pub fn meters(counters: &Counters, name: &str) -> SeatMeters {
 pub struct Probes {
     /// Seats whose outputs are noted input by input.
     pub taps: BTreeMap<String, Tap>,
+    /// The input about which everything that is said is kept.
+    pub watch: Option<Watch>,
     /// The seat that says one bit of something else, from this input on.
     pub flip: Option<(String, Seq)>,
     /// Faults, where they are allowed.
@@ -256,6 +258,7 @@ impl Seats<'_> {
         let outputs = self.topology.seat(name).map_or(0, |s| s.outputs_max);
         let seat = Seat::new(actor, ports, outputs, meters(self.counters, name), self.tsc);
         let flip = self.probes.flip.as_ref().filter(|(seat, _)| seat == name).map(|(_, seq)| *seq);
+        let seat = seat.with_watch(self.probes.watch.clone());
         Ok(seat.with_tap(self.probes.taps.get(name).cloned()).with_flip(flip))
     }
 }

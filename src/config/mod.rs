@@ -326,6 +326,14 @@ const PLANS: [(&str, usize, &str); 2] = [
     ("cores-4", 4, include_str!("../../config/plans/cores-4.toml")),
 ];
 
+/// Every plan that comes with the program.
+///
+/// # Errors
+/// One that does not parse.
+pub fn plans() -> Result<Vec<Plan>, Failure> {
+    PLANS.iter().map(|(name, needs, _)| plan(name, *needs)).collect()
+}
+
 /// The plan of a name, or the largest one the machine has the cores for (`auto`).
 ///
 /// # Errors

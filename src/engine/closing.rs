@@ -14,6 +14,8 @@ use crate::report::{EndReason, EngineSummary, Facts};
 
 /// Longest wait for the line to finish what is in flight.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Longest wait for a recovery that is going on.
+const RECOVERY: Duration = Duration::from_secs(10);
 /// Longest wait for the venue to take orders back at the end.
 const CANCEL: Duration = Duration::from_secs(5);
 
@@ -22,6 +24,7 @@ impl Live<'_> {
     pub(super) fn finish(mut self, reason: EndReason) -> Result<EngineSummary, Failure> {
         let clock = self.run.venue.clock;
         let market_end = clock.now().min(self.run.venue.end);
+        self.end_recovery();
         let left = self.take_orders_back();
         let stopped = self.stop_line();
         let venue = self.run.account.state();
@@ -66,6 +69,24 @@ impl Live<'_> {
             degraded,
         };
         EngineSummary::new(&facts)
+    }
+
+    /// A run that ends while the venue is still being asked about an earlier start waits for the answers: fills that nobody
+    /// has booked may be among them.
+    pub(super) fn end_recovery(&mut self) {
+        self.ending = true;
+        let deadline = monotonic_ns() + RECOVERY.as_nanos() as u64;
+        while self.recovering.is_some()
+            && monotonic_ns() < deadline
+            && broken(&self.executor, &self.built.failure).is_none()
+        {
+            clock::sleep(HOUSEKEEPING);
+            self.recover();
+        }
+        if self.recovering.is_some() {
+            let text = "the run ended before the venue had explained every order of an earlier start";
+            self.built.degraded.push(text.into());
+        }
     }
 
     /// Halts the line (the word stays as it is) and waits until nothing works any more. What is left is said.

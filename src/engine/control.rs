@@ -146,6 +146,10 @@ fn sequenced_state(counters: &Snapshot) -> &'static str {
     if counters.counter("risk.epoch") == 0 {
         return "starting";
     }
+    // What risk says then is what it said in an earlier start.
+    if counters.counter("engine.recovering") == 1 {
+        return "recovering";
+    }
     match counters.counter("risk.trading_state") {
         0 => "active",
         1 => "reducing",

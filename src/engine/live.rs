@@ -75,6 +75,7 @@ pub fn run(
 ) -> Result<EngineSummary, Failure> {
     let gateway = run.config.account.gateway.as_str();
     let layout = run.state.layout();
+    built.counters.counter("engine.recovering").set(u64::from(built.recovery.is_some()));
     let word = KillWord::open(&layout.kill_word()).map_err(Failure::run)?;
     let (socket, asks) = match asks {
         Some(asks) => (None, asks),
@@ -131,6 +132,7 @@ pub fn run(
         pulse: own,
         orphan: Orphan::new(supervisor, &run.config.supervision),
         orphaned: false,
+        ending: false,
         halt_file: layout.halt_file(),
         look_for_halt_at: 0,
     };
@@ -206,6 +208,8 @@ pub(super) struct Live<'a> {
     orphan: Orphan,
     /// The line has been told that only ways out may leave because nobody supervises it.
     pub(super) orphaned: bool,
+    /// The run is being closed: nothing is resumed any more.
+    pub(super) ending: bool,
     pub(super) halt_file: PathBuf,
     look_for_halt_at: u64,
     /// The last absence is in the sequence up to here; orders wait until it is durable.
@@ -295,7 +299,8 @@ impl Live<'_> {
 
     /// Trading goes on once every order of the earlier start is explained and the venue's account agrees with the books;
     /// where it does not, only ways out leave, and the difference is said.
-    fn recover(&mut self) {
+    pub(super) fn recover(&mut self) {
+        self.built.counters.counter_of("engine.recovering").set(u64::from(self.recovering.is_some()));
         let Some(recovering) = self.recovering else { return };
         let deadline = match recovering {
             Recovering::Asking if self.gateway("reconciled") == 1 => monotonic_ns() + SETTLE,
@@ -337,7 +342,7 @@ impl Live<'_> {
         match difference {
             None => {
                 let word = self.run.word.get();
-                let may = word.state == TradingState::Active && !self.orphaned;
+                let may = word.state == TradingState::Active && !self.orphaned && !self.ending;
                 if may && !self.send(CommandCode::Resume, word.epoch, 0) {
                     self.recovering = Some(Recovering::Comparing(deadline)); // again at the next look
                 }

@@ -60,7 +60,27 @@ impl Run {
         let replay = Command::new(PROGRAM).args(["replay", self.state.to_str().unwrap()]).output().unwrap();
         let said = String::from_utf8_lossy(&replay.stdout).into_owned();
         assert!(replay.status.success() && said.starts_with("identical"), "{said}");
+        self.explains();
         serde_json::from_str(&text).unwrap()
+    }
+}
+
+impl Run {
+    /// The last order of the journal can be explained: who said what about its cause, who has passed it, what came of it.
+    fn explains(&self) {
+        let state = self.state.to_str().unwrap();
+        let cat = Command::new(PROGRAM).args(["journal", "cat", state]).output().unwrap();
+        let cat = String::from_utf8_lossy(&cat.stdout).into_owned();
+        let order = cat.lines().rev().find(|line| line.contains("\"kind\":\"new-order\"")).unwrap();
+        let order: Value = serde_json::from_str(order).unwrap();
+        let id = order["body"]["id"].as_str().unwrap();
+        let output = Command::new(PROGRAM).args(["explain", state, id, "--json"]).output().unwrap();
+        let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let said = explained["said"].as_array().unwrap();
+        let passed =
+            said.iter().find(|s| s["seat"] == "compliance" && s["body"]["id"] == order["body"]["id"]);
+        assert_eq!(passed.unwrap()["body"], order["body"], "{explained}");
+        assert_eq!(explained["input"]["seq"], order["seq"]);
     }
 }
 

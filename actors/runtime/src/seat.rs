@@ -121,6 +121,9 @@ pub struct SeatMeters {
     pub mark_age: Histogram,
 }
 
+/// Everything that seats say about one input, by seat.
+pub type Watch = (Seq, Arc<Mutex<Vec<(String, Message)>>>);
+
 /// A seat with a deterministic actor.
 pub struct Seat<A> {
     actor: Option<A>,
@@ -134,6 +137,7 @@ pub struct Seat<A> {
     tsc: Tsc,
     samples: u32,
     tap: Option<Tap>,
+    watch: Option<Watch>,
     flip: Option<Seq>,
     /// Set where the line goes on without this seat after a panic.
     member: Option<Member>,
@@ -184,6 +188,7 @@ impl<A: Actor + 'static> Seat<A> {
             tsc,
             samples: 0,
             tap: None,
+            watch: None,
             flip: None,
             member: None,
         }
@@ -219,6 +224,13 @@ impl<A: Actor + 'static> Seat<A> {
         if let (Some(member), Some(health)) = (&mut self.member, health) {
             member.health = health;
         }
+        self
+    }
+
+    /// Keeps everything that is said about one input: for explanations, not for live runs.
+    #[must_use]
+    pub fn with_watch(mut self, watch: Option<Watch>) -> Self {
+        self.watch = watch;
         self
     }
 
@@ -466,6 +478,12 @@ impl<A: Actor + 'static> Seat<A> {
             && !self.outbox.is_empty()
         {
             tap.lock().unwrap_or_else(PoisonError::into_inner).push((seq, self.hash.value()));
+        }
+        if let Some((watched, seen)) = &self.watch
+            && *watched == seq
+        {
+            let said = self.outbox.staged().map(|(_, m)| (self.ports.name.clone(), *m));
+            seen.lock().unwrap_or_else(PoisonError::into_inner).extend(said);
         }
         self.ports.inlets[0].inlet.advance();
         if joins {
