@@ -14,6 +14,7 @@ use crate::exit::{Exit, Failure};
 use crate::guard::GuardArgs;
 use crate::replay::{ExecutorChoice, ReplayOptions};
 use crate::report::SCHEMA_VERSION;
+use crate::shadow::{self, ShadowArgs};
 use crate::simulate::args::SimArgs;
 use crate::supervise::LaunchOptions;
 use crate::tree_text::tree_text;
@@ -38,6 +39,8 @@ enum Verb {
     Supervise(SuperviseArgs),
     /// Asks a running supervisor. Example: kimera ctl trading.halt; kimera ctl shutdown --orders keep
     Ctl(CtlArgs),
+    /// Follows a run's journal, computes everything again, compares, and keeps states to start from
+    Shadow(ShadowArgs),
     /// Stops all trading at once, supervisor or not. Example: kimera kill; kimera kill --state state/a
     Kill(KillArgs),
     /// The engine alone, against a venue that runs. Example: kimera engine --state state/a --endpoints state/a/endpoints.json
@@ -102,9 +105,10 @@ struct SuperviseArgs {
 #[derive(Debug, Args)]
 struct CtlArgs {
     /// status, tree, actor.restart, actor.stop, actor.start, trading.halt, trading.reduce, trading.resume,
-    /// orders.cancel_all, latency.report or shutdown.
+    /// orders.cancel_all, latency.report or shutdown; of the shadow: positions, orders, books, decisions,
+    /// shadow.status, restart.state.
     method: String,
-    /// With actor.*: a seat (member.pattern, feed.spot, …), or engine, venue, guard.
+    /// With actor.*: a seat (member.pattern, feed.spot, …), or engine, venue, guard, shadow.
     actor: Option<String>,
     /// State directory of the run [default: the newest under state/ that runs].
     #[arg(long)]
@@ -165,6 +169,9 @@ struct ReplayArgs {
     /// Core plan of the threaded executor (its threads are not pinned).
     #[arg(long, default_value = "cores-2")]
     plan: String,
+    /// From the newest snapshot on, not from the beginning.
+    #[arg(long, conflicts_with_all = ["patch", "flip"])]
+    from_snapshot: bool,
     /// Partial configuration put over the run's own: what would have been different.
     #[arg(long)]
     patch: Option<PathBuf>,
@@ -258,7 +265,7 @@ fn duration(text: &str) -> Result<i64, String> {
     ns.ok_or_else(|| format!("\"{text}\" is no time: write 90s, 5m, 1h or 1500ms"))
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{}", text.trim_end()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -291,6 +298,7 @@ impl Cli {
                 faults: a.faults,
             }),
             Verb::Ctl(a) => ctl(&a),
+            Verb::Shadow(a) => shadow::run(&a),
             Verb::Kill(a) => kill(a.state),
             Verb::Engine(a) => run_engine(a),
             Verb::Venue(a) => venue::run(&a),
@@ -414,6 +422,7 @@ fn run_replay(a: ReplayArgs) -> Result<Exit, Failure> {
         }
     };
     let report = replay::run(&ReplayOptions {
+        from_snapshot: a.from_snapshot,
         state: a.state,
         executor,
         patch: a.patch,

@@ -8,6 +8,8 @@
 //! * [`credentials`]: of the account; [`guard`]: takes everything back where nobody else can
 //! * [`replay`]: a journal through the same line, compared
 //! * [`explain`]: why an order was sent
+//! * [`snapshot`]: state of a line on disk; [`replica`]: a line beside the one that runs; [`orders`]: what became of orders
+//! * [`shadow`]: a second line that follows the journal and compares
 //! * [`simulate`]: whole firms in virtual time
 //! * [`venue`]: the simulated venue as a process
 //! * [`supervise`]: venue, engine and guard as children, the live line; [`report`]: what a run says at its end; [`utc`]: dates
@@ -25,9 +27,13 @@ pub mod explain;
 pub mod guard;
 pub mod handshake;
 pub mod line;
+pub mod orders;
 pub mod replay;
+pub mod replica;
 pub mod report;
+pub mod shadow;
 pub mod simulate;
+pub mod snapshot;
 pub mod state;
 pub mod supervise;
 pub mod topology_proof;

@@ -337,8 +337,8 @@ impl EngineSummary {
             let explained = if r.explained { "explained" } else { "NOT EXPLAINED" };
             let _ = writeln!(
                 text,
-                "  recovered: {} inputs in {:.2} s (tail {}), {} orders working, {} orphans, {} fills found, {explained}",
-                r.inputs, r.seconds, r.tail, r.orders_working, r.orphans, r.fills_found
+                "  recovered: {} inputs behind input {} in {:.2} s (tail {}), {} orders working, {} orphans, {} fills found, {explained}",
+                r.inputs, r.snapshot, r.seconds, r.tail, r.orders_working, r.orphans, r.fills_found
             );
         }
         for line in &self.degraded {

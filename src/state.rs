@@ -25,10 +25,28 @@ impl Layout {
         Self(root.to_owned())
     }
 
+    /// The directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
     /// Segments of the journal.
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.0.join("journal")
+    }
+
+    /// States of the line behind some input, with their manifests.
+    #[must_use]
+    pub fn snapshots(&self) -> PathBuf {
+        self.0.join("snapshots")
+    }
+
+    /// What the shadow says of itself.
+    #[must_use]
+    pub fn shadow(&self) -> PathBuf {
+        self.0.join("shadow.json")
     }
 
     /// Counters and histograms.

@@ -13,6 +13,7 @@ mod mutants;
 mod orders;
 mod pairs;
 mod run;
+mod shadow;
 mod sim;
 
 use std::process::ExitCode;
@@ -41,11 +42,12 @@ fn main() -> ExitCode {
         "mutants" => mutants::prove(&mut cases),
         "pairs" => pairs::prove(&mut cases, value("--seed", 1), value("--rounds", 100)),
         "guard" => guard::prove(&mut cases),
+        "shadow" => shadow::prove(&mut cases),
         "matrix" => matrix::prove(&mut cases),
         "sim" => sim::prove(&mut cases, value("--seed", fresh())),
         other => {
             eprintln!(
-                "there is no topic \"{other}\": crash, kill, orders, hostile, sim, mutants, matrix, pairs, guard"
+                "there is no topic \"{other}\": crash, kill, orders, hostile, sim, mutants, matrix, pairs, guard, shadow"
             );
             return ExitCode::from(2);
         }

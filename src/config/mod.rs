@@ -1,11 +1,13 @@
 //! The configuration: one typed tree with range checks; an unknown key is an error with line and column.
 
+mod shadow;
 mod supervision;
 mod trading;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use shadow::{OnDivergence, ShadowSection};
 pub use supervision::{GroupSection, Strategy, SupervisionSection, WayBack};
 pub use trading::{
     AccountSection, ComplianceSection, EnsembleSection, ExecutionSection, PriorsSection, RiskSection,
@@ -184,6 +186,9 @@ pub struct Config {
     /// Who is taken for dead when.
     #[serde(default)]
     pub supervision: SupervisionSection,
+    /// The second line.
+    #[serde(default)]
+    pub shadow: ShadowSection,
 }
 
 impl Config {
@@ -246,6 +251,7 @@ impl Config {
         self.instruments()?;
         self.check_trading()?;
         self.supervision.check(self)?;
+        self.shadow.check()?;
         let m = &self.market;
         within("market.imbalance_decay", m.imbalance_decay, 0.0, 20.0)?;
         within("market.liquidity_ticks", m.liquidity_ticks.into(), 1.0, 1_000.0)?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use kimera_feed::{Feed, FeedConfig};
 use kimera_gateway::{Gateway, GatewayConfig};
 use kimera_journal::{Journal, JournalConfig, JournalFailure};
-use kimera_protocol::{Absent, InstrumentId, OrderRecord};
+use kimera_protocol::{InstrumentId, OrderId, OrderRecord};
 use kimera_runtime::agent_seat::{AgentSeat, Remake};
 use kimera_runtime::topology::{Plane, SEQUENCER, Topology, Wiring};
 use kimera_runtime::world::{self, Killed};
@@ -124,15 +124,13 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     let recovered = match earlier {
         None => None,
         Some(earlier) => {
-            for absent in earlier.recorded.inputs.iter().filter_map(|m| m.body::<Absent>()) {
-                wiring.note_absence(absent);
-            }
+            earlier.recorded.absences().iter().for_each(|absent| wiring.frontiers().note_absence(absent));
             for member in &mut members {
                 let absences = member.frontier.absences();
                 member.recorded = (absences.all(), absences.skips());
             }
-            let line = &mut cells;
-            let caught_up = apart(|| catch_up(earlier, line, ends, &sinks));
+            let (line, frontiers) = (&mut cells, wiring.frontiers());
+            let caught_up = apart(|| catch_up(earlier, line, ends, (&sinks, &frontiers)));
             let (given_back, recovered) = caught_up.inspect_err(|_| deaths.record())?;
             let fallen = members.iter().any(|m| m.frontier.absences().all() != m.recorded.0);
             if fallen && recovered.report.diverged.is_some() {
@@ -143,9 +141,9 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
             Some(recovered)
         }
     };
-    let orders = recovered.as_ref().map(|r| r.orders.clone());
     let durability = Durability::new(config.journal.wait());
     let gates = (gate.clone(), durability.clone());
+    let orders = recovered.as_ref().map(|r| r.orders.clone().into_parts());
     let gateway = gateway(config, state, account, &counters, gates, orders)?;
     cells.push(Box::new(AgentSeat::new(gateway, ends.gateway, false)));
     let classes = line::input_classes(config, topology);
@@ -168,7 +166,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     };
     let opened = match earlier {
         None => Journal::create(journal, &counters, failure.clone()),
-        Some(earlier) => Journal::resume(journal, &earlier.at, &missing, &counters, failure.clone()),
+        Some(earlier) => Journal::resume(journal, &earlier.recorded.at, &missing, &counters, failure.clone()),
     };
     let (journal, degraded) = opened.map_err(|e| {
         Failure::run(format!("cannot write the journal in {}: {e}", layout.journal().display()))
@@ -217,7 +215,7 @@ fn gateway(
     account: &VenueAccount,
     counters: &Counters,
     (gate, durability): (Arc<AbsenceGate>, Arc<Durability>),
-    recovered: Option<Vec<(InstrumentId, OrderRecord)>>,
+    recovered: Option<(Vec<(InstrumentId, OrderRecord)>, OrderId)>,
 ) -> Result<Gateway, Failure> {
     let word = KillWord::open(&state.layout().kill_word())
         .map_err(|e| Failure::run(format!("cannot use the kill word: {e}")))?;

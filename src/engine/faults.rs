@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use kimera_protocol::Seq;
+use kimera_protocol::{Loader, Saver, Seq, State, StateError};
 use kimera_runtime::seat::Cell;
 use kimera_runtime::topology::Topology;
 use kimera_runtime::{Actor, Agent, Input, Outbox, Ports, Work, clock};
@@ -116,6 +116,16 @@ impl<A> Faulty<A> {
     #[must_use]
     pub fn new(inner: A, seat: &str, faults: &Faults) -> Self {
         Self { inner, faults: faults.seat(seat).cloned() }
+    }
+}
+
+impl<A: State> State for Faulty<A> {
+    fn save(&self, out: &mut Saver) {
+        self.inner.save(out);
+    }
+
+    fn load(&mut self, from: &mut Loader<'_>) -> Result<(), StateError> {
+        self.inner.load(from)
     }
 }
 

@@ -242,7 +242,7 @@ impl Live<'_> {
             }
             if !trading {
                 // Who runs is on disk before anything is sent: an order's identity holds the start's number.
-                let before = self.recovery.as_ref().map_or(0, |r| r.inputs);
+                let before = self.recovery.as_ref().map_or(0, |r| r.snapshot + r.inputs);
                 trading = self.counter("journal.durable_seq") > before && self.begin_trading();
             } else {
                 self.follow_word();

@@ -178,6 +178,10 @@ pub fn run_in(
     if earlier.is_none() {
         account.check_untouched(config.capital().map_err(Failure::configuration)?)?;
     }
+    for passed_over in earlier.iter().flat_map(|e| &e.passed_over) {
+        say(passed_over);
+        errors::note("recovery", passed_over);
+    }
     let parts = Parts {
         config: &config,
         topology: &topology,
@@ -218,7 +222,7 @@ pub fn run_in(
     if !built.control.send(Port::Input, Message::new(Header::default(), started)) {
         return Err(Failure::run("the sequencer's control ring is full before the start"));
     }
-    let untold = built.deaths.untold(earlier.as_ref().map_or(&[], |e| &e.recorded.inputs[..]));
+    let untold = built.deaths.untold(&earlier.as_ref().map_or_else(Vec::new, |e| e.recorded.absences()));
     for absent in &untold {
         let seat = topology.seats.get(absent.seat as usize).map_or("", |s| s.name.as_str());
         let text = format!("{seat} does not survive input {}: left out, and halted", absent.from);

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kimera_protocol::{Absent, Message, Seq};
+use kimera_protocol::{Absent, Seq};
 use kimera_runtime::{Frontier, errors, files};
 use serde::{Deserialize, Serialize};
 
@@ -82,12 +82,11 @@ impl Deaths {
         }
     }
 
-    /// Inputs that are left out and that the journal does not know of yet.
+    /// Inputs that are left out and that the journal does not know of yet: `journal` is what it says.
     #[must_use]
-    pub fn untold(&self, journal: &[Message]) -> Vec<Absent> {
+    pub fn untold(&self, journal: &[Absent]) -> Vec<Absent> {
         let told = |death: &&Death| {
-            let mut absences = journal.iter().filter_map(|m| m.body::<Absent>());
-            !absences.any(|a| a.skipped != 0 && a.seat == death.index && a.from == death.seq)
+            !journal.iter().any(|a| a.skipped != 0 && a.seat == death.index && a.from == death.seq)
         };
         let absent = |death: &Death| {
             let (seat, from, to) = (death.index, death.seq, death.seq);

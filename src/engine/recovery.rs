@@ -1,31 +1,31 @@
 //! What an earlier start has left: its journal goes through the line before anything live takes a seat, and everything it
 //! knew of orders is handed to the gateway, which asks the venue about it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kimera_journal::{JournalReader, ResumePoint, Tail};
-use kimera_protocol::{
-    InstrumentId, Message, NewOrder, OrderId, OrderRecord, OrderUpdate, OrphanAdopted, Seq, Started,
-};
+use kimera_journal::{JournalReader, Tail};
+use kimera_protocol::{Message, Seq};
 use kimera_runtime::agent_seat::AgentSeat;
 use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::seat::{Cell, Ports};
+use kimera_runtime::topology::Frontiers;
 use kimera_runtime::{Frontier, Work, failpoint, files};
-use kimera_sequencer::{Door, Replayer, Resumed};
+use kimera_sequencer::{DoorState, Replayer, Resumed};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
-use crate::replay::{Collector, Inputs, Recomputed, Recorded, Sink, load};
+use crate::orders::OrderTable;
+use crate::replay::{Collector, Inputs, Recomputed, Recorded, Sink, load_latest};
+use crate::snapshot::Snapshot;
 use crate::state::State;
 
 /// The journal of an earlier start.
 pub struct Earlier {
-    /// All of it.
+    /// The newest snapshot and what comes behind it; all of it, where there is none.
     pub recorded: Recorded,
-    /// Where to go on writing.
-    pub at: ResumePoint,
+    /// Snapshots that were passed over, and why.
+    pub passed_over: Vec<String>,
 }
 
 /// What was taken up, for people.
@@ -33,6 +33,8 @@ pub struct Earlier {
 pub struct RecoveryReport {
     /// Inputs that went through the line again.
     pub inputs: u64,
+    /// Last input in the snapshot it began with; 0 where there was none.
+    pub snapshot: Seq,
     /// Wall time of that.
     pub seconds: f64,
     /// How the journal ended.
@@ -66,7 +68,7 @@ pub struct Recovered {
     /// Where a live sequencer goes on.
     pub resumed: Resumed,
     /// Every order the line has ever sent, as the reports have left it.
-    pub orders: Vec<(InstrumentId, OrderRecord)>,
+    pub orders: OrderTable,
     /// What the run before has said and not written down.
     pub missing: Vec<Message>,
     /// For people.
@@ -80,19 +82,18 @@ impl Earlier {
     /// Damage, another configuration, or a venue whose clock is behind the journal.
     pub fn load(state: &State, configuration: &[u8; 32], now: i64) -> Result<Option<Self>, Failure> {
         let folder = state.layout().journal();
-        if !files::exists(&folder.join("000001.kj")) {
+        let has_first = files::exists(&folder.join("000001.kj"));
+        if !has_first && Snapshot::all(&state.layout().snapshots()).is_empty() {
             return Ok(None);
         }
-        if is_empty(&folder) {
+        if has_first && is_empty(&folder) {
             // A start that ended before its first record was on disk has left nothing to take up.
             let cleared = files::remove_dir_all(&folder);
             cleared.map_err(|e| Failure::run(format!("cannot clear {}: {e}", folder.display())))?;
             return Ok(None);
         }
-        let recorded = load(state.root())?;
-        let mut reader = JournalReader::open(&folder).map_err(Failure::run)?;
-        reader.by_ref().for_each(drop);
-        let at = reader.resume_point();
+        let (recorded, passed_over) = load_latest(state.root())?;
+        let at = &recorded.at;
         let earlier = || format!("{} holds the journal of an earlier run", state.root().display());
         if at.time > now {
             return Err(Failure::refused(format!(
@@ -100,14 +101,13 @@ impl Earlier {
                 earlier()
             )));
         }
-        let mut starts = recorded.inputs.iter().filter_map(|m| m.body::<Started>());
-        if starts.next_back().is_some_and(|s| s.configuration != *configuration) {
+        if recorded.configuration != *configuration {
             return Err(Failure::configuration(format!(
                 "{} with another configuration; start it with the one it had, or give this run a directory of its own",
                 earlier()
             )));
         }
-        Ok(Some(Self { recorded, at }))
+        Ok(Some(Self { recorded, passed_over }))
     }
 }
 
@@ -132,12 +132,16 @@ pub fn catch_up(
     earlier: &Earlier,
     line: &mut [Box<dyn Cell>],
     ends: Ends,
-    sinks: &[Arc<Frontier>],
+    (sinks, frontiers): (&[Arc<Frontier>], &Frontiers),
 ) -> Result<(Ends, Recovered), Failure> {
     let begun = monotonic_ns();
+    let (door, mut orders) = match &earlier.recorded.from {
+        Some(state) => (state.put(line, frontiers)?, state.orders()?),
+        None => (DoorState::default(), OrderTable::default()),
+    };
     let seen: Arc<Mutex<Recomputed>> = Arc::default();
     let inputs = Inputs::new(&earlier.recorded.inputs);
-    let replayer = Replayer::new(Door::new(sinks.to_vec()), inputs, Seq::MAX);
+    let replayer = Replayer::behind(door, sinks.to_vec(), inputs, Seq::MAX);
     let mut door = AgentSeat::new(replayer, ends.sequencer, false);
     let mut sink = AgentSeat::new(Sink, ends.gateway, false);
     let mut collector = AgentSeat::new(Collector(seen.clone()), ends.journal, false);
@@ -155,24 +159,26 @@ pub fn catch_up(
     }
     let (replayer, mut sequencer) = door.into_parts();
     let resumed = replayer.into_resumed(&mut sequencer);
-    if resumed.seq != earlier.at.seq {
+    let last = earlier.recorded.at.seq;
+    if resumed.seq != last {
         return Err(Failure::run(format!(
-            "the line stopped at input {} of {} of the journal",
-            resumed.seq, earlier.at.seq
+            "the line stopped at input {} of {last} of the journal",
+            resumed.seq
         )));
     }
     let (gateway, journal) = (sink.into_parts().1, collector.into_parts().1);
     let replayed = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
     failpoint::hit("recovery.replayed");
-    let orders = orders(earlier, &replayed);
-    let working = orders.iter().filter(|(_, r)| r.state.is_working()).count() as u64;
+    orders.follow(&replayed.said.orders, earlier.recorded.inputs.iter());
+    let working = orders.working() as u64;
     let (tail, torn_bytes) = match earlier.recorded.tail {
         Tail::Torn { bytes, .. } => ("torn", bytes),
         Tail::Closed => ("closed", 0),
         Tail::Open | Tail::Unknown => ("open", 0),
     };
     let report = RecoveryReport {
-        inputs: earlier.at.seq,
+        inputs: earlier.recorded.inputs.len() as u64,
+        snapshot: earlier.recorded.behind(),
         seconds: monotonic_ns().saturating_sub(begun) as f64 / 1e9,
         tail: tail.into(),
         torn_bytes,
@@ -188,7 +194,7 @@ pub fn catch_up(
 fn diverged(earlier: &Earlier, replayed: &Recomputed) -> Option<String> {
     let (old, new) = (&earlier.recorded.said, &replayed.said);
     let differs = |old: &[Message], new: &[Message]| {
-        let known = old.iter().filter(|m| m.header.seq <= earlier.at.seq);
+        let known = old.iter().filter(|m| m.header.seq <= earlier.recorded.at.seq);
         known
             .zip(new.iter().map(Some).chain(std::iter::repeat(None)))
             .find(|(o, n)| Some(*o) != *n)
@@ -196,33 +202,13 @@ fn diverged(earlier: &Earlier, replayed: &Recomputed) -> Option<String> {
     };
     let said =
         differs(&old.decisions, &new.decisions).into_iter().chain(differs(&old.orders, &new.orders)).min();
-    let mut checkpoints = earlier.recorded.checkpoints.iter();
-    let hash =
-        checkpoints.find(|(key, c)| key.1 <= earlier.at.seq && replayed.checkpoints.get(*key) != Some(*c));
+    let last = earlier.recorded.at.seq;
+    let mut checkpoints = earlier.recorded.expected_of(replayed);
+    let hash = checkpoints.find(|(key, c)| key.1 <= last && replayed.checkpoints.get(*key) != Some(*c));
     let seq = said.or(hash.map(|(key, _)| key.1))?;
     Some(format!(
         "the line does not say again what the journal holds (input {seq}): only ways out leave; look with kimera replay"
     ))
-}
-
-/// Every order the line has sent, with what has been reported of it.
-fn orders(earlier: &Earlier, replayed: &Recomputed) -> Vec<(InstrumentId, OrderRecord)> {
-    let mut all: BTreeMap<OrderId, (InstrumentId, OrderRecord)> = BTreeMap::new();
-    for message in &replayed.said.orders {
-        if let Some(order) = message.body::<NewOrder>() {
-            all.insert(order.id, (message.instrument(), OrderRecord::new(*order)));
-        }
-    }
-    for message in earlier.recorded.inputs.iter() {
-        if let Some(orphan) = message.body::<OrphanAdopted>() {
-            all.entry(orphan.id).or_insert((message.instrument(), OrderRecord::new(orphan.order())));
-        } else if let Some(update) = message.body::<OrderUpdate>()
-            && let Some((_, record)) = all.get_mut(&update.id)
-        {
-            record.apply(update);
-        }
-    }
-    all.into_values().collect()
 }
 
 /// Decisions, orders and checkpoints that the line says and the journal does not have: its writer had not got to them.
@@ -232,7 +218,7 @@ fn missing(earlier: &Earlier, replayed: &Recomputed) -> Vec<Message> {
     for (old, new) in
         [(&recorded.said.decisions, &replayed.said.decisions), (&recorded.said.orders, &replayed.said.orders)]
     {
-        let had = old.iter().filter(|m| m.header.seq <= earlier.at.seq).count();
+        let had = old.iter().filter(|m| m.header.seq <= recorded.at.seq).count();
         missing.extend(new.iter().skip(had));
     }
     let header = |boundary| kimera_protocol::Header { seq: boundary, ..kimera_protocol::Header::default() };

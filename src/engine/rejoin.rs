@@ -6,20 +6,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use kimera_journal::JournalReader;
-use kimera_protocol::{Absent, Kind, Message, Seq};
-use kimera_runtime::agent_seat::AgentSeat;
-use kimera_runtime::executor::DeterministicExecutor;
+use kimera_protocol::{Absent, Message, Seq};
 use kimera_runtime::health::Wish;
-use kimera_runtime::topology::{SEQUENCER, Wiring};
-use kimera_runtime::{AbsenceGate, Counters, Frontier, Health, Rejoin, SeatState, Tsc, world};
-use kimera_sequencer::{Door, Replayer};
+use kimera_runtime::{Frontier, Health, Rejoin, SeatState, world};
 
 use super::faults::Faults;
 use crate::config::{self, Config, SupervisionSection};
 use crate::exit::{Failure, say};
-use crate::line::{self, Probes};
-use crate::replay::{Collector, Sink};
+use crate::line::Probes;
+use crate::replay::{self, Recorded};
+use crate::replica::Replica;
 use crate::state::Layout;
 use crate::supervise::restarts::Restarts;
 
@@ -251,30 +247,22 @@ impl WayBack {
     }
 }
 
-/// Makes a member's actor anew from the journal: everything before an input goes through a line of its own.
+/// Makes a member's actor anew from the journal: everything before an input goes through a line of its own, from the newest
+/// snapshot on.
 ///
 /// # Errors
 /// A journal that cannot be read; a member that survives too little.
 fn rebuild(workshop: &Workshop, member: &str, before: Seq) -> Result<Rebuilt, Failure> {
-    let mut reader = JournalReader::open(&workshop.layout.journal()).map_err(Failure::run)?;
-    let mut inputs: Vec<Message> = Vec::new();
-    for record in reader.by_ref() {
-        let message = record.map_err(Failure::run)?.message;
-        if message.kind().is_some_and(Kind::is_input) {
-            if message.header.seq >= before {
-                break;
-            }
-            inputs.push(message);
-        }
-    }
-    let last = inputs.last().map_or(0, |m| m.header.seq);
+    let (recorded, _) = replay::load_latest(workshop.layout.root())?;
+    let inputs: Vec<Message> =
+        recorded.inputs.iter().copied().take_while(|m| m.header.seq < before).collect();
+    let last = inputs.last().map_or(recorded.behind(), |m| m.header.seq);
     if last + 1 != before {
         return Err(Failure::run(format!("the journal ends with input {last}, before {before}")));
     }
-    let inputs: Arc<[Message]> = inputs.into();
     let mut skips = Vec::new();
     for _ in 0..=SKIPS {
-        match pass(workshop, member, &inputs, &skips)? {
+        match pass(workshop, member, &recorded, &inputs, &skips)? {
             (Some(actor), _) => return Ok(Rebuilt { actor, skips }),
             (None, died_at) => {
                 say(&format!("{member} does not survive input {died_at}: left out"));
@@ -289,40 +277,24 @@ fn rebuild(workshop: &Workshop, member: &str, before: Seq) -> Result<Rebuilt, Fa
 fn pass(
     workshop: &Workshop,
     member: &str,
-    inputs: &Arc<[Message]>,
+    recorded: &Recorded,
+    inputs: &[Message],
     skips: &[Seq],
 ) -> Result<(Option<Box<dyn Any + Send>>, Seq), Failure> {
-    let config = &workshop.config;
-    let topology = line::topology(config);
-    let mut wiring = Wiring::build(&topology).map_err(Failure::configuration)?;
-    for absent in inputs.iter().filter_map(|m| m.body::<Absent>()) {
-        wiring.note_absence(absent);
-    }
-    let missing = || Failure::run(format!("the topology has no {member}"));
-    let frontier = wiring.frontier(member).ok_or_else(missing)?;
-    skips.iter().for_each(|seq| frontier.absences().skip(*seq));
     let died_at = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let probes = Probes {
         faults: workshop.faults.clone(),
         deaths: Some((member.to_owned(), died_at.clone())),
         ..Probes::default()
     };
-    let counters = Counters::detached();
-    let gate = AbsenceGate::new();
-    let mut cells = line::cells(config, &topology, &mut wiring, &counters, Tsc::calibrate(), &probes, &gate)?;
-    let mut take = |name: &str| wiring.take(name).ok_or_else(missing);
-    let (door, journal, gateway) = (take(SEQUENCER)?, take(line::JOURNAL)?, take(&config.account.gateway)?);
-    let until = inputs.last().map_or(0, |m| m.header.seq);
-    let inputs = inputs.clone();
-    let given = (0..inputs.len()).map(move |i| inputs[i]);
-    let replayer = Replayer::new(Door::new(wiring.sinks()), given, until);
-    cells.insert(0, Box::new(AgentSeat::new(replayer, door, false)));
-    cells.push(Box::new(AgentSeat::new(Sink, gateway, false)));
-    cells.push(Box::new(AgentSeat::new(Collector(Arc::default()), journal, false)));
-    let mut executor = DeterministicExecutor::new(cells, 0);
-    executor.run_until_idle();
+    let mut replica = Replica::new(&workshop.config, &probes, recorded.from.as_ref())?;
+    for absent in inputs.iter().filter_map(|m| m.body::<Absent>()) {
+        replica.note_absence(absent);
+    }
+    let missing = || Failure::run(format!("the topology has no {member}"));
+    let frontier = replica.frontier(member).ok_or_else(missing)?;
+    skips.iter().for_each(|seq| frontier.absences().skip(*seq));
+    replica.run(inputs)?;
     let died_at = died_at.load(std::sync::atomic::Ordering::Acquire);
-    let mut cells = executor.finish();
-    let actor = cells.iter_mut().find(|c| c.name() == member).and_then(|c| c.take_actor());
-    Ok((actor.filter(|_| died_at == 0), died_at))
+    Ok((replica.take_actor(member).filter(|_| died_at == 0), died_at))
 }

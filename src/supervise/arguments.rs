@@ -18,6 +18,8 @@ pub struct Arguments {
     pub guard: Vec<String>,
     /// The engine.
     pub engine: Vec<String>,
+    /// The shadow.
+    pub shadow: Vec<String>,
 }
 
 impl Arguments {
@@ -29,6 +31,7 @@ impl Arguments {
             venue: venue(options, config, &layout),
             guard: guard(options, state),
             engine: engine(options, state, &layout),
+            shadow: owned(&["shadow", "--state", &state.display().to_string()]),
         }
     }
 }
@@ -105,6 +108,9 @@ pub fn dry_run(state: &Path, arguments: &Arguments) -> Result<Exit, Failure> {
         "engine.sock",
         "audit.log",
         "venue-account.jsonl",
+        "shadow.json",
+        "shadow.sock",
+        "snapshots/",
         "blobs/",
         "journal/",
         "summary.json",
@@ -114,7 +120,7 @@ pub fn dry_run(state: &Path, arguments: &Arguments) -> Result<Exit, Failure> {
     for file in files {
         text.push_str(&format!("write: {}\n", state.join(file).display()));
     }
-    for arguments in [&arguments.venue, &arguments.guard, &arguments.engine] {
+    for arguments in [&arguments.venue, &arguments.guard, &arguments.engine, &arguments.shadow] {
         text.push_str(&format!("process: {program} {}\n", arguments.join(" ")));
     }
     std::io::stdout()

@@ -18,7 +18,7 @@ use crate::state::Layout;
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Methods of the supervisor's socket.
-pub const METHODS: [&str; 12] = [
+pub const METHODS: [&str; 18] = [
     "hello",
     "status",
     "tree",
@@ -31,6 +31,12 @@ pub const METHODS: [&str; 12] = [
     "orders.cancel_all",
     "latency.report",
     "shutdown",
+    "positions",
+    "orders",
+    "books",
+    "decisions",
+    "shadow.status",
+    "restart.state",
 ];
 
 /// Processes of the children; 0 where there is none.
@@ -42,6 +48,8 @@ pub struct Children {
     pub guard: AtomicU32,
     /// The engine.
     pub engine: AtomicU32,
+    /// The shadow.
+    pub shadow: AtomicU32,
 }
 
 /// The socket's side.
@@ -68,6 +76,14 @@ impl SupervisorHandler {
         client.call(method, params).map_err(unreachable)?
     }
 
+    /// What the replica knows: asking it costs the engine nothing.
+    fn read(&self, method: &str, params: &Value) -> Result<Value, RpcError> {
+        let unreachable =
+            |e: crate::exit::Failure| RpcError::refused(format!("the shadow does not answer: {e}"));
+        let mut client = Client::connect(&self.layout.socket("shadow"), PATIENCE).map_err(unreachable)?;
+        client.call(method, params).map_err(unreachable)?
+    }
+
     fn halt(&self) -> Result<Value, RpcError> {
         let path = self.layout.kill_word();
         let word = KillWord::open(&path).and_then(|word| word.halt());
@@ -81,7 +97,8 @@ impl SupervisorHandler {
 
     fn status(&self) -> Value {
         let engine = self.forward("status", &Value::Null).unwrap_or_else(|e| json!({"error": e.message}));
-        json!({"supervisor": {"pid": std::process::id()}, "engine": engine})
+        let shadow = crate::shadow::last_status(&self.layout);
+        json!({"supervisor": {"pid": std::process::id()}, "engine": engine, "shadow": shadow})
     }
 
     fn tree(&self) -> Value {
@@ -102,7 +119,8 @@ impl SupervisorHandler {
         json!({
             "name": "supervisor", "pid": std::process::id(), "strategy": "one-for-one",
             "restarts": self.supervision.restarts, "within_ms": self.supervision.within_ms,
-            "children": [process("venue", &children.venue), process("guard", &children.guard), engine],
+            "children": [process("venue", &children.venue), process("guard", &children.guard), engine,
+                process("shadow", &children.shadow)],
         })
     }
 
@@ -113,6 +131,7 @@ impl SupervisorHandler {
             "engine" => &self.children.engine,
             "venue" => &self.children.venue,
             "guard" => &self.children.guard,
+            "shadow" => &self.children.shadow,
             _ => return self.forward(method, params),
         };
         let pid = pid.load(Ordering::Acquire);
@@ -145,6 +164,9 @@ impl Handler for SupervisorHandler {
             "actor.stop" | "actor.start" | "actor.restart" => self.actor(method, params),
             "trading.reduce" | "trading.resume" | "orders.cancel_all" | "latency.report" => {
                 self.forward(method, params)
+            }
+            "positions" | "orders" | "books" | "decisions" | "shadow.status" | "restart.state" => {
+                self.read(method, params)
             }
             other => Err(RpcError::no_method(other, &METHODS)),
         }

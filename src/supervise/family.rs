@@ -25,7 +25,7 @@ use crate::state::Layout;
 const VENUE_START: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
-/// The three children.
+/// The children.
 pub struct Family<'a> {
     config: &'a Config,
     layout: Layout,
@@ -36,6 +36,7 @@ pub struct Family<'a> {
     venue: Option<Process>,
     guard: Option<Process>,
     engine: Option<Process>,
+    shadow: Option<Process>,
     restarts: BTreeMap<&'static str, Restarts>,
     line: LiveLine,
     /// The first Ctrl-C has been passed on.
@@ -61,6 +62,7 @@ impl<'a> Family<'a> {
             venue: None,
             guard: None,
             engine: None,
+            shadow: None,
             restarts: BTreeMap::new(),
             line: LiveLine::default(),
             ending: false,
@@ -87,6 +89,9 @@ impl<'a> Family<'a> {
         if self.engine.is_none() {
             self.start_engine()?;
         }
+        if self.shadow.is_none() && self.config.shadow.enabled {
+            self.shadow = Some(self.start("shadow")?);
+        }
         self.show();
         let mut guarded = true;
         loop {
@@ -96,6 +101,7 @@ impl<'a> Family<'a> {
             self.end_a_silent_engine();
             self.follow_venue(interrupts)?;
             guarded = guarded && self.follow_guard()?;
+            self.follow_shadow()?;
             self.follow(interrupts)?;
             self.line.tick(&self.layout.counters());
             std::thread::sleep(POLL);
@@ -106,6 +112,7 @@ impl<'a> Family<'a> {
     fn take_up(&mut self) {
         let adopt = |name| Self::adopt(name, &self.layout);
         (self.venue, self.guard, self.engine) = (adopt("venue"), adopt("guard"), adopt("engine"));
+        self.shadow = adopt("shadow");
     }
 
     fn adopt(name: &'static str, layout: &Layout) -> Option<Process> {
@@ -132,6 +139,7 @@ impl<'a> Family<'a> {
         let arguments = match name {
             "venue" => &self.arguments.venue,
             "guard" => &self.arguments.guard,
+            "shadow" => &self.arguments.shadow,
             _ => &self.arguments.engine,
         };
         Process::start(name, arguments, &self.layout, &self.credentials)
@@ -139,6 +147,7 @@ impl<'a> Family<'a> {
 
     fn start_engine(&mut self) -> Result<(), Failure> {
         let _ = std::fs::remove_file(self.layout.summary());
+        let _ = std::fs::remove_file(self.layout.shadow());
         self.engine = Some(self.start("engine")?);
         Ok(())
     }
@@ -181,6 +190,7 @@ impl<'a> Family<'a> {
         self.shown.venue.store(pid(&self.venue), Ordering::Release);
         self.shown.guard.store(pid(&self.guard), Ordering::Release);
         self.shown.engine.store(pid(&self.engine), Ordering::Release);
+        self.shown.shadow.store(pid(&self.shadow), Ordering::Release);
     }
 
     /// True where a child that has fallen may be started again.
@@ -268,6 +278,23 @@ impl<'a> Family<'a> {
         Ok(true)
     }
 
+    /// A shadow that has fallen is started again, a few times; the run does not need it.
+    fn follow_shadow(&mut self) -> Result<(), Failure> {
+        let Some(shadow) = &mut self.shadow else { return Ok(()) };
+        let Some(ended) = shadow.ended() else { return Ok(()) };
+        let failure = shadow.failure(ended);
+        self.line.end();
+        self.shadow = None;
+        if self.ending || !self.allow("shadow", true) {
+            say(&format!("{}; the run goes on without it", failure.message));
+        } else {
+            self.say_again("shadow", &failure);
+            self.shadow = Some(self.start("shadow")?);
+        }
+        self.show();
+        Ok(())
+    }
+
     /// The first Ctrl-C ends the run in order, the second at once.
     fn follow(&mut self, interrupts: &AtomicUsize) -> Result<(), Failure> {
         match interrupts.load(Ordering::Acquire) {
@@ -298,10 +325,11 @@ impl<'a> Family<'a> {
         if failed {
             self.take_orders_back();
         }
-        for process in [&mut self.guard, &mut self.venue].into_iter().flatten() {
+        // The shadow reads the journal to its end first.
+        for process in [&mut self.shadow, &mut self.guard, &mut self.venue].into_iter().flatten() {
             process.stop();
         }
-        (self.engine, self.guard, self.venue) = (None, None, None);
+        (self.engine, self.shadow, self.guard, self.venue) = (None, None, None, None);
         self.show();
     }
 

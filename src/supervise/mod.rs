@@ -29,6 +29,7 @@ use crate::control::Server;
 use crate::credentials;
 use crate::exit::{Exit, Failure, say};
 use crate::report::EngineSummary;
+use crate::shadow;
 use crate::state::Layout;
 use arguments::Arguments;
 use control::{Children, SupervisorHandler};
@@ -172,6 +173,13 @@ fn finish(options: &LaunchOptions, layout: &Layout, interrupted: bool) -> Result
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", text.trim_end())
         .map_err(|e| Failure::run(format!("cannot write the summary: {e}")))?;
+    let shadow = shadow::last_status(layout);
+    if let Some(status) = shadow.as_ref().filter(|_| !options.json) {
+        writeln!(out, "{}", shadow::summary_line(status)).map_err(Failure::run)?;
+    }
+    if shadow.is_some_and(|status| status.difference.is_some()) {
+        return Ok(Exit::Failed);
+    }
     Ok(if interrupted { Exit::Interrupted } else { Exit::Ok })
 }
 

@@ -164,7 +164,7 @@ fn a_dry_run_says_everything_and_does_nothing() {
     let output = kimera(&["supervise", "--state", run.path(), "--dry-run"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0));
-    assert!(text.contains("write: ") && text.matches("process: ").count() == 3, "{text}");
+    assert!(text.contains("write: ") && text.matches("process: ").count() == 4, "{text}");
     assert!(!run.0.exists());
 }
 

@@ -24,6 +24,8 @@ pub struct ComplianceMeters {
     refused: [Counter; REASONS.len()],
 }
 
+kimera_protocol::state!(ComplianceMeters { orders, cancels, refused });
+
 impl ComplianceMeters {
     /// Counters `compliance.orders`, `compliance.cancels` and `compliance.refused.<reason>`.
     #[must_use]
@@ -41,6 +43,8 @@ pub struct Compliance {
     rules: Rules,
     meters: ComplianceMeters,
 }
+
+kimera_protocol::state!(Compliance { rules, meters });
 
 impl Compliance {
     /// A stage with these rules.

@@ -47,6 +47,8 @@ pub struct Rules {
     trades: Window,
 }
 
+kimera_protocol::state!(Rules { orders, messages, orders_sent, trades } fixed { config });
+
 impl Rules {
     /// Nothing sent yet.
     #[must_use]

@@ -16,6 +16,8 @@ pub struct Window {
     total: u64,
 }
 
+kimera_protocol::state!(Window { counts, now, total } fixed { step });
+
 impl Window {
     /// An empty window; a length below 64 ns is taken as that.
     #[must_use]

@@ -35,12 +35,14 @@ pub struct EnsembleConfig {
 
 /// What the stage counts for those who watch.
 pub struct EnsembleMeters {
-    votes: Vec<Counter>,
-    abstained: Vec<Counter>,
-    weights: Vec<Counter>,
+    votes: Box<[Counter]>,
+    abstained: Box<[Counter]>,
+    weights: Box<[Counter]>,
     resolved: Counter,
     weight_epoch: Counter,
 }
+
+kimera_protocol::state!(EnsembleMeters { votes, abstained, weights, resolved, weight_epoch });
 
 impl EnsembleMeters {
     /// Counters `ensemble.votes.<member>`, `ensemble.abstained.<member>`, `ensemble.weight.<member>` (the bits of a float),
@@ -67,6 +69,8 @@ struct Round {
     voted: [u32; MEMBERS_MAX],
     classes: [u32; 3],
 }
+
+kimera_protocol::state!(Round { brier, voted, classes });
 
 impl Round {
     fn add(&mut self, open: &Open, class: usize) {
@@ -117,6 +121,8 @@ pub struct Ensemble {
     weights_to_tell: bool,
     meters: EnsembleMeters,
 }
+
+kimera_protocol::state!(Ensemble { weights, weight_epoch, votes, outcomes, round, calibration, volatility, mid, last_forecast, resolved, weights_to_tell, meters } fixed { config });
 
 /// Strength of the direction of a forecast: the probability of the likelier side, given that it is not flat.
 fn raw_confidence(p: &Forecast) -> f64 {

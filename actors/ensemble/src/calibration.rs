@@ -3,6 +3,7 @@
 //! violators; Zadrozny and Elkan 2002).
 
 use kimera_numerics::{exp, ln};
+use kimera_protocol::{Loader, Saver, State, StateError};
 
 /// Outcomes kept.
 const OUTCOMES_MAX: usize = 1_000;
@@ -25,6 +26,33 @@ enum Map {
     Steps,
 }
 
+impl State for Map {
+    fn save(&self, out: &mut Saver) {
+        let (code, a, b) = match self {
+            Self::Shrunk => (0u8, 0.0, 0.0),
+            Self::Sigmoid { a, b } => (1, *a, *b),
+            Self::Steps => (2, 0.0, 0.0),
+        };
+        code.save(out);
+        a.save(out);
+        b.save(out);
+    }
+
+    fn load(&mut self, from: &mut Loader<'_>) -> Result<(), StateError> {
+        let (mut code, mut a, mut b) = (0u8, 0.0, 0.0);
+        code.load(from)?;
+        a.load(from)?;
+        b.load(from)?;
+        *self = match code {
+            0 => Self::Shrunk,
+            1 => Self::Sigmoid { a, b },
+            2 => Self::Steps,
+            _ => return Err(from.impossible("map of a calibration")),
+        };
+        Ok(())
+    }
+}
+
 /// Learns from outcomes what a raw confidence is worth.
 #[derive(Clone, Debug)]
 pub struct Calibration {
@@ -37,6 +65,8 @@ pub struct Calibration {
     steps: Vec<(f64, f64)>,
     sorted: Vec<(f64, bool)>,
 }
+
+kimera_protocol::state!(Calibration { outcomes, next, seen, fitted_at, right, map, steps } fixed { sorted });
 
 impl Default for Calibration {
     fn default() -> Self {

@@ -11,7 +11,7 @@ use crate::pool::Forecast;
 pub const OPEN_MAX: usize = 256;
 
 /// What a forecast was about.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Open {
     /// When it was made.
     pub time: Nanos,
@@ -25,12 +25,16 @@ pub struct Open {
     pub pooled: Forecast,
 }
 
+kimera_protocol::state!(Open { time, mid, barrier, votes, pooled });
+
 /// Open forecasts, oldest first.
 #[derive(Clone, Debug)]
 pub struct Outcomes {
     horizon: Nanos,
     open: Vec<Open>,
 }
+
+kimera_protocol::state!(Outcomes { open } fixed { horizon });
 
 impl Outcomes {
     /// Forecasts over `horizon`.

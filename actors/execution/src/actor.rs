@@ -29,6 +29,8 @@ pub struct ExecutionMeters {
     cancels: Counter,
 }
 
+kimera_protocol::state!(ExecutionMeters { placed, cancels });
+
 impl ExecutionMeters {
     /// Counters `execution.placed` and `execution.cancels`.
     #[must_use]
@@ -48,6 +50,8 @@ pub struct Execution {
     naming: (Seq, u32),
     meters: ExecutionMeters,
 }
+
+kimera_protocol::state!(Execution { sides, incarnation, strategy, trading, naming, meters } fixed { config });
 
 impl Execution {
     /// A stage with nothing standing.

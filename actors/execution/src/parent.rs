@@ -29,12 +29,14 @@ pub struct ParentConfig {
 }
 
 /// A child order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Child {
     record: OrderRecord,
     placed: Nanos,
     cancel_asked: Option<Nanos>,
 }
+
+kimera_protocol::state!(Child { record, placed, cancel_asked });
 
 /// One side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct Parent {
     /// No new child before this time.
     pause_until: Nanos,
 }
+
+kimera_protocol::state!(Parent { wanted, children, unplaced, given, pause_until } fixed { side });
 
 impl Parent {
     /// A parent that wants nothing.

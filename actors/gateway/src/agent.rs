@@ -59,7 +59,8 @@ pub struct GatewayConfig {
     /// Holds back orders that would be too far ahead of the journal.
     pub durability: Arc<Durability>,
     /// After an earlier start: every order it sent, as its journal knows it. The venue is asked before anything is sent.
-    pub recovered: Option<Vec<(InstrumentId, OrderRecord)>>,
+    /// The second value is the newest ended order that is not among them any more.
+    pub recovered: Option<(Vec<(InstrumentId, OrderRecord)>, OrderId)>,
 }
 
 /// How far the venue has been asked about an earlier start.
@@ -120,6 +121,8 @@ pub struct Gateway {
     listed_last: bool,
     /// Orders of earlier starts, and what the journal knows to be filled of them.
     known: BTreeMap<OrderId, (InstrumentId, OrderRecord)>,
+    /// Ended orders up to this one may be missing from them.
+    forgotten: OrderId,
     told_ready: bool,
     cycles: u32,
     tsc: Tsc,
@@ -153,8 +156,9 @@ impl Gateway {
         let mut desk = Desk::default();
         let earlier = config.recovered.clone();
         let reconciling = if earlier.is_some() { Reconciling::Wanted } else { Reconciling::Done };
+        let (earlier, forgotten) = earlier.unwrap_or_default();
         let known: BTreeMap<_, _> =
-            earlier.into_iter().flatten().map(|(instrument, r)| (r.order.id, (instrument, r))).collect();
+            earlier.into_iter().map(|(instrument, r)| (r.order.id, (instrument, r))).collect();
         for (instrument, record) in known.values().filter(|(_, r)| r.state.is_working()) {
             desk.adopt(record, *instrument, monotonic_ns());
         }
@@ -181,6 +185,7 @@ impl Gateway {
             list_again_ms: config.clock.now() / 1_000_000 + i64::from(RECEIVE_WINDOW_MS),
             listed_last: false,
             known,
+            forgotten,
             told_ready: false,
             cycles: 0,
             tsc: Tsc::calibrate(),

@@ -11,5 +11,5 @@ pub mod reader;
 pub mod writer;
 
 pub use blobs::Blobs;
-pub use reader::{Fault, JournalReader, Record, ResumePoint, Tail};
+pub use reader::{Fault, JournalReader, Record, ResumePoint, SegmentStart, Tail};
 pub use writer::{Journal, JournalConfig, JournalFailure};

@@ -103,6 +103,20 @@ pub struct ResumePoint {
     pub sealed: bool,
 }
 
+/// Where a segment begins in the chain: enough to read the journal from there on.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct SegmentStart {
+    /// Segment.
+    pub segment: u64,
+    /// Chain hash of the last block before it.
+    pub chain: [u8; 32],
+    /// Number of that block.
+    pub block_number: u64,
+}
+
+/// Bytes that a follower reads at a time; of a larger block, all of it.
+const FOLLOW_BYTES: usize = 64 << 10;
+
 /// Iterates over the records of a journal, inputs and outputs in the order they were written.
 pub struct JournalReader {
     folder: PathBuf,
@@ -119,6 +133,10 @@ pub struct JournalReader {
     sealed: bool,
     incarnation: u64,
     done: bool,
+    /// Where the segment that is being read begins.
+    start: SegmentStart,
+    /// It follows a journal that is being written: a segment is read as far as it is needed.
+    follows: bool,
 }
 
 impl JournalReader {
@@ -127,19 +145,25 @@ impl JournalReader {
     /// # Errors
     /// Where there is none.
     pub fn open(folder: &Path) -> Result<Self, Fault> {
-        let mut last = 0;
-        while files::exists(&folder.join(segment_name(last + 1))) {
-            last += 1;
-        }
+        Self::open_at(folder, &SegmentStart { segment: 1, ..SegmentStart::default() })
+    }
+
+    /// Opens the journal at the beginning of a segment, which has to follow what `start` says of the chain before it.
+    ///
+    /// # Errors
+    /// Where there is no journal, or the segment does not follow.
+    pub fn open_at(folder: &Path, start: &SegmentStart) -> Result<Self, Fault> {
         let mut reader = Self {
             folder: folder.to_owned(),
-            last_segment: last_written_segment(folder, last)?,
+            last_segment: last_segment(folder, start.segment)?,
             segment: 0,
             bytes: Vec::new(),
             at: 0,
             block_end: 0,
-            chain: [0; 32],
-            block_number: 0,
+            chain: start.chain,
+            block_number: start.block_number,
+            start: start.clone(),
+            follows: false,
             seq: 0,
             time: i64::MIN,
             tail: Tail::Unknown,
@@ -150,8 +174,82 @@ impl JournalReader {
         if reader.last_segment == 0 {
             return Err(Fault::NoJournal(folder.to_owned()));
         }
-        reader.load(1)?;
+        reader.load(start.segment)?;
+        if start.segment > 1 {
+            let header = SegmentHeader::read(&reader.bytes).map_err(|reason| reader.damaged(0, reason))?;
+            reader.seq = header.first_seq.saturating_sub(1);
+        }
         Ok(reader)
+    }
+
+    /// Reads only as far as is needed from here on: for a journal that is being written. Where the iterator has ended,
+    /// [`JournalReader::look_again`] sees what has come since.
+    #[must_use]
+    pub fn following(mut self) -> Self {
+        self.follows = true;
+        self
+    }
+
+    /// What has come since the iterator ended; true where there may be something.
+    ///
+    /// # Errors
+    /// A segment that does not follow, and what the system says.
+    pub fn look_again(&mut self) -> Result<bool, Fault> {
+        self.last_segment = last_segment(&self.folder, self.segment)?;
+        if self.sealed {
+            let more = self.segment < self.last_segment;
+            if more {
+                self.load(self.segment + 1)?;
+                (self.tail, self.done) = (Tail::Unknown, false);
+            }
+            return Ok(more);
+        }
+        let path = self.folder.join(segment_name(self.segment));
+        let failed = |source| Fault::Io { path: path.clone(), source };
+        let head = files::read_range(&path, self.at as u64, BLOCK_HEADER_BYTES).map_err(failed)?;
+        if head.iter().all(|b| *b == 0) && self.segment == self.last_segment {
+            return Ok(false);
+        }
+        (self.tail, self.done) = (Tail::Unknown, false);
+        self.bytes.truncate(self.at);
+        self.bytes.extend(files::read_range(&path, self.at as u64, FOLLOW_BYTES).map_err(failed)?);
+        Ok(true)
+    }
+
+    /// Where the segment that is being read begins.
+    #[must_use]
+    pub fn segment_start(&self) -> &SegmentStart {
+        &self.start
+    }
+
+    /// Number of the last block read.
+    #[must_use]
+    pub fn block_number(&self) -> u64 {
+        self.block_number
+    }
+
+    /// Segment that is being read.
+    #[must_use]
+    pub fn segment(&self) -> u64 {
+        self.segment
+    }
+
+    /// Makes sure that a follower has a whole block before it, where there is one.
+    fn reach(&mut self) -> Result<(), Fault> {
+        if !self.follows {
+            return Ok(());
+        }
+        let block = BlockHeader::read(&self.bytes[self.at..]).map_or(0, |header| header.bytes as usize);
+        let wanted = self.at + BLOCK_HEADER_BYTES + block;
+        if wanted <= self.bytes.len() {
+            return Ok(());
+        }
+        let (path, missing) = (self.folder.join(segment_name(self.segment)), wanted - self.bytes.len());
+        let more = files::read_range(&path, self.bytes.len() as u64, missing.max(FOLLOW_BYTES));
+        let more = more.map_err(|source| Fault::Io { path, source })?;
+        self.bytes.extend(&more);
+        // The header may have been cut off as well.
+        if block == 0 && !more.is_empty() { self.reach() } else { Ok(()) }
     }
 
     /// How the journal ends; known once the iterator has ended without a fault.
@@ -188,7 +286,8 @@ impl JournalReader {
 
     fn load(&mut self, segment: u64) -> Result<(), Fault> {
         let path = self.folder.join(segment_name(segment));
-        self.bytes = match files::read(&path) {
+        let read = if self.follows { files::read_start(&path, FOLLOW_BYTES) } else { files::read(&path) };
+        self.bytes = match read {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(Fault::MissingSegment {
@@ -206,6 +305,7 @@ impl JournalReader {
             return Err(self.damaged(0, "the segment does not follow the one before it"));
         }
         self.incarnation = header.incarnation;
+        self.start = SegmentStart { segment, chain: self.chain, block_number: self.block_number };
         self.sealed = false;
         self.at = SEGMENT_HEADER_BYTES;
         self.block_end = self.at;
@@ -219,6 +319,7 @@ impl JournalReader {
     /// Goes to the next block; false at the end of the journal.
     fn next_block(&mut self) -> Result<bool, Fault> {
         loop {
+            self.reach()?;
             let rest = &self.bytes[self.at..];
             let Some(header) = BlockHeader::read(rest) else { return self.end_or_fault() };
             let end = BLOCK_HEADER_BYTES + header.bytes as usize;
@@ -347,6 +448,15 @@ impl JournalReader {
         self.at += length;
         Ok(Some(Record { message, segment: self.segment, offset: offset as u64 }))
     }
+}
+
+/// The last segment there is from `first` on, without a gap.
+fn last_segment(folder: &Path, first: u64) -> Result<u64, Fault> {
+    let mut last = first - 1;
+    while files::exists(&folder.join(segment_name(last + 1))) {
+        last += 1;
+    }
+    last_written_segment(folder, last)
 }
 
 /// The last segment that has a header. The next one is made ahead, all zeros, and counts only once it has one.

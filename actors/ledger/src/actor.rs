@@ -18,13 +18,17 @@ pub struct LedgerMeters {
     fees: Counter,
     realised: Counter,
     balanced: Counter,
-    instruments: Vec<InstrumentMeters>,
+    instruments: Box<[InstrumentMeters]>,
 }
+
+kimera_protocol::state!(LedgerMeters { fills, alarms, cash, fees, realised, balanced, instruments });
 
 struct InstrumentMeters {
     position: Counter,
     doubled_mid: Counter,
 }
+
+kimera_protocol::state!(InstrumentMeters { position, doubled_mid });
 
 impl LedgerMeters {
     /// Counters `ledger.*`, and for each of `instruments` `ledger.position.<i>` and `ledger.doubled_mid.<i>` (ticks).
@@ -61,6 +65,8 @@ pub struct Ledger {
     alarms: u64,
     meters: LedgerMeters,
 }
+
+kimera_protocol::state!(Ledger { books, orders, fills, alarms, meters });
 
 impl Ledger {
     /// A stage with these books.

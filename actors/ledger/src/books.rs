@@ -1,6 +1,6 @@
 //! The books of a run.
 
-use kimera_protocol::{OrderUpdate, Side};
+use kimera_protocol::{Loader, OrderUpdate, Saver, Side, State, StateError};
 use rust_decimal::Decimal;
 
 use crate::postings::{Account, Commodity, Entry};
@@ -45,10 +45,53 @@ const SUM_MAX: i64 = 100_000_000_000;
 /// Every account of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Books {
-    instruments: Vec<InstrumentBook>,
+    instruments: Box<[InstrumentBook]>,
     cash: Decimal,
     capital: Decimal,
     fees: Decimal,
+}
+
+/// Decimals as their sixteen bytes.
+fn save_all(values: &[Decimal], out: &mut Saver) {
+    values.iter().for_each(|value| out.put(&value.serialize()));
+}
+
+fn load_all<const N: usize>(values: [&mut Decimal; N], from: &mut Loader<'_>) -> Result<(), StateError> {
+    for value in values {
+        let bytes = <[u8; 16]>::try_from(from.take(16)?).map_err(|_| from.impossible("decimal"))?;
+        *value = Decimal::deserialize(bytes);
+    }
+    Ok(())
+}
+
+impl State for InstrumentBook {
+    fn save(&self, out: &mut Saver) {
+        let Self { tick_units: _, position, cost, realised, fees, fills, .. } = self;
+        let Self { holdings, trading_base, trading_quote, .. } = self;
+        save_all(&[*position, *cost, *realised, *fees, *holdings, *trading_base, *trading_quote], out);
+        fills.save(out);
+    }
+
+    fn load(&mut self, from: &mut Loader<'_>) -> Result<(), StateError> {
+        let Self { tick_units: _, position, cost, realised, fees, fills, .. } = self;
+        let Self { holdings, trading_base, trading_quote, .. } = self;
+        load_all([position, cost, realised, fees, holdings, trading_base, trading_quote], from)?;
+        fills.load(from)
+    }
+}
+
+impl State for Books {
+    fn save(&self, out: &mut Saver) {
+        let Self { instruments, cash, capital, fees } = self;
+        instruments.save(out);
+        save_all(&[*cash, *capital, *fees], out);
+    }
+
+    fn load(&mut self, from: &mut Loader<'_>) -> Result<(), StateError> {
+        let Self { instruments, cash, capital, fees } = self;
+        instruments.load(from)?;
+        load_all([cash, capital, fees], from)
+    }
 }
 
 /// A count of 1e-8 as a decimal.

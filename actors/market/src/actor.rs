@@ -26,11 +26,15 @@ struct InstrumentState {
     last_price: i64,
 }
 
+kimera_protocol::state!(InstrumentState { book, features, last_price });
+
 /// The stage.
 pub struct Market {
-    instruments: Vec<InstrumentState>,
+    instruments: Box<[InstrumentState]>,
     unknown: u64,
 }
+
+kimera_protocol::state!(Market { instruments, unknown });
 
 impl Market {
     /// Books without a level for every instrument.

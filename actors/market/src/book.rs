@@ -35,6 +35,17 @@ pub struct Book {
     chain_breaks: u64,
 }
 
+kimera_protocol::state!(Book {
+    bids,
+    asks,
+    synchronised,
+    in_frame,
+    depth_id,
+    overlay,
+    venue_time,
+    chain_breaks
+});
+
 impl Default for Book {
     fn default() -> Self {
         Self::new()

@@ -33,6 +33,8 @@ pub struct Ladder {
     distances: Vec<i64>,
 }
 
+kimera_protocol::state!(Ladder { base, sizes, bits, summary, far, best, levels, dropped, distances } fixed { side });
+
 impl Ladder {
     /// An empty side.
     #[must_use]
@@ -352,6 +354,8 @@ struct FarTable {
     sizes: Box<[i64]>,
     used: usize,
 }
+
+kimera_protocol::state!(FarTable { ticks, sizes, used });
 
 impl FarTable {
     fn new() -> Self {

@@ -11,6 +11,8 @@ pub struct DecayedMean {
     value: Option<(f64, Nanos)>,
 }
 
+kimera_protocol::state!(DecayedMean { value } fixed { half_life });
+
 impl DecayedMean {
     /// Nothing seen yet.
     #[must_use]

@@ -32,6 +32,8 @@ pub struct PermutationEntropy {
     values: u64,
 }
 
+kimera_protocol::state!(PermutationEntropy { window, counts, n, last, values });
+
 /// Patterns before it is published: five for each possible one.
 const PATTERNS_MIN: u64 = 30;
 

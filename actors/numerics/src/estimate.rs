@@ -13,6 +13,8 @@ pub struct Estimate {
     pub status: Status,
 }
 
+kimera_protocol::state!(Estimate { value, n, status });
+
 impl Estimate {
     /// A usable value; one that is not finite becomes a degenerate 0.
     #[must_use]

@@ -104,6 +104,8 @@ pub struct ErrorCovariance {
     n: u64,
 }
 
+kimera_protocol::state!(ErrorCovariance { second, fourth, n } fixed { step, k });
+
 impl ErrorCovariance {
     /// Of `k` errors; `step` is the weight of a new one once there are many, 0 for equal weights.
     #[must_use]

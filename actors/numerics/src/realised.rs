@@ -41,6 +41,8 @@ pub struct RealisedVariance {
     sum_scaled: i128,
 }
 
+kimera_protocol::state!(RealisedVariance { returns, levels, count, level, sum_square, sum_bipower, sum_median, sum_scaled } fixed { scale });
+
 impl RealisedVariance {
     /// A window of `window` returns, slow scale of `scale` bars; `window > scale + 2`.
     #[must_use]

@@ -13,6 +13,8 @@ pub struct DecayedSlope {
     n: u64,
 }
 
+kimera_protocol::state!(DecayedSlope { xx, xy, yy, weight, n } fixed { decay });
+
 impl DecayedSlope {
     /// `decay` in (0, 1]: the weight an observation keeps when the next one comes.
     #[must_use]

@@ -32,6 +32,8 @@ pub struct Volatility {
     bars: u64,
 }
 
+kimera_protocol::state!(Volatility { bar, close, mid, mean_square, bars } fixed { config, step });
+
 impl Volatility {
     /// Nothing seen yet.
     #[must_use]

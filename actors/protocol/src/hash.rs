@@ -11,11 +11,15 @@ const K: [u64; 4] =
 
 /// Hash of everything a seat has sent so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RollingHash(u64);
+pub struct RollingHash {
+    value: u64,
+}
+
+crate::state!(RollingHash { value });
 
 impl Default for RollingHash {
     fn default() -> Self {
-        Self(K[0])
+        Self { value: K[0] }
     }
 }
 
@@ -32,27 +36,27 @@ impl RollingHash {
     pub fn update(&mut self, message: &Message) {
         let [seq, time, _ingress, meta] = *message.header.words();
         let body = message.words();
-        let mut a = fold(self.0 ^ seq ^ K[0], time ^ K[1]);
-        let mut b = fold(self.0 ^ meta ^ K[2], body[0] ^ K[3]);
+        let mut a = fold(self.value ^ seq ^ K[0], time ^ K[1]);
+        let mut b = fold(self.value ^ meta ^ K[2], body[0] ^ K[3]);
         a = fold(a ^ body[1], body[2] ^ K[1]);
         b = fold(b ^ body[3], body[4] ^ K[3]);
         a = fold(a ^ body[5], body[6] ^ K[1]);
         b = fold(b ^ body[7], body[8] ^ K[3]);
         a = fold(a ^ body[9], body[10] ^ K[1]);
         b = fold(b ^ body[11], K[3]);
-        self.0 = fold(a ^ K[0], b ^ K[2]).wrapping_add(self.0.rotate_left(23));
+        self.value = fold(a ^ K[0], b ^ K[2]).wrapping_add(self.value.rotate_left(23));
     }
 
     /// Mixes one word in: a digest of state, for instance.
     #[inline]
     pub fn update_word(&mut self, word: u64) {
-        self.0 = fold(self.0 ^ word ^ K[0], K[1]).wrapping_add(self.0.rotate_left(23));
+        self.value = fold(self.value ^ word ^ K[0], K[1]).wrapping_add(self.value.rotate_left(23));
     }
 
     /// The value so far.
     #[must_use]
     pub fn value(self) -> u64 {
-        self.0
+        self.value
     }
 }
 

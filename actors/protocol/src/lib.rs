@@ -13,6 +13,7 @@ pub mod market;
 pub mod message;
 pub mod order;
 pub mod signal;
+pub mod state;
 pub mod vote;
 
 pub use control::{
@@ -32,6 +33,7 @@ pub use order::{
     OrphanAdopted, Refusal, RefusalReason, TimeInForce,
 };
 pub use signal::{Features, Quote, Side, Status};
+pub use state::{Loader, Saver, State, StateError};
 pub use vote::{Absent, Abstention, Consensus, MEMBERS_MAX, Vote, Weights};
 
 /// Place of an input in the one order of the system; the first input of a journal is 1.

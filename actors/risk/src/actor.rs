@@ -18,8 +18,10 @@ pub struct RiskMeters {
     trading_state: Counter,
     epoch: Counter,
     alarms: Counter,
-    refused: Vec<Counter>,
+    refused: Box<[Counter]>,
 }
+
+kimera_protocol::state!(RiskMeters { passed, trading_state, epoch, alarms, refused });
 
 impl RiskMeters {
     /// Counters `risk.passed`, `risk.alarms`, `risk.trading_state`, `risk.epoch` and `risk.refused.<reason>`.
@@ -50,6 +52,8 @@ pub struct Risk {
     refusals: u64,
     meters: RiskMeters,
 }
+
+kimera_protocol::state!(Risk { gate, alarms, refusals, meters });
 
 impl Risk {
     /// A stage with this gate.

@@ -14,6 +14,8 @@ pub struct Passed {
     pub time: i64,
 }
 
+kimera_protocol::state!(Passed { record, instrument, time });
+
 /// What a report did to the positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effect {
@@ -31,6 +33,8 @@ pub struct PositionBook {
     /// Most orders kept; ended ones make room, oldest first.
     capacity: usize,
 }
+
+kimera_protocol::state!(PositionBook { positions, orders } fixed { capacity });
 
 impl PositionBook {
     /// A book for `instruments`, keeping at most `capacity` orders, all memory taken now.

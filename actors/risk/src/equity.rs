@@ -23,6 +23,8 @@ pub struct Equity {
     tripped_day: Option<i64>,
 }
 
+kimera_protocol::state!(Equity { cash, positions, high_water, day, day_start, tripped_day });
+
 impl Equity {
     /// An account with `start` in units of 1e-8.
     #[must_use]

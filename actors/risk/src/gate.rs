@@ -19,6 +19,8 @@ pub struct Reference {
     pub time: Nanos,
 }
 
+kimera_protocol::state!(Reference { doubled_mid, time });
+
 /// Everything risk knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gate {
@@ -32,6 +34,8 @@ pub struct Gate {
     tokens: i128,
     tokens_time: Nanos,
 }
+
+kimera_protocol::state!(Gate { book, equity, references, trading, tokens, tokens_time } fixed { limits, rules });
 
 const SECOND: i128 = 1_000_000_000;
 

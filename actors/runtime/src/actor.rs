@@ -4,7 +4,7 @@
 //! market time, performs no input or output and allocates nothing after start. An [`Agent`] has a duty cycle and may
 //! own sockets and files; whatever it learns enters the system at the sequencer.
 
-use kimera_protocol::{Body, Flags, Header, InstrumentId, Message};
+use kimera_protocol::{Body, Flags, Header, InstrumentId, Message, State};
 
 use crate::seat::Ports;
 
@@ -48,8 +48,9 @@ pub struct Input<'a> {
     pub joined: &'a [Message],
 }
 
-/// A deterministic component of the line or a branch.
-pub trait Actor: Send {
+/// A deterministic component of the line or a branch. Its state can be taken out between two inputs and put into another
+/// that was made from the same configuration.
+pub trait Actor: Send + State {
     /// Handles one input; the outputs staged in `out` are sent after it returns, all or none.
     fn handle(&mut self, input: Input<'_>, out: &mut Outbox);
 

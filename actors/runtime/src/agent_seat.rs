@@ -54,6 +54,11 @@ impl<A: Agent> AgentSeat<A> {
         self
     }
 
+    /// Looks at the agent and its ports between two duty cycles. None where it has fallen.
+    pub fn with<T>(&mut self, look: impl FnOnce(&mut A, &mut Ports) -> T) -> Option<T> {
+        Some(look(self.agent.as_mut()?, &mut self.ports))
+    }
+
     /// Takes agent and ports apart again: another may take the seat.
     ///
     /// # Panics

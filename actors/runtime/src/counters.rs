@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use kimera_protocol::{Loader, Saver, State, StateError};
 use memmap2::{Mmap, MmapMut};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"KIMERACT");
@@ -195,6 +196,20 @@ impl Counter {
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.as_ref().map_or(0, |(memory, at)| memory.word(*at).load(Ordering::Acquire))
+    }
+}
+
+/// What was counted up to a snapshot goes on from there.
+impl State for Counter {
+    fn save(&self, out: &mut Saver) {
+        self.get().save(out);
+    }
+
+    fn load(&mut self, from: &mut Loader<'_>) -> Result<(), StateError> {
+        let mut value = 0u64;
+        value.load(from)?;
+        self.set(value);
+        Ok(())
     }
 }
 

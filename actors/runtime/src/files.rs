@@ -1,7 +1,7 @@
 //! Files, of the machine or of a world: everything that has to survive goes through here, so that a simulated disk sees
 //! each write and each sync.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -211,6 +211,27 @@ pub fn read_start(path: &Path, most: usize) -> io::Result<Vec<u8>> {
         let mut start = disk.read(inode)?;
         start.truncate(most);
         Ok(start)
+    };
+    either(there, here)
+}
+
+/// Bytes of a file from a place on, as many as there are up to `most`.
+///
+/// # Errors
+/// As the system says.
+pub fn read_range(path: &Path, from: u64, most: usize) -> io::Result<Vec<u8>> {
+    let here = || {
+        let mut file = std::fs::File::open(path)?;
+        file.seek(io::SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.take(most as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let there = |disk: &mut world::disk::Disk| {
+        let inode = disk.open(path)?;
+        let all = disk.read(inode)?;
+        let from = all.len().min(from as usize);
+        Ok(all[from..all.len().min(from + most)].to_vec())
     };
     either(there, here)
 }

@@ -22,6 +22,12 @@ fn signal(pid: u32, signal: i32) -> bool {
     pid > 0 && unsafe { libc::kill(pid, signal) } == 0
 }
 
+/// This process runs when nobody else wants to (nice 19).
+pub fn be_nice() {
+    // SAFETY: a plain call about this process; it touches no memory of ours.
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+}
+
 /// When a process was started, in the kernel's ticks since the machine's start: with its number, that names it for good.
 /// None where there is no such process or it only waits to be collected.
 #[must_use]

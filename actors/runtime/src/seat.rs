@@ -9,7 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kimera_protocol::{Checkpoint, Header, Kind, Message, RollingHash, Seq};
+use kimera_protocol::{
+    Checkpoint, Header, Kind, Loader, Message, RollingHash, Saver, Seq, State, StateError,
+};
 
 use crate::absence::{AbsenceGate, Rejoin};
 use crate::actor::{Actor, Input, Outbox, Port, Work};
@@ -48,6 +50,24 @@ pub trait Cell: Send {
     /// The actor, as an `Option` of its type: for another seat of its kind. None where there is none.
     fn take_actor(&mut self) -> Option<Box<dyn Any + Send>> {
         None
+    }
+
+    /// The actor, to be looked at between two inputs.
+    fn actor(&self) -> Option<&dyn Any> {
+        None
+    }
+
+    /// Actor, output hash and progress as bytes, between two inputs. None for agents, and where nobody sits.
+    fn save(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Puts what was saved in their place.
+    ///
+    /// # Errors
+    /// Bytes that are no state of this seat. It is not to be polled then.
+    fn load(&mut self, _state: &[u8]) -> Result<(), StateError> {
+        Ok(())
     }
 }
 
@@ -120,6 +140,8 @@ pub struct SeatMeters {
     /// Age of a mark when its outputs are sent: ingress to here, ns.
     pub mark_age: Histogram,
 }
+
+kimera_protocol::state!(SeatMeters { inputs, outputs, blocked } fixed { residence, mark_age });
 
 /// Everything that seats say about one input, by seat.
 pub type Watch = (Seq, Arc<Mutex<Vec<(String, Message)>>>);
@@ -504,6 +526,36 @@ impl<A: Actor + 'static> Seat<A> {
 }
 
 impl<A: Actor + 'static> Cell for Seat<A> {
+    fn actor(&self) -> Option<&dyn Any> {
+        self.actor.as_ref().map(|actor| actor as &dyn Any)
+    }
+
+    fn save(&self) -> Option<Vec<u8>> {
+        let mut out = Saver::default();
+        self.hash.save(&mut out);
+        self.outputs.save(&mut out);
+        self.next_checkpoint.save(&mut out);
+        self.ports.frontier.get().save(&mut out);
+        self.meters.save(&mut out);
+        self.actor.as_ref()?.save(&mut out);
+        Some(out.into_bytes())
+    }
+
+    fn load(&mut self, state: &[u8]) -> Result<(), StateError> {
+        let mut from = Loader::new(state);
+        let mut done: Seq = 0;
+        self.hash.load(&mut from)?;
+        self.outputs.load(&mut from)?;
+        self.next_checkpoint.load(&mut from)?;
+        done.load(&mut from)?;
+        self.meters.load(&mut from)?;
+        if let Some(actor) = &mut self.actor {
+            actor.load(&mut from)?;
+        }
+        self.ports.frontier.advance(done);
+        from.finish()
+    }
+
     fn take_actor(&mut self) -> Option<Box<dyn Any + Send>> {
         Some(Box::new(self.actor.take()))
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kimera_protocol::Absent;
+use kimera_protocol::{Absent, Seq};
 
 use crate::actor::Port;
 use crate::credit::{FRAME_MESSAGES_MAX, Frontier, WINDOW_MAX};
@@ -187,6 +187,44 @@ impl Topology {
     }
 }
 
+/// Progress and absences of every seat, by index.
+#[derive(Clone)]
+pub struct Frontiers(Vec<Arc<Frontier>>);
+
+impl Frontiers {
+    /// A seat by index is out, or leaves an input out, as a journal says.
+    pub fn note_absence(&self, absent: &Absent) {
+        let Some(frontier) = usize::try_from(absent.seat).ok().and_then(|i| self.0.get(i)) else {
+            return;
+        };
+        if absent.skipped != 0 {
+            frontier.absences().skip(absent.from);
+        } else {
+            frontier.absences().note(absent.from, absent.to.saturating_add(1));
+        }
+    }
+
+    /// Every absence that is known, and every input that is left out, as records.
+    #[must_use]
+    pub fn absences(&self) -> Vec<Absent> {
+        let mut all = Vec::new();
+        for (seat, frontier) in (0u64..).zip(&self.0) {
+            for (from, back_at) in frontier.absences().all() {
+                let to = if back_at == Seq::MAX { Seq::MAX } else { back_at - 1 };
+                all.push(Absent { seat, from, to, ..Absent::default() });
+            }
+            let skipped = |from| Absent { seat, from, to: from, skipped: 1, ..Absent::default() };
+            all.extend(frontier.absences().skips().into_iter().map(skipped));
+        }
+        all
+    }
+
+    /// Everybody is done with every input up to `seq`: behind a snapshot.
+    pub fn resume_at(&self, seq: Seq) {
+        self.0.iter().for_each(|frontier| frontier.advance(seq));
+    }
+}
+
 /// The rings of a topology, handed out seat by seat.
 pub struct Wiring {
     topology: Topology,
@@ -243,16 +281,10 @@ impl Wiring {
         self.topology.index_of(name).map(|i| self.frontiers[usize::from(i)].clone())
     }
 
-    /// A seat by index is out, or leaves an input out, as a journal says.
-    pub fn note_absence(&self, absent: &Absent) {
-        let Some(frontier) = usize::try_from(absent.seat).ok().and_then(|i| self.frontiers.get(i)) else {
-            return;
-        };
-        if absent.skipped != 0 {
-            frontier.absences().skip(absent.from);
-        } else {
-            frontier.absences().note(absent.from, absent.to.saturating_add(1));
-        }
+    /// Progress of every seat.
+    #[must_use]
+    pub fn frontiers(&self) -> Frontiers {
+        Frontiers(self.frontiers.clone())
     }
 
     /// Progress of every sink, for the credit window.

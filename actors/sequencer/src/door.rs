@@ -27,6 +27,11 @@ impl Door {
         Self { seq, time, window: CreditWindow::new(sinks), stopped: false }
     }
 
+    /// Nothing is admitted any more.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
     /// Another start of the engine follows in the journal.
     pub fn reopen(&mut self) {
         self.stopped = false;

@@ -12,5 +12,5 @@ pub mod timers;
 
 pub use door::Door;
 pub use live::Sequencer;
-pub use replayer::{Replayer, Resumed};
+pub use replayer::{DoorState, Replayer, Resumed};
 pub use timers::Timers;

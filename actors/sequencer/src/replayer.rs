@@ -1,10 +1,11 @@
 //! A journal in the sequencer's place: the same admission, inputs with the place and time they had.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use kimera_protocol::{Kind, Message, Nanos, OrderId, Refusal, Seq, Timer, TimerRequest};
 use kimera_runtime::credit::InputClass;
-use kimera_runtime::{Agent, Ports, Work};
+use kimera_runtime::{Agent, Frontier, Ports, Work};
 
 use crate::door::Door;
 use crate::timers::Timers;
@@ -19,12 +20,29 @@ pub struct Replayer<I> {
     next: Option<Message>,
     until: Seq,
     timers: Timers,
-    /// Refusals that the line has told back and the journal has not, as far as it goes.
+    /// Refusals that the line has told back and the journal has not yet.
     refusals: VecDeque<Message>,
     marks: u64,
-    /// Orders whose refusal is in the journal.
+    /// Orders whose refusal is in the journal, and which the line has not told back yet.
     refused: BTreeSet<OrderId>,
 }
+
+/// What the door knows behind an input, for a snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct DoorState {
+    /// Last input.
+    pub seq: Seq,
+    /// Its market time.
+    pub time: Nanos,
+    /// It was the last of a run.
+    stopped: bool,
+    timers: Timers,
+    refusals: Vec<Message>,
+    marks: u64,
+    refused: Vec<OrderId>,
+}
+
+kimera_protocol::state!(DoorState { seq, time, stopped, timers, refusals, marks, refused });
 
 /// What a live sequencer goes on with behind a replay.
 #[derive(Debug)]
@@ -56,9 +74,39 @@ impl<I: Iterator<Item = Message> + Send> Replayer<I> {
             refused: BTreeSet::new(),
         }
     }
+
+    /// Goes on behind a snapshot: `inputs` are those that come after it.
+    #[must_use]
+    pub fn behind(state: DoorState, sinks: Vec<Arc<Frontier>>, inputs: I, until: Seq) -> Self {
+        let mut door = Door::resume(state.seq, state.time, sinks);
+        if state.stopped {
+            door.stop();
+        }
+        Self {
+            timers: state.timers,
+            refusals: state.refusals.into(),
+            marks: state.marks,
+            refused: state.refused.into_iter().collect(),
+            ..Self::new(door, inputs, until)
+        }
+    }
 }
 
 impl<I> Replayer<I> {
+    /// What the door knows; to be asked when the line has come to rest.
+    pub fn state(&mut self, ports: &mut Ports) -> DoorState {
+        self.hear(ports);
+        DoorState {
+            seq: self.door.seq(),
+            time: self.door.time(),
+            stopped: self.door.stopped(),
+            timers: self.timers.clone(),
+            refusals: self.refusals.iter().copied().collect(),
+            marks: self.marks,
+            refused: self.refused.iter().copied().collect(),
+        }
+    }
+
     /// What stages tell back was journaled when it was admitted: it is compared by their output hashes, and used only
     /// where the journal ends before it.
     fn hear(&mut self, ports: &mut Ports) {
@@ -66,7 +114,9 @@ impl<I> Replayer<I> {
             while let Some(message) = port.inlet.pop() {
                 if let Some(request) = message.body::<TimerRequest>() {
                     self.timers.request(request);
-                } else if message.body::<Refusal>().is_some() {
+                } else if let Some(refusal) = message.body::<Refusal>()
+                    && !self.refused.remove(&refusal.id)
+                {
                     self.refusals.push_back(message);
                 }
             }
@@ -79,7 +129,11 @@ impl<I> Replayer<I> {
         if let Some(timer) = message.body::<Timer>() {
             self.timers.fired(timer);
         } else if let Some(refusal) = message.body::<Refusal>() {
-            self.refused.insert(refusal.id);
+            let told = |m: &Message| m.body::<Refusal>().is_some_and(|r| r.id == refusal.id);
+            match self.refusals.iter().position(told) {
+                Some(at) => drop(self.refusals.remove(at)),
+                None => drop(self.refused.insert(refusal.id)),
+            }
         }
     }
 
@@ -87,8 +141,6 @@ impl<I> Replayer<I> {
     #[must_use]
     pub fn into_resumed(mut self, ports: &mut Ports) -> Resumed {
         self.hear(ports);
-        let refused = &self.refused;
-        self.refusals.retain(|m| m.body::<Refusal>().is_none_or(|r| !refused.contains(&r.id)));
         Resumed {
             seq: self.door.seq(),
             time: self.door.time(),

@@ -13,6 +13,8 @@ pub struct Timers {
     refused: u64,
 }
 
+kimera_protocol::state!(Timers { open, refused });
+
 impl Default for Timers {
     fn default() -> Self {
         Self { open: Vec::with_capacity(TIMERS_MAX), refused: 0 }

@@ -55,8 +55,10 @@ pub struct StrategyMeters {
     quoted: Counter,
     leaned: Counter,
     position: Counter,
-    holds: Vec<Counter>,
+    holds: Box<[Counter]>,
 }
+
+kimera_protocol::state!(StrategyMeters { decisions, quoted, leaned, position, holds });
 
 impl StrategyMeters {
     /// Counters `strategy.decisions` (marks), `strategy.quoted`, `strategy.leaned`, `strategy.position` and `strategy.hold.<reason>`.
@@ -101,6 +103,8 @@ pub struct MakerStage {
     position: i64,
     meters: StrategyMeters,
 }
+
+kimera_protocol::state!(MakerStage { trading, venue_ready, quote, quote_time, fair, volatility, signal, confidence, fills, position, meters } fixed { config });
 
 impl MakerStage {
     /// A maker that has seen nothing and may not trade yet.

@@ -23,6 +23,8 @@ struct Seen {
     time: Nanos,
 }
 
+kimera_protocol::state!(Seen { price, time });
+
 /// Keeps both prices and the basis.
 #[derive(Clone, Debug)]
 pub struct FairPrice {
@@ -31,6 +33,8 @@ pub struct FairPrice {
     other: Option<Seen>,
     basis: DecayedMean,
 }
+
+kimera_protocol::state!(FairPrice { own, other, basis } fixed { config });
 
 impl FairPrice {
     /// Nothing seen yet.

@@ -11,6 +11,8 @@ pub struct Abstainer {
     reason: Abstention,
 }
 
+kimera_protocol::state!(Abstainer {} fixed { member, reason });
+
 impl Abstainer {
     /// Abstains as `member` with this reason.
     #[must_use]

@@ -53,6 +53,8 @@ pub struct Contradiction {
     errors: ErrorCovariance,
 }
 
+kimera_protocol::state!(Contradiction { mid, sources, other, basis, sampled, errors } fixed { config });
+
 impl Contradiction {
     /// Nothing seen yet.
     #[must_use]

@@ -59,12 +59,14 @@ pub fn policy<const N: usize>(cost: [f64; N], theta: f64) -> ([f64; N], f64) {
 }
 
 /// An autoregression of order one that reverts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Reversion {
     equilibrium: f64,
     b: f64,
     deviation: f64,
 }
+
+kimera_protocol::state!(Reversion { equilibrium, b, deviation });
 
 impl Reversion {
     /// Expected move over `steps` bars from a price, where it is far from equilibrium.
@@ -83,6 +85,8 @@ struct Bars {
     reversion: Option<Reversion>,
     temperature: Option<f64>,
 }
+
+kimera_protocol::state!(Bars { closes, n, reversion, temperature });
 
 impl Default for Bars {
     fn default() -> Self {
@@ -171,6 +175,8 @@ pub struct Thermodynamic {
     /// The mid at which the last change was sampled.
     sampled: f64,
 }
+
+kimera_protocol::state!(Thermodynamic { mid, bar, bars, entropy, volatility, energy, flow, sampled } fixed { config, decay });
 
 impl Thermodynamic {
     /// Nothing seen yet.

@@ -153,6 +153,8 @@ impl Gateway {
                     self.desk.cancel(id);
                 }
                 Some(_) => {}
+                // It has ended long ago, and was explained then.
+                None if !order.standing && id <= self.forgotten => {}
                 None => {
                     failpoint::hit("recovery.orphan");
                     self.meters.orphans.add(1);

@@ -362,3 +362,78 @@ fn every_legal_crash_state_of_a_block_is_a_tail() {
     }
     assert!(whole == 1 && none >= 255, "{whole} {none}");
 }
+
+fn all(reader: &mut JournalReader) -> Vec<Message> {
+    reader.by_ref().map(|record| record.unwrap().message).collect()
+}
+
+#[test]
+fn a_follower_sees_everything_once_however_little_is_written_at_a_time() {
+    let (whole, grown) = (Folder::new("whole"), Folder::new("grown"));
+    write(&whole, 3_000, 64 << 10, false);
+    go_on(&whole, &[], 3_500, true);
+    let expected = all(&mut JournalReader::open(&whole.0).unwrap());
+    let segments = JournalReader::open(&whole.0).unwrap().segments();
+    assert!(segments > 2);
+    for step in [97, 1_000, 70_000] {
+        std::fs::create_dir_all(&grown.0).unwrap();
+        let (mut follower, mut seen) = (None, Vec::new());
+        for number in 1..=segments {
+            let bytes = std::fs::read(whole.segment(number)).unwrap();
+            let mut file = vec![0; (64 << 10).max(bytes.len())];
+            let mut written = SEGMENT_HEADER_BYTES;
+            loop {
+                file[..written].copy_from_slice(&bytes[..written]);
+                let sealed = written == bytes.len();
+                std::fs::write(grown.segment(number), if sealed { &bytes } else { &file }).unwrap();
+                let reader =
+                    follower.get_or_insert_with(|| JournalReader::open(&grown.0).unwrap().following());
+                // A block that is half there looks torn: nothing comes of it before it is whole.
+                while reader.look_again().unwrap() {
+                    let more = all(reader);
+                    if more.is_empty() {
+                        break;
+                    }
+                    seen.extend(more);
+                }
+                if sealed {
+                    break;
+                }
+                written = (written + step).min(bytes.len());
+            }
+        }
+        assert!(seen == expected, "step {step}: {} of {}", seen.len(), expected.len());
+        assert_eq!(follower.unwrap().tail(), &Tail::Closed);
+        std::fs::remove_dir_all(&grown.0).unwrap();
+    }
+}
+
+#[test]
+fn a_journal_is_read_from_any_segment_whose_place_in_the_chain_is_known() {
+    let folder = Folder::new("middle");
+    write(&folder, 3_000, 64 << 10, true);
+    let (mut reader, mut starts, mut seen) =
+        (JournalReader::open(&folder.0).unwrap(), Vec::new(), Vec::new());
+    while let Some(record) = reader.next() {
+        seen.push(record.unwrap());
+        let start = reader.segment_start().clone();
+        if starts.last() != Some(&start) {
+            starts.push(start);
+        }
+    }
+    assert!(starts.len() > 2);
+    for start in &starts {
+        // The segments before it are not needed.
+        for gone in 1..start.segment {
+            let _ = std::fs::remove_file(folder.segment(gone));
+        }
+        let from: Vec<Record> = seen.iter().copied().filter(|r| r.segment >= start.segment).collect();
+        let read: Vec<Record> =
+            JournalReader::open_at(&folder.0, start).unwrap().map(|record| record.unwrap()).collect();
+        assert!(read == from, "segment {}", start.segment);
+        let other = SegmentStart { chain: [7; 32], ..start.clone() };
+        let fault =
+            JournalReader::open_at(&folder.0, &other).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(fault.contains("does not follow"), "{fault}");
+    }
+}

@@ -13,6 +13,8 @@ pub struct Imbalance {
     weights: [f64; LEVELS],
 }
 
+kimera_protocol::state!(Imbalance {} fixed { weights });
+
 impl Imbalance {
     /// `decay` is κ ≥ 0.
     #[must_use]

@@ -16,6 +16,8 @@ pub struct KyleLambda {
     last_mid: f64,
 }
 
+kimera_protocol::state!(KyleLambda { regression, index, volume, start_mid, last_mid } fixed { length, t_min });
+
 impl KyleLambda {
     /// Buckets of `length`, half-life in buckets, published from a t statistic above `t_min`.
     #[must_use]

@@ -4,7 +4,7 @@
 //! `depth after − depth before = added − cancelled − executed + re-centred`.
 
 use kimera_numerics::Estimate;
-use kimera_protocol::{Nanos, Price, Side, Status, Trade};
+use kimera_protocol::{Loader, Nanos, Price, Saver, Side, State, StateError, Status, Trade};
 
 use super::bucket;
 use crate::book::{Book, LevelChange};
@@ -29,6 +29,8 @@ pub struct Account {
     pub opening: i128,
 }
 
+kimera_protocol::state!(Account { depth, added, cancelled, executed, recentred, opening });
+
 impl Account {
     /// The conservation identity; it holds after every event.
     #[must_use]
@@ -48,6 +50,28 @@ struct Pending {
     size: i64,
 }
 
+impl State for Pending {
+    fn save(&self, out: &mut Saver) {
+        // 0 where there is none, else the side's code and one.
+        self.side.map_or(0u8, |side| side as u8 + 1).save(out);
+        self.price.save(out);
+        self.size.save(out);
+    }
+
+    fn load(&mut self, from: &mut Loader<'_>) -> Result<(), StateError> {
+        let mut side = 0u8;
+        side.load(from)?;
+        self.side = match side {
+            0 => None,
+            1 => Some(Side::Bid),
+            2 => Some(Side::Ask),
+            _ => return Err(from.impossible("side")),
+        };
+        self.price.load(from)?;
+        self.size.load(from)
+    }
+}
+
 /// Depth within `ticks` of the mid, side by side.
 pub struct LiquidityFlow {
     ticks: i64,
@@ -60,6 +84,8 @@ pub struct LiquidityFlow {
     next_pending: usize,
     events: u64,
 }
+
+kimera_protocol::state!(LiquidityFlow { accounts, window, bucket, pending, next_pending, events } fixed { ticks, length });
 
 impl LiquidityFlow {
     /// A window of `ticks` either side, buckets of `length`.

@@ -83,6 +83,8 @@ pub struct FeatureSet {
     last_good: Nanos,
 }
 
+kimera_protocol::state!(FeatureSet { imbalance, order_flow, liquidity, kyle, volatility, last_microprice, last_good } fixed { config });
+
 impl FeatureSet {
     /// Estimators that have seen nothing.
     #[must_use]

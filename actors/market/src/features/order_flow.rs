@@ -14,13 +14,17 @@ pub struct OrderFlow {
     events: u64,
 }
 
-#[derive(Clone, Copy)]
+kimera_protocol::state!(OrderFlow { previous, current, regression, events } fixed { length });
+
+#[derive(Clone, Copy, Default)]
 struct Bucket {
     index: i64,
     flow: f64,
     start_mid: f64,
     last_mid: f64,
 }
+
+kimera_protocol::state!(Bucket { index, flow, start_mid, last_mid });
 
 /// The contribution of one change of the best prices, in units of 1e-8: exact.
 #[must_use]

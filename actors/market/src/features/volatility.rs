@@ -18,6 +18,8 @@ pub struct Volatility {
     mid: f64,
 }
 
+kimera_protocol::state!(Volatility { family, index, close, mid } fixed { length });
+
 impl Volatility {
     /// Bars of `length`, `window` of them, slow scale of `scale` bars.
     #[must_use]

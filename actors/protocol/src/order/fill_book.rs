@@ -16,6 +16,8 @@ pub struct FillBook {
     oldest: usize,
 }
 
+crate::state!(FillBook { orders, oldest });
+
 impl Default for FillBook {
     fn default() -> Self {
         Self { orders: Vec::with_capacity(ORDERS_MAX), oldest: 0 }

@@ -31,6 +31,8 @@ pub struct Fills {
     used: usize,
 }
 
+crate::state!(Fills { stretches, used });
+
 impl Fills {
     /// Size filled, as far as reported.
     #[must_use]

@@ -48,6 +48,8 @@ pub struct OrderRecord {
     fills: Fills,
 }
 
+crate::state!(OrderRecord { order, state, fills });
+
 impl OrderRecord {
     /// An order that has passed risk.
     #[must_use]

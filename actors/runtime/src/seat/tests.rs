@@ -11,6 +11,8 @@ use crate::ring::ring;
 /// Sends a quote for every input; at a join also the number of votes. Panics on an update identifier of 13.
 struct Echo;
 
+kimera_protocol::state!(Echo {});
+
 impl Actor for Echo {
     fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
         let id = input.message.body::<Ticker>().map_or(0, |t| t.update_id);
@@ -185,7 +187,11 @@ proptest! {
 }
 
 /// Votes at every mark; panics at the seq it is told.
-struct Member(Seq);
+struct Member {
+    dies_at: Seq,
+}
+
+kimera_protocol::state!(Member { dies_at });
 
 impl Actor for Member {
     fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
@@ -193,7 +199,7 @@ impl Actor for Member {
         if mark {
             out.send(Port::Vote, InstrumentId(0), Quote { update_id: 1, ..Quote::default() });
         }
-        assert!(input.message.header.seq != self.0, "unlucky");
+        assert!(input.message.header.seq != self.dies_at, "unlucky");
     }
 }
 
@@ -213,7 +219,7 @@ fn member_rig(panic_at: Seq) -> (Seat<Member>, Rig, Outlet, Arc<AbsenceGate>) {
         frontier,
     };
     let gate = AbsenceGate::new();
-    let seat = Seat::new(Member(panic_at), ports, 1, SeatMeters::default(), Tsc::calibrate());
+    let seat = Seat::new(Member { dies_at: panic_at }, ports, 1, SeatMeters::default(), Tsc::calibrate());
     (seat.as_member(gate.clone(), Arc::default()), echo, primary, gate)
 }
 
@@ -278,7 +284,7 @@ fn a_new_actor_answers_again_from_an_input_nobody_can_have_seen() {
     assert_eq!([5, 6].map(&mut joined), [0, 0]);
     assert_eq!(rejoin.kept_from(), Some(6), "the one at which it was asked may have begun");
     // One that knows everything before 6, and dies on nothing.
-    rejoin.deliver(Box::new(Some(Member(Seq::MAX))));
+    rejoin.deliver(Box::new(Some(Member { dies_at: Seq::MAX })));
     assert_eq!(joined(7), 0, "there, but silent");
     rejoin.let_return();
     assert_eq!(joined(8), 0);
@@ -299,13 +305,13 @@ fn one_that_dies_while_it_catches_up_is_asked_for_again() {
     assert_eq!(joined(1), 0);
     rejoin.ask();
     assert_eq!([2, 3, 4].map(&mut joined), [0, 0, 0]);
-    rejoin.deliver(Box::new(Some(Member(4))));
+    rejoin.deliver(Box::new(Some(Member { dies_at: 4 })));
     rejoin.let_return();
     assert_eq!(joined(5), 0);
     assert!(rejoin.has_failed());
     rejoin.ask();
     assert_eq!([6, 7].map(&mut joined), [0, 0]);
-    rejoin.deliver(Box::new(Some(Member(Seq::MAX))));
+    rejoin.deliver(Box::new(Some(Member { dies_at: Seq::MAX })));
     rejoin.let_return();
     assert_eq!([8, 9].map(&mut joined), [0, 0], "it catches up, then says when it is back");
     assert_eq!([9 + WINDOW_MAX, 9 + WINDOW_MAX + 1].map(&mut joined), [0, 1]);

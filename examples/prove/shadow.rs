@@ -1,0 +1,211 @@
+//! The second line: it agrees through everything that can happen to the first, a single bit is an alarm that halts, and its
+//! states are what a restart begins with.
+
+use std::process::Command;
+use std::time::Duration;
+
+use kimera::control::Client;
+use kimera_protocol::Seq;
+use serde_json::{Value, json};
+
+use crate::cases::Cases;
+use crate::run::{Folder, Run, profile, program};
+
+/// Inputs between two checkpoints: a state has proven itself behind two of them.
+const INTERVAL: u64 = 4_096;
+
+fn ask(run: &Run, method: &str, params: &Value) -> Option<Value> {
+    let mut client = Client::connect(&run.state.join("shadow.sock"), Duration::from_secs(10)).ok()?;
+    client.call(method, params).ok()?.ok()
+}
+
+/// Waits until the shadow says what is wanted.
+fn wait(run: &Run, seconds: u64, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+    for _ in 0..seconds * 20 {
+        let status = ask(run, "shadow.status", &json!({}));
+        if status.as_ref().is_some_and(&wanted) {
+            return status;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    None
+}
+
+fn at_least(status: &Value, key: &str, least: u64) -> bool {
+    status[key].as_u64() >= Some(least)
+}
+
+/// The process of a name, from the supervisor's tree.
+fn pid(run: &Run, name: &str) -> Option<u64> {
+    let mut client = Client::connect(&run.state.join("control.sock"), Duration::from_secs(10)).ok()?;
+    let tree = client.call("tree", &json!({})).ok()?.ok()?;
+    let children = tree["children"].as_array()?.clone();
+    children.iter().find(|c| c["name"] == name)?["pid"].as_u64().filter(|pid| *pid > 0)
+}
+
+fn end(pid: Option<u64>) -> bool {
+    pid.and_then(|pid| u32::try_from(pid).ok()).is_some_and(kimera_runtime::process::kill)
+}
+
+/// Through panics, a made-anew feed, an engine and a shadow that are killed.
+fn agrees(cases: &mut Cases, folder: &Folder) {
+    let config = folder.join("often.toml");
+    std::fs::write(&config, profile(&[("snapshot_every_ms = 60000", "snapshot_every_ms = 500")])).unwrap();
+    let state = folder.join("agrees");
+    let mut run = Run::start(&state, &["--config", config.to_str().unwrap(), "--speed", "10", "--faults"]);
+    let begun = run.wait(Duration::from_secs(30), |s| s["decisions"].as_u64() > Some(0));
+    cases.is("a run with a shadow", true, begun);
+    let first = wait(&run, 30, |s| at_least(s, "snapshots", 1));
+    cases.holds("a state proves itself and is kept", first.is_some(), said(first.as_ref()));
+    for seat in ["member.thermodynamic", "feed.usdm", "member.contradiction"] {
+        run.ask("faults.panic", &json!({"seat": seat}));
+        std::thread::sleep(Duration::from_millis(1_500));
+    }
+    let seq = run.status().and_then(|s| s["seq"].as_u64()).unwrap_or(0);
+    let on = wait(&run, 30, |s| at_least(s, "seq", seq + INTERVAL) && s["difference"].is_null());
+    cases.holds("it agrees through panics of members and a feed", on.is_some(), said(on.as_ref()));
+    cases.is("the shadow is killed", true, end(pid(&run, "shadow")));
+    let again = wait(&run, 30, |s| at_least(s, "seq", seq + 2 * INTERVAL));
+    cases.holds("another takes its place and follows", again.is_some(), said(again.as_ref()));
+    let before = again.as_ref().and_then(|s| s["snapshot"].as_u64()).unwrap_or(0);
+    cases.is("the engine is killed", true, end(pid(&run, "engine")));
+    let back = run.wait(Duration::from_secs(30), |s| s["incarnation"] == 2 && s["trading"] == "active");
+    cases.is("it is back and trades", true, back);
+    let seq = run.status().and_then(|s| s["seq"].as_u64()).unwrap_or(0);
+    let on = wait(&run, 30, |s| at_least(s, "seq", seq + INTERVAL) && s["difference"].is_null());
+    cases.holds("the shadow has followed over the restart", on.is_some(), said(on.as_ref()));
+    reads(cases, &run);
+    let summary = run.finish().unwrap_or_default();
+    let recovery = &summary["recovery"];
+    cases.holds(
+        "the restart began with a snapshot",
+        before > 0 && at_least(recovery, "snapshot", before),
+        format!(
+            "{} inputs behind input {} in {} s",
+            recovery["inputs"], recovery["snapshot"], recovery["seconds"]
+        ),
+    );
+    let last = state.join("shadow.json");
+    let last: Value =
+        std::fs::read(&last).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+    let whole = last["difference"].is_null() && last["seq"] == last["journal_seq"];
+    cases.holds(
+        "it has read the journal to its end",
+        whole && at_least(&last, "seq", seq),
+        said(Some(&last)),
+    );
+    cases.is("the books agree with the venue", true, summary["ledger"]["venue_match"] == true);
+    snapshots(cases, &state);
+}
+
+/// What the replica answers is what the engine says.
+fn reads(cases: &mut Cases, run: &Run) {
+    let mut same = false;
+    for _ in 0..100 {
+        let engine = run.status().unwrap_or_default();
+        let replica = ask(run, "positions", &json!({})).unwrap_or_default();
+        same = engine["cash"].is_string() && engine["cash"] == replica["cash"];
+        if same {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    cases.is("positions: cash as the engine has it", true, same);
+    let orders = ask(run, "orders", &json!({"all": true})).unwrap_or_default();
+    let orders = orders["orders"].as_array().map_or(0, Vec::len);
+    cases.holds("orders", orders > 0, format!("{orders} orders"));
+    let books = ask(run, "books", &json!({"levels": 5})).unwrap_or_default();
+    let sides = |book: &Value| {
+        book["bids"].as_array().map_or(0, Vec::len) + book["asks"].as_array().map_or(0, Vec::len)
+    };
+    let levels: usize = books["books"].as_array().map_or(0, |books| books.iter().map(sides).sum());
+    cases.is("books: five levels a side of two instruments", 20, levels);
+    let decisions = ask(run, "decisions", &json!({"last": 7})).unwrap_or_default();
+    cases.is("decisions", 7, decisions["decisions"].as_array().map_or(0, Vec::len));
+    let state = ask(run, "restart.state", &json!({})).unwrap_or_default();
+    cases.holds(
+        "the state a restart would begin with",
+        state["snapshot"]["seq"].is_u64(),
+        &state["snapshot"]["seq"],
+    );
+    let unknown = Client::connect(&run.state.join("shadow.sock"), Duration::from_secs(5))
+        .and_then(|mut client| client.call("orders.cancel_all", &json!({})));
+    cases.is("it can be asked, and does nothing", true, unknown.is_ok_and(|answer| answer.is_err()));
+}
+
+/// Snapshots on disk: kept as many as configured, replayed from, and passed over where they are broken.
+fn snapshots(cases: &mut Cases, state: &std::path::Path) {
+    let folder = state.join("snapshots");
+    let kept = kimera::snapshot::Snapshot::all(&folder);
+    cases.is("snapshots kept", 3, kept.len());
+    let replay = |more: &[&str]| {
+        let out = Command::new(program()).arg("replay").arg(state).args(more).arg("--json").output().unwrap();
+        let report: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+        (out.status.code().unwrap_or(-1), report["behind"].as_u64().unwrap_or(Seq::MAX))
+    };
+    cases.is("the whole journal replays identically", 0, replay(&[]).0);
+    let (code, behind) = replay(&["--from-snapshot"]);
+    cases.is("so does what comes behind the newest snapshot", 0, code);
+    cases.is("which is the one it began with", kept[0], behind);
+    let path = folder.join(format!("{:012}.state", kept[0]));
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let (code, behind) = replay(&["--from-snapshot"]);
+    cases.is("control: one with a flipped bit is passed over", kept[1], behind);
+    cases.is("and the one before it does", 0, code);
+    // A journal that went on otherwise: the snapshot's block is not in it.
+    let manifest = folder.join(format!("{:012}.json", kept[1]));
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let mut value: Value = serde_json::from_str(&text).unwrap();
+    value["place"]["chain"] = json!("00".repeat(32));
+    std::fs::write(&manifest, value.to_string()).unwrap();
+    cases.is("control: one of another journal is passed over", kept[2], replay(&["--from-snapshot"]).1);
+}
+
+/// One bit in the replica is an alarm that names the seat, and halts.
+fn notices(cases: &mut Cases, folder: &Folder, seat: &str) {
+    let config = folder.join("none.toml");
+    let off = ("[shadow]\nenabled = true", "[shadow]\nenabled = false");
+    std::fs::write(&config, profile(&[off])).unwrap();
+    let state = folder.join(&format!("flip-{seat}"));
+    let mut run = Run::start(&state, &["--config", config.to_str().unwrap(), "--speed", "10"]);
+    run.wait(Duration::from_secs(30), |s| s["decisions"].as_u64() > Some(100));
+    let mut shadow = Command::new(program())
+        .args(["shadow", "--state", state.to_str().unwrap(), "--flip", seat])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let status = wait(&run, 60, |s| !s["difference"].is_null()).unwrap_or_default();
+    let named = status["difference"]["seat"].as_str().unwrap_or("nobody").to_owned();
+    let halted = run.wait(Duration::from_secs(10), |s| s["kill_word"]["state"] == "halted");
+    cases.holds(
+        &format!("control: one bit of {seat} is noticed there, and halts"),
+        named == seat && halted,
+        format!("{named}, input {} to {}", status["difference"]["seq"], status["difference"]["cause_seq"]),
+    );
+    let _ = shadow.kill();
+    let _ = shadow.wait();
+    let _ = run.finish();
+}
+
+fn said(status: Option<&Value>) -> String {
+    status.map_or_else(
+        || "it does not say so".into(),
+        |s| {
+            format!(
+                "input {} of {}, {} agreed, {} returns, snapshot {}",
+                s["seq"], s["journal_seq"], s["agreed"], s["returns"], s["snapshot"]
+            )
+        },
+    )
+}
+
+pub fn prove(cases: &mut Cases) {
+    let folder = Folder::new("shadow");
+    agrees(cases, &folder);
+    for seat in ["market", "member.thermodynamic", "ensemble", "strategy", "compliance"] {
+        notices(cases, &folder, seat);
+    }
+}

@@ -1,0 +1,213 @@
+//! A journal in memory: its inputs, what it says was said, and the configuration of its run; the whole of it, or what comes
+//! behind a snapshot.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use kimera_journal::format::{CODE_EPOCH, segment_name};
+use kimera_journal::{Blobs, Fault, JournalReader, ResumePoint, Tail};
+use kimera_protocol::{Absent, Checkpoint, Kind, Message, Seq, Started};
+use kimera_runtime::files;
+
+use super::line::Recomputed;
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::snapshot::{LineState, Snapshot};
+use crate::state::Layout;
+
+/// A journal in memory.
+pub struct Recorded {
+    /// Configuration of the run.
+    pub config: Config,
+    /// Inputs in order.
+    pub inputs: Arc<[Message]>,
+    /// Checkpoints by seat index and boundary.
+    pub checkpoints: BTreeMap<(u64, Seq), Checkpoint>,
+    /// What was decided and sent, in full.
+    pub said: Said,
+    /// How the journal ends.
+    pub tail: Tail,
+    /// State of the line behind which the inputs come; none where they are all there are.
+    pub from: Option<LineState>,
+    /// Where the journal can be gone on with.
+    pub at: ResumePoint,
+    /// Hash of the configuration that its last start had.
+    pub configuration: [u8; 32],
+}
+
+impl Recorded {
+    /// Last input before those that are here.
+    #[must_use]
+    pub fn behind(&self) -> Seq {
+        self.from.as_ref().map_or(0, |state| state.seq)
+    }
+
+    /// Everything that is said of absences.
+    #[must_use]
+    pub fn absences(&self) -> Vec<Absent> {
+        let before = self.from.iter().flat_map(|state| state.absences.iter().copied());
+        before.chain(self.inputs.iter().filter_map(|m| m.body::<Absent>().copied())).collect()
+    }
+
+    /// Checkpoints that a replay from here has to make again: one that was made before is not made again.
+    pub fn expected_of<'a>(
+        &'a self,
+        replayed: &'a Recomputed,
+    ) -> impl Iterator<Item = (&'a (u64, Seq), &'a Checkpoint)> {
+        let behind = self.behind();
+        self.checkpoints
+            .iter()
+            .filter(move |(key, _)| key.1 > behind + 1 || replayed.checkpoints.contains_key(*key))
+    }
+}
+
+/// Decisions and orders in full, each in its stage's order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    /// What strategy wanted.
+    pub decisions: Vec<Message>,
+    /// Orders and cancels that went to a gateway.
+    pub orders: Vec<Message>,
+}
+
+impl Said {
+    /// Keeps a message that is one of them, without its ingress stamp.
+    pub(super) fn keep(&mut self, mut message: Message) {
+        message.header.ingress = 0;
+        match message.kind() {
+            Some(Kind::Decision) => self.decisions.push(message),
+            Some(Kind::NewOrder | Kind::CancelOrder | Kind::CancelAll) => self.orders.push(message),
+            _ => {}
+        }
+    }
+
+    /// What was caused by inputs behind one.
+    #[must_use]
+    pub fn behind(&self, seq: Seq) -> Self {
+        let later = |all: &[Message]| all.iter().filter(|m| m.header.seq > seq).copied().collect();
+        Self { decisions: later(&self.decisions), orders: later(&self.orders) }
+    }
+
+    /// Drops what was caused by later inputs: they are not in the journal any more.
+    pub(super) fn up_to(&mut self, last: Seq) {
+        self.decisions.retain(|m| m.header.seq <= last);
+        self.orders.retain(|m| m.header.seq <= last);
+    }
+}
+
+/// Reads the journal of a state directory, with its configuration; where its beginning has been retired, from the oldest
+/// snapshot on.
+///
+/// # Errors
+/// Damage (1), a missing blob (7), a journal of another code epoch.
+pub fn load(state: &Path) -> Result<Recorded, Failure> {
+    let layout = Layout::of(state);
+    if files::exists(&layout.journal().join(segment_name(1))) {
+        return load_from(state, None);
+    }
+    let folder = layout.snapshots();
+    let oldest_first: Vec<Seq> = Snapshot::all(&folder).into_iter().rev().collect();
+    let mut wrong = None;
+    for seq in oldest_first {
+        match Snapshot::read(&folder, seq).and_then(|snapshot| load_from(state, Some(snapshot))) {
+            Ok(recorded) => return Ok(recorded),
+            Err(e) => wrong = Some(e),
+        }
+    }
+    match wrong {
+        Some(wrong) => Err(wrong),
+        None => load_from(state, None),
+    }
+}
+
+/// Reads the journal from its newest snapshot on that fits; the whole of it where there is none. The second value says
+/// which snapshots were passed over, and why.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_latest(state: &Path) -> Result<(Recorded, Vec<String>), Failure> {
+    let folder = Layout::of(state).snapshots();
+    let mut passed_over = Vec::new();
+    for seq in Snapshot::all(&folder) {
+        match Snapshot::read(&folder, seq).and_then(|snapshot| load_from(state, Some(snapshot))) {
+            Ok(recorded) => return Ok((recorded, passed_over)),
+            Err(e) => passed_over.push(format!("{}; it is passed over", e.message)),
+        }
+    }
+    Ok((load(state)?, passed_over))
+}
+
+/// Reads the journal behind a snapshot, or the whole of it.
+///
+/// # Errors
+/// As [`load`]; a snapshot that is of another journal than this.
+pub fn load_from(state: &Path, snapshot: Option<Snapshot>) -> Result<Recorded, Failure> {
+    let folder = Layout::of(state).journal();
+    let (mut reader, behind) = match &snapshot {
+        None => (JournalReader::open(&folder).map_err(as_failure)?, 0),
+        Some(s) => (s.open_journal(&folder)?, s.manifest.seq),
+    };
+    let mut found = snapshot.is_none();
+    let (mut inputs, mut checkpoints, mut said) = (Vec::new(), BTreeMap::new(), Said::default());
+    while let Some(record) = reader.next() {
+        let message = record.map_err(as_failure)?.message;
+        if message.header.seq <= behind && message.kind() != Some(Kind::Checkpoint) {
+            found = found || snapshot.as_ref().map_or(Ok(true), |s| s.is_at(&reader, &message))?;
+            continue;
+        }
+        if let Some(checkpoint) = message.body::<Checkpoint>() {
+            checkpoints.insert((checkpoint.seat, checkpoint.boundary), *checkpoint);
+        } else if message.kind().is_some_and(Kind::is_input) {
+            if message.kind() == Some(Kind::Started) {
+                // What an earlier start said of inputs that it lost is of other inputs than those that follow.
+                let last = message.header.seq - 1;
+                said.up_to(last);
+                checkpoints.retain(|(_, boundary), _| *boundary <= message.header.seq);
+            }
+            inputs.push(message);
+        } else {
+            said.keep(message);
+        }
+    }
+    if let Some(snapshot) = snapshot.as_ref().filter(|_| !found) {
+        return Err(snapshot.foreign("it ends before the snapshot's input"));
+    }
+    let first = first_configuration(snapshot.as_ref(), inputs.first())?;
+    let config = parse_configuration(state, &first)?;
+    let starts = inputs.iter().rev().find_map(|m| m.body::<Started>());
+    let configuration = starts.map_or(first, |s| s.configuration);
+    let (tail, at) = (reader.tail().clone(), reader.resume_point());
+    let from = snapshot.map(|s| s.state);
+    Ok(Recorded { config, inputs: inputs.into(), checkpoints, said, tail, from, at, configuration })
+}
+
+/// Hash of a run's configuration, as its snapshot or its first record says.
+fn first_configuration(snapshot: Option<&Snapshot>, first: Option<&Message>) -> Result<[u8; 32], Failure> {
+    if let Some(snapshot) = snapshot {
+        return snapshot.configuration();
+    }
+    let started = first.and_then(|m| m.body::<Started>());
+    let started =
+        started.ok_or_else(|| Failure::run("the journal does not begin with the record of a start"))?;
+    if started.code_epoch != CODE_EPOCH {
+        return Err(Failure::run(format!(
+            "the journal was written by code epoch {}, this program is of epoch {CODE_EPOCH}: replay it with the program that wrote it",
+            started.code_epoch
+        )));
+    }
+    Ok(started.configuration)
+}
+
+/// The configuration of a hash, from the blobs of a state directory.
+fn parse_configuration(state: &Path, hash: &[u8; 32]) -> Result<Config, Failure> {
+    let blob = Blobs::of(state).get(hash).map_err(Failure::missing)?;
+    Config::parse(&String::from_utf8_lossy(&blob)).map_err(Failure::configuration)
+}
+
+pub(crate) fn as_failure(fault: Fault) -> Failure {
+    match fault {
+        Fault::MissingSegment { .. } | Fault::NoJournal(_) => Failure::missing(fault),
+        _ => Failure::run(fault),
+    }
+}
