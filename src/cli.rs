@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use kimera_runtime::{KillWord, errors};
 
+use crate::bench::{self, BenchArgs};
 use crate::config::Config;
 use crate::control::{Client, OrdersAtEnd};
 use crate::engine::{EngineOptions, interrupt_flag};
@@ -39,6 +40,8 @@ enum Verb {
     Supervise(SuperviseArgs),
     /// Asks a running supervisor. Example: kimera ctl trading.halt; kimera ctl shutdown --orders keep
     Ctl(CtlArgs),
+    /// Measures the line, and compares builds
+    Bench(BenchArgs),
     /// Follows a run's journal, computes everything again, compares, and keeps states to start from
     Shadow(ShadowArgs),
     /// Stops all trading at once, supervisor or not. Example: kimera kill; kimera kill --state state/a
@@ -299,6 +302,7 @@ impl Cli {
             }),
             Verb::Ctl(a) => ctl(&a),
             Verb::Shadow(a) => shadow::run(&a),
+            Verb::Bench(a) => bench::run(&a),
             Verb::Kill(a) => kill(a.state),
             Verb::Engine(a) => run_engine(a),
             Verb::Venue(a) => venue::run(&a),

@@ -10,12 +10,15 @@
 //! * [`explain`]: why an order was sent
 //! * [`snapshot`]: state of a line on disk; [`replica`]: a line beside the one that runs; [`orders`]: what became of orders
 //! * [`shadow`]: a second line that follows the journal and compares
+//! * [`bench`]: measurements of the program by itself; [`builds`]: programs of other revisions
 //! * [`simulate`]: whole firms in virtual time
 //! * [`venue`]: the simulated venue as a process
 //! * [`supervise`]: venue, engine and guard as children, the live line; [`report`]: what a run says at its end; [`utc`]: dates
 //! * [`verbs`]: the small verbs; [`tree_text`]: the supervision tree as people read it;
 //!   [`topology_proof`]: what a topology promises
 
+pub mod bench;
+pub mod builds;
 pub mod claim;
 pub mod cli;
 pub mod config;

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)] // A tool of the tests: its failure is theirs.
 
 mod cases;
+mod compare;
 mod crash;
 mod guard;
 mod hostile;
@@ -42,12 +43,13 @@ fn main() -> ExitCode {
         "mutants" => mutants::prove(&mut cases),
         "pairs" => pairs::prove(&mut cases, value("--seed", 1), value("--rounds", 100)),
         "guard" => guard::prove(&mut cases),
+        "compare" => compare::prove(&mut cases, value("--runs", 20)),
         "shadow" => shadow::prove(&mut cases),
         "matrix" => matrix::prove(&mut cases),
         "sim" => sim::prove(&mut cases, value("--seed", fresh())),
         other => {
             eprintln!(
-                "there is no topic \"{other}\": crash, kill, orders, hostile, sim, mutants, matrix, pairs, guard, shadow"
+                "there is no topic \"{other}\": crash, kill, orders, hostile, sim, mutants, matrix, pairs, guard, shadow, compare"
             );
             return ExitCode::from(2);
         }

@@ -283,6 +283,12 @@ impl Follower {
         Some((state, self.places.get(&state.seq)?))
     }
 
+    /// True where everything that the replica has said is in the journal.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.suspect.is_none() && self.compared.is_settled(Seq::MAX)
+    }
+
     /// A difference that nothing has explained.
     #[must_use]
     pub fn difference(&self) -> Option<&Difference> {

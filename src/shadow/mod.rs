@@ -45,7 +45,7 @@ pub struct ShadowArgs {
     #[arg(long, requires = "once")]
     json: bool,
     /// A seat that is made to say one bit of something else: shows that it would be noticed.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, conflicts_with = "once")]
     flip: Option<String>,
 }
 
@@ -91,7 +91,7 @@ pub fn run(a: &ShadowArgs) -> Result<Exit, Failure> {
     }
     let layout = Layout::of(&a.state);
     if a.once {
-        let status = once(&a.state)?;
+        let status = once(&a.state, Probes::default())?;
         let text = serde_json::to_string(&status).map_err(Failure::run)?;
         if a.json {
             crate::cli::print(&text)?;
@@ -137,13 +137,13 @@ pub fn summary_line(status: &Status) -> String {
 ///
 /// # Errors
 /// A journal that cannot be read; a state that cannot be written.
-pub fn once(state: &Path) -> Result<Status, Failure> {
+pub fn once(state: &Path, probes: Probes) -> Result<Status, Failure> {
     let layout = Layout::of(state);
     let (recorded, passed_over) = replay::load_latest(state)?;
     passed_over.iter().for_each(|why| say(why));
     let mut follower = Follower::new(
         recorded.config.clone(),
-        Probes::default(),
+        probes,
         recorded.from.clone(),
         recorded.absences(),
     )?;
@@ -164,6 +164,10 @@ pub fn once(state: &Path) -> Result<Status, Failure> {
         return Ok(status);
     }
     let stopped = recorded.inputs.last().is_some_and(Message::is_stop);
+    if !follower.is_settled() {
+        // A start that begins behind it would not write down what the run has said and the journal does not have.
+        return Ok(status);
+    }
     if let Some(line) = follower.state().filter(|line| line.seq > status.snapshot && !stopped) {
         let written = Snapshot::write(&layout.snapshots(), &line, &recorded.configuration, place);
         written.map_err(|e| Failure::run(format!("cannot write a snapshot: {e}")))?;

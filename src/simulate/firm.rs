@@ -29,10 +29,13 @@ use crate::engine::{EngineOptions, Surroundings, run_in};
 use crate::exit::{Exit, Failure};
 use crate::line;
 use crate::report::EngineSummary;
+use crate::line::Probes;
+use crate::shadow;
 use crate::supervise::restarts::Restarts;
 
 const ENGINE: ProcessId = 1;
 const VENUE: ProcessId = 2;
+const SHADOW: ProcessId = 3;
 /// The engine's disk and the venue's.
 const ENGINE_ROOT: &str = "/engine";
 const STATE: &str = "/engine/state";
@@ -94,6 +97,8 @@ pub struct Outcome {
     pub decisions: u64,
     /// Starts of an engine.
     pub starts: u64,
+    /// Snapshots among the starts: what the next start began with.
+    pub snapshots: u64,
     /// One number for all that happened: equal for equal plans.
     pub trace: u64,
     /// What was said on the way.
@@ -386,6 +391,30 @@ impl Firm {
                 return Err(failure);
             }
             clock::sleep(restarts.pause() + Duration::from_millis(50));
+            // Every other restart begins with a snapshot.
+            if outcome.starts % 2 == 1 {
+                outcome.snapshots += u64::from(self.shadow());
+            }
+        }
+    }
+
+    /// The shadow keeps a state of where the journal ends; true where it did. One that has to fall on an input falls here too.
+    fn shadow(&self) -> bool {
+        let faults = Some(self.shared.borrow().faults.clone());
+        let probes = Probes { faults, ..Probes::default() };
+        let kept = world::as_process(SHADOW, || shadow::once(Path::new(STATE), probes));
+        world::end_process(SHADOW);
+        match kept {
+            Ok(status) => {
+                if let Some(difference) = &status.difference {
+                    world::say(&format!("the shadow differs: {difference:?}"));
+                }
+                status.snapshots > 0
+            }
+            Err(e) => {
+                world::say(&format!("the shadow: {e}"));
+                false
+            }
         }
     }
 

@@ -68,6 +68,7 @@ struct Total {
     orders: AtomicU64,
     fills: AtomicU64,
     starts: AtomicU64,
+    snapshots: AtomicU64,
     failed: Mutex<Option<Failed>>,
 }
 
@@ -82,6 +83,7 @@ impl Total {
             (&self.orders, outcome.orders),
             (&self.fills, outcome.fills),
             (&self.starts, outcome.starts),
+            (&self.snapshots, outcome.snapshots),
         ];
         for (counter, by) in counts {
             counter.fetch_add(by, Ordering::AcqRel);
@@ -213,19 +215,20 @@ fn report(
             "schema_version": 1, "good": failed.is_none(), "seed": options.seed, "seeds": get(&total.seeds), "steps": options.steps,
             "inputs": get(&total.inputs), "handled": get(&total.handled), "delivered": get(&total.delivered),
             "writes": get(&total.writes), "orders": get(&total.orders), "fills": get(&total.fills),
-            "starts": get(&total.starts), "seconds": seconds, "failure": failure,
+            "starts": get(&total.starts), "from_snapshots": get(&total.snapshots), "seconds": seconds, "failure": failure,
         });
         writeln!(out, "{text}")
     } else {
         let handled = get(&total.handled);
         let mut text = format!(
-            "{} firms from seed {}: {} inputs, {handled} messages handled, {} pieces delivered, {} writes; {} starts, {} orders, {} fills; {:.1} s, {:.2} M messages/s\n",
+            "{} firms from seed {}: {} inputs, {handled} messages handled, {} pieces delivered, {} writes; {} starts ({} from snapshots), {} orders, {} fills; {:.1} s, {:.2} M messages/s\n",
             get(&total.seeds),
             options.seed,
             get(&total.inputs),
             get(&total.delivered),
             get(&total.writes),
             get(&total.starts),
+            get(&total.snapshots),
             get(&total.orders),
             get(&total.fills),
             seconds,

@@ -22,6 +22,27 @@ fn signal(pid: u32, signal: i32) -> bool {
     pid > 0 && unsafe { libc::kill(pid, signal) } == 0
 }
 
+fn signal_group(leader: u32, signal: i32) {
+    let Some(group) = i32::try_from(leader).ok().filter(|pid| *pid > 1) else { return };
+    // SAFETY: a plain call; it touches no memory of ours.
+    let _ = unsafe { libc::kill(-group, signal) };
+}
+
+/// Ends every process of a group that was made for a child (`SIGKILL`).
+pub fn kill_group(leader: u32) {
+    signal_group(leader, libc::SIGKILL);
+}
+
+/// Stops every process of a group where it is (`SIGSTOP`).
+pub fn pause_group(leader: u32) {
+    signal_group(leader, libc::SIGSTOP);
+}
+
+/// Lets every process of a group go on (`SIGCONT`).
+pub fn resume_group(leader: u32) {
+    signal_group(leader, libc::SIGCONT);
+}
+
 /// This process runs when nobody else wants to (nice 19).
 pub fn be_nice() {
     // SAFETY: a plain call about this process; it touches no memory of ours.

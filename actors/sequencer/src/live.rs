@@ -95,6 +95,11 @@ impl Sequencer {
         }
     }
 
+    /// Another clock from here on: for measurements over recorded time.
+    pub fn set_clock(&mut self, clock: MarketClock) {
+        self.clock = clock;
+    }
+
     /// Goes on behind a replay.
     #[must_use]
     pub fn resumed(mut self, from: Resumed) -> Self {

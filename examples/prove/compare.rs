@@ -1,0 +1,44 @@
+//! Comparing builds: nothing is found between a build and itself, a twentieth more work is found, and readers beside the line
+//! change nothing.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::cases::Cases;
+use crate::run::program;
+
+/// A/A comparisons that say "no change", of so many.
+const GOOD_OF: (u64, u64) = (19, 20);
+
+fn compare(a: &str, b: &str, rounds: &str) -> Value {
+    let out = Command::new(program())
+        .args(["bench", "compare", a, b, "--metric", "frame_to_order", "--rounds", rounds, "--json"])
+        .output()
+        .unwrap();
+    serde_json::from_slice(&out.stdout).unwrap_or_default()
+}
+
+fn said(value: &Value) -> String {
+    let r = &value["ratio"];
+    format!("{}, ratio {} in {} to {}", value["verdict"], r["ratio"], r["low"], r["high"])
+}
+
+pub fn prove(cases: &mut Cases, runs: u64) {
+    let mut same = 0;
+    for _ in 0..runs {
+        let found = compare(".", ".", "10");
+        same += u64::from(found["verdict"] == "no change" && found["same_orders"] == true);
+        cases.note(&said(&found));
+    }
+    cases.holds(
+        &format!("a build and itself, {runs} times: no change"),
+        same * GOOD_OF.1 >= runs * GOOD_OF.0,
+        format!("{same} of {runs}"),
+    );
+    let slower = compare(".", ".+slower=5", "10");
+    cases.holds("control: 5 % more work in the line is found", slower["verdict"] == "slower", said(&slower));
+    let beside = compare(".", ".+shadow+stat+explain", "10");
+    let unchanged = beside["verdict"] != "slower" && beside["same_orders"] == true;
+    cases.holds("with shadow, stat readers and explain on the other core", unchanged, said(&beside));
+}

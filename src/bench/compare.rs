@@ -1,0 +1,318 @@
+//! `kimera bench compare A B`: is B slower than A? Both are built, and run in rounds beside one another on one core; the
+//! interval of the rounds' ratio says whether there is a change.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use clap::{Args, ValueEnum};
+use kimera_runtime::plan::available_cores;
+use serde_json::json;
+
+use super::statistics::{Ratio, interval, median, quantile};
+use crate::builds::Build;
+use crate::cli::print;
+use crate::exit::{Exit, Failure, say};
+use crate::report::SCHEMA_VERSION;
+
+/// Changes smaller than this are none: less than what code at other addresses makes.
+const LEAST: f64 = 0.01;
+
+/// Parts of the recording: both sides take turns part by part, so that what the machine does meanwhile meets both.
+const PARTS: usize = 32;
+/// Orders in a part that say something.
+const SAMPLES: usize = 16;
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Metric {
+    /// Half of the frames that lead to an order take no longer.
+    #[value(name = "frame_to_order")]
+    FrameToOrder,
+    /// Half of all frames take no longer.
+    #[value(name = "frame_to_rest")]
+    FrameToRest,
+    /// 99 of 100 of the frames that lead to an order take no longer.
+    #[value(name = "frame_to_order_p99")]
+    FrameToOrderTail,
+}
+
+impl Metric {
+    /// The ratio of one round, and what both sides took: parts against parts, so that a machine that changes its mind
+    /// meanwhile meets both.
+    fn compare(self, a: &[Part], b: &[Part]) -> (f64, (f64, f64)) {
+        let all = |parts: &[Part], rests: bool| -> Vec<f64> {
+            parts.iter().flat_map(|p| if rests { &p.rests } else { &p.orders }).copied().collect()
+        };
+        let rests = self == Self::FrameToRest;
+        let q = if self == Self::FrameToOrderTail { 0.99 } else { 0.5 };
+        let of = (quantile(&all(a, rests), q), quantile(&all(b, rests), q));
+        if self == Self::FrameToOrderTail {
+            return (of.1 / of.0.max(1.0), of);
+        }
+        let take = |part: &Part| if rests { part.rests.clone() } else { part.orders.clone() };
+        let enough = a.iter().zip(b).map(|(a, b)| (take(a), take(b))).filter(|(a, _)| a.len() >= SAMPLES);
+        let ratios: Vec<f64> = enough.map(|(a, b)| median(&b) / median(&a).max(1.0)).collect();
+        (median(&ratios), of)
+    }
+}
+
+/// What one side has measured in one part of the recording, ns.
+struct Part {
+    orders: Vec<f64>,
+    rests: Vec<f64>,
+    fingerprint: String,
+}
+
+/// Arguments of `kimera bench compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// A revision (`HEAD~3`), or `.` for this very program; with `+shadow`, `+stat`, `+explain` behind it: while those
+    /// run on the other cores.
+    a: String,
+    /// Another one, or the same in other surroundings: `.+shadow+stat`.
+    b: String,
+    /// What is compared.
+    #[arg(long, value_enum, default_value = "frame_to_order")]
+    metric: Metric,
+    /// Rounds: in each, both are measured once, in turns.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(5..=1_000))]
+    rounds: u32,
+    /// State directory of a run, for what reads one (`+shadow`, `+explain`) [default: one that is made].
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is measured: a build and what goes on beside it.
+struct Side {
+    name: String,
+    build: Build,
+    slower: u64,
+    beside: Vec<&'static str>,
+}
+
+impl Side {
+    /// # Errors
+    /// A revision that cannot be built, surroundings that nobody knows.
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let mut parts = text.split('+');
+        let build = Build::of(parts.next().unwrap_or("."))?;
+        let mut side = Self { name: text.to_owned(), build, slower: 0, beside: Vec::new() };
+        for part in parts {
+            match (part, part.strip_prefix("slower=").and_then(|n| n.parse().ok())) {
+                (_, Some(per_cent)) => side.slower = per_cent,
+                ("shadow", _) => side.beside.push("shadow"),
+                ("stat", _) => side.beside.push("stat"),
+                ("explain", _) => side.beside.push("explain"),
+                _ => {
+                    return Err(Failure::usage(format!("\"+{part}\": there are +shadow, +stat and +explain")));
+                }
+            }
+        }
+        Ok(side)
+    }
+
+    /// The program, waiting for what it is to measure.
+    fn start(&self, core: usize) -> Result<Server, Failure> {
+        let mut command = Command::new(self.build.program());
+        command.args(["bench", "frame-to-order", "--serve", "--core", &core.to_string()]);
+        if self.slower > 0 {
+            command.args(["--slower", &self.slower.to_string()]);
+        }
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.map_err(|e| Failure::run(format!("cannot start {}: {e}", self.name)))?;
+        let (Some(ask), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Failure::run("a program without stdin and stdout"));
+        };
+        Ok(Server { name: self.name.clone(), child, ask, answers: BufReader::new(answers) })
+    }
+}
+
+/// A program that measures parts of the recording.
+struct Server {
+    name: String,
+    child: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Server {
+    /// Measures a part, with everything beside it that belongs to it.
+    fn measure(&mut self, part: usize) -> Result<Part, Failure> {
+        let mut line = String::new();
+        let asked = writeln!(self.ask, "{part} {PARTS}").and_then(|()| self.ask.flush());
+        let answered = asked.and_then(|()| self.answers.read_line(&mut line));
+        let mut fields = line.trim().split(';');
+        let (Some(fingerprint), Some(orders), Some(rests), Ok(_)) =
+            (fields.next(), fields.next(), fields.next(), answered)
+        else {
+            let mut said = String::new();
+            let _ = self.child.stderr.take().map(|mut e| e.read_to_string(&mut said));
+            return Err(Failure::run(format!("{} does not measure: {}", self.name, said.trim())));
+        };
+        // What comes first finds the caches as the other side has left them.
+        let numbers = |text: &str| {
+            let all: Vec<f64> = text.split(' ').filter_map(|n| n.parse().ok()).collect();
+            all[all.len() / 8..].to_vec()
+        };
+        Ok(Part { orders: numbers(orders), rests: numbers(rests), fingerprint: fingerprint.to_owned() })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Readers on the other cores, again and again until this is dropped.
+struct Beside(Vec<Child>);
+
+impl Beside {
+    fn start(what: &[&str], core: usize, state: Option<&Path>) -> Result<Self, Failure> {
+        let own = std::env::current_exe().map_err(Failure::run)?;
+        let others: Vec<String> =
+            available_cores().into_iter().filter(|c| *c != core).map(|c| c.to_string()).collect();
+        let mut children = Self(Vec::new());
+        for what in what {
+            let state = state.ok_or_else(|| Failure::run("there is no run to read"))?.display().to_string();
+            let line = match *what {
+                "shadow" => "exec nice -n 19 sh -c 'while :; do \"$1\" replay \"$2\"; done' - \"$1\" \"$2\"",
+                "stat" => "while :; do \"$1\" stat --state \"$2\" --json; done",
+                _ => "while :; do \"$1\" explain \"$2\" 5000; done",
+            };
+            let mut command = if others.is_empty() {
+                Command::new("sh")
+            } else {
+                let mut taskset = Command::new("taskset");
+                taskset.args(["-c", &others.join(","), "sh"]);
+                taskset
+            };
+            use std::os::unix::process::CommandExt;
+            command.args(["-c", line, "-"]).arg(&own).arg(&state);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+            children.0.push(command.spawn().map_err(|e| Failure::run(format!("cannot start {what}: {e}")))?);
+        }
+        children.pause();
+        Ok(children)
+    }
+
+    fn pause(&self) {
+        self.0.iter().for_each(|child| kimera_runtime::process::pause_group(child.id()));
+    }
+
+    fn go_on(&self) {
+        self.0.iter().for_each(|child| kimera_runtime::process::resume_group(child.id()));
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // The whole group: the shell and what it has started.
+            kimera_runtime::process::kill_group(child.id());
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Compares.
+///
+/// # Errors
+/// What cannot be built or measured; two sides that do not send the same orders.
+pub fn run(a: &CompareArgs) -> Result<Exit, Failure> {
+    let sides = [Side::parse(&a.a)?, Side::parse(&a.b)?];
+    let core = available_cores().last().copied().ok_or_else(|| Failure::run("there is no core"))?;
+    let made = if a.state.is_none() && sides.iter().any(|side| !side.beside.is_empty()) {
+        Some(Made::run()?)
+    } else {
+        None
+    };
+    let state = a.state.as_deref().or(made.as_ref().map(|made| made.0.as_path()));
+    let (mut pairs, mut ratios, mut same_work) = (Vec::new(), Vec::new(), true);
+    for number in 1..=a.rounds {
+        // Programs of their own in every round: where their memory lies is a part of chance.
+        let mut servers = [sides[0].start(core)?, sides[1].start(core)?];
+        let mut rounds = [Vec::new(), Vec::new()];
+        let start = |i: usize| Beside::start(&sides[i].beside, core, state);
+        let beside = [start(0)?, start(1)?];
+        for part in 0..=PARTS {
+            // Who goes first changes from part to part. The first is measured twice: once to warm up.
+            for i in if (number as usize + part) % 2 == 0 { [0, 1] } else { [1, 0] } {
+                beside[i].go_on();
+                rounds[i].push(servers[i].measure(part.saturating_sub(1))?);
+                beside[i].pause();
+            }
+        }
+        let [first, second] = &rounds;
+        same_work &= first.iter().zip(second).all(|(a, b)| a.fingerprint == b.fingerprint);
+        let (ratio, of) = a.metric.compare(&first[1..], &second[1..]);
+        if !a.json {
+            say(&format!("round {number:>3}: {:>9.0} ns {:>9.0} ns  ratio {ratio:.4}", of.0, of.1));
+        }
+        ratios.push(ratio);
+        pairs.push(of);
+    }
+    let ratio = interval(&ratios, u64::from(a.rounds));
+    let verdict = verdict(&ratio);
+    let of = |i: usize| median(&pairs.iter().map(|pair| if i == 0 { pair.0 } else { pair.1 }).collect::<Vec<_>>());
+    if a.json {
+        print(&json!({
+            "schema_version": SCHEMA_VERSION, "metric": format!("{:?}", a.metric), "a": sides[0].name, "b": sides[1].name,
+            "a_ns": of(0), "b_ns": of(1), "ratio": ratio, "rounds": a.rounds, "same_orders": same_work, "verdict": verdict,
+        }).to_string())?;
+    } else {
+        print(&format!(
+            "{}: {:.0} ns, {}: {:.0} ns; ratio {:.4}, 99 % interval {:.4} to {:.4} over {} rounds: {verdict}{}",
+            sides[0].name,
+            of(0),
+            sides[1].name,
+            of(1),
+            ratio.ratio,
+            ratio.low,
+            ratio.high,
+            a.rounds,
+            if same_work { "" } else { "\nthey do not send the same orders: it is not the same work" }
+        ))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn verdict(ratio: &Ratio) -> &'static str {
+    if ratio.low > 1.0 && ratio.ratio > 1.0 + LEAST {
+        "slower"
+    } else if ratio.high < 1.0 && ratio.ratio < 1.0 - LEAST {
+        "faster"
+    } else {
+        "no change"
+    }
+}
+
+/// A short run of the shipped recording, for those who read one.
+struct Made(PathBuf);
+
+impl Made {
+    fn run() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("kimera-compare-{}", std::process::id()));
+        let own = std::env::current_exe().map_err(Failure::run)?;
+        let made = Self(path);
+        let status = Command::new(own)
+            .args(["supervise", "--for", "120s", "--speed", "20", "--json", "--state"])
+            .arg(&made.0)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .map_err(Failure::run)?;
+        if status.success() { Ok(made) } else { Err(Failure::run("the run that is to be read did not end well")) }
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

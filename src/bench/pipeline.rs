@@ -1,0 +1,285 @@
+//! From a frame's bytes to the bytes of a signed order, on one thread: the recorded frames through decoder, book feed, the live
+//! sequencer and the whole line, to the gateway's writer. No socket, no disk; a venue that acknowledges and takes back, so
+//! that orders go on. The same bytes and the same market times every time: what varies is the machine.
+
+use std::path::Path;
+
+use kimera_feed::backlog::Backlog;
+use kimera_feed::book_feed::{BookFeed, Exit};
+use kimera_protocol::{
+    CancelOrder, Command, CommandCode, FrameRef, Header, InstrumentId, Kind, Message, Nanos, NewOrder, OrderEvent,
+    OrderUpdate, RollingHash, Started, VenueStatus,
+};
+use kimera_runtime::agent_seat::AgentSeat;
+use kimera_runtime::clock::Tsc;
+use kimera_runtime::seat::{Cell, Ports};
+use kimera_runtime::topology::{SEQUENCER, Wiring};
+use kimera_runtime::{AbsenceGate, Counters, MarketClock, Port, Work};
+use kimera_sequencer::{Door, Sequencer};
+use kimera_simulator::Tape;
+use kimera_venues::FrameBuffer;
+use kimera_venues::binance::MarketDecoder;
+use kimera_venues::binance::orders::OrderWriter;
+use kimera_venues::binance::signing::Signer;
+
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::line::{self, Probes};
+
+/// Quotes follow every tick, and nothing holds them up: many orders in a short recording.
+const BUSY: &str = "\
+[execution]
+requote_ticks = 1
+requote_interval_ms = 1
+[risk]
+orders_per_second = 100000
+orders_burst = 100000
+duplicate_window_ms = 1
+[compliance]
+messages_max = 10000000
+orders_free = 10000000
+";
+
+/// One market: decoder and book feed, with the ring to the door.
+struct Source {
+    decoder: MarketDecoder,
+    book: BookFeed,
+    backlog: Backlog,
+    ports: Ports,
+    buffer: FrameBuffer,
+    number: u32,
+}
+
+impl Source {
+    #[inline]
+    fn take(&mut self, text: &[u8], is_snapshot: bool, ingress: u64) {
+        self.number += 1;
+        let at = FrameRef { epoch: 1, number: self.number };
+        let Some(out) = self.ports.outlets.first_mut() else { return };
+        let mut exit = Exit { backlog: &mut self.backlog, outlet: &mut out.outlet };
+        if is_snapshot {
+            if self.decoder.decode_snapshot(text, at, &mut self.buffer).is_ok() {
+                self.book.snapshot(&self.buffer, &mut exit);
+            }
+        } else {
+            self.buffer.begin(at, ingress);
+            if self.decoder.decode(text, &mut self.buffer).is_ok() {
+                self.book.frame(&mut self.buffer, &mut exit);
+            }
+        }
+        self.backlog.flush(&mut out.outlet);
+    }
+}
+
+/// What one pass over the recording measured, in ticks of the time-stamp counter.
+#[derive(Clone, Debug, Default)]
+pub struct Pass {
+    /// Frames that led to an order or to its replacement's cancel: bytes in to signed bytes out.
+    pub frame_to_order: Vec<u64>,
+    /// Frames that were evaluated: bytes in to the line at rest.
+    pub frame_to_rest: Vec<u64>,
+    /// Hash of every order's bytes: the same for every pass of one build.
+    pub fingerprint: u64,
+}
+
+/// The recorded frames in their order: time, market, place in its recording.
+pub struct Frames {
+    tape: Tape,
+    order: Vec<(Nanos, usize, usize)>,
+}
+
+impl Frames {
+    /// Reads a recording.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn load(data: &Path) -> Result<Self, Failure> {
+        let tape = Tape::load(data).map_err(Failure::missing)?;
+        let mut order: Vec<_> = Vec::new();
+        for (market, recording) in tape.recordings.iter().enumerate() {
+            order.extend(recording.frames.iter().enumerate().map(|(i, f)| (f.time, market, i)));
+        }
+        order.sort_unstable();
+        Ok(Self { tape, order })
+    }
+}
+
+/// A clock that stands still: what is sent depends on the recorded times alone.
+fn standing_at(time: Nanos) -> MarketClock {
+    MarketClock { origin: time, start: u64::MAX, speed: 1 }
+}
+
+/// The line with everything around it.
+pub struct Pipeline {
+    sources: Vec<Source>,
+    door: AgentSeat<Sequencer>,
+    cells: Vec<Box<dyn Cell>>,
+    control: Ports,
+    gateway: Ports,
+    journal: Ports,
+    writer: OrderWriter,
+    answers: Vec<Message>,
+    bytes: Vec<u8>,
+    slower: u64,
+}
+
+impl Pipeline {
+    /// A line of a configuration, quoting as often as it can.
+    ///
+    /// # Errors
+    /// Where it cannot be built.
+    pub fn new(config: &Config) -> Result<Self, Failure> {
+        let config = &config.patched(BUSY).map_err(Failure::configuration)?;
+        let topology = line::topology(config);
+        let mut wiring = Wiring::build(&topology).map_err(Failure::configuration)?;
+        let (counters, gate) = (Counters::detached(), AbsenceGate::new());
+        let tsc = Tsc::calibrate();
+        let cells = line::cells(config, &topology, &mut wiring, &counters, tsc, &Probes::default(), &gate)?;
+        let mut take = |name: &str| {
+            wiring.take(name).ok_or_else(|| Failure::run(format!("the topology has no seat \"{name}\"")))
+        };
+        let mut sources = Vec::new();
+        let instruments = config.instruments().map_err(Failure::configuration)?;
+        for (i, (section, instrument)) in config.instruments.iter().zip(instruments).enumerate() {
+            let decoder = MarketDecoder::new(section.market.dialect(), instrument);
+            let book = BookFeed::new(InstrumentId(i as u16), decoder.market().chain_rule());
+            let (ports, buffer) = (take(&section.feed)?, FrameBuffer::new());
+            sources.push(Source { decoder, book, backlog: Backlog::new(), ports, buffer, number: 0 });
+        }
+        let (sequencer, control) = (take(SEQUENCER)?, take(line::CONTROL)?);
+        let (gateway, journal) = (take(&config.account.gateway)?, take(line::JOURNAL)?);
+        let classes = line::input_classes(config, &topology);
+        let door = Door::new(wiring.sinks());
+        let door = Sequencer::new(door, standing_at(0), classes, config.instruments.len(), &counters);
+        let signer = Signer::new("measured", b"not-a-secret");
+        let signer = signer.ok_or_else(|| Failure::run("the signer takes no key"))?;
+        let traded = config.traded().map_err(Failure::configuration)?;
+        let mut pipeline = Self {
+            sources,
+            door: AgentSeat::new(door, sequencer, true),
+            cells,
+            control,
+            gateway,
+            journal,
+            writer: OrderWriter::new(traded.clone(), signer),
+            answers: Vec::with_capacity(1_024),
+            bytes: Vec::with_capacity(1_024),
+            slower: 0,
+        };
+        let started = Started { incarnation: 1, ..Started::default() };
+        let resume = Command { code: CommandCode::Resume as u64, epoch: 1, ..Command::default() };
+        pipeline.control.send(Port::Input, Message::new(Header::default(), started));
+        pipeline.control.send(Port::Input, Message::new(Header::default(), resume));
+        let venue = u64::from(traded.venue.0);
+        pipeline.answers.push(Message::new(Header::default(), VenueStatus { venue, ready: 1, ..Default::default() }));
+        Ok(pipeline)
+    }
+
+    /// Spins for so many per cent more of the time that the line takes.
+    #[must_use]
+    pub fn slower_by(mut self, per_cent: u64) -> Self {
+        self.slower = per_cent;
+        self
+    }
+
+    #[cold]
+    fn spin(&self, since: u64) {
+        let now = Tsc::now();
+        let until = now + now.saturating_sub(since) * self.slower / 100;
+        while Tsc::now() < until {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// What is not measured: the venue's answers, the journal's ring, the time.
+    fn between(&mut self, time: Nanos) {
+        for answer in self.answers.drain(..) {
+            self.gateway.send(Port::Input, answer);
+        }
+        for port in &mut self.journal.inlets {
+            while let Some(message) = port.inlet.pop() {
+                if message.kind().is_some_and(Kind::is_input) {
+                    self.journal.frontier.advance(message.header.seq);
+                }
+            }
+        }
+        self.door.with(|door, _| door.set_clock(standing_at(time)));
+        while self.poll() {}
+        self.drain_orders(time, None);
+    }
+
+    #[inline]
+    fn poll(&mut self) -> bool {
+        let mut worked = self.door.poll() == Work::Done;
+        for cell in &mut self.cells {
+            worked |= cell.poll() == Work::Done;
+        }
+        worked
+    }
+
+    /// Writes and signs what has come out; the moment at which the first of it was signed.
+    #[inline]
+    fn drain_orders(&mut self, time: Nanos, mut hash: Option<&mut RollingHash>) -> Option<u64> {
+        let mut signed = None;
+        let port = self.gateway.inlets.first_mut()?;
+        let upstream = port.writer.get();
+        while let Some(message) = port.inlet.pop() {
+            let answer = if let Some(order) = message.body::<NewOrder>() {
+                if self.writer.place(order, time / 1_000_000, &mut self.bytes).is_ok() {
+                    signed.get_or_insert_with(Tsc::now);
+                }
+                OrderUpdate { id: order.id, event: OrderEvent::Acknowledged as u8, side: order.side, ..Default::default() }
+            } else if let Some(cancel) = message.body::<CancelOrder>() {
+                self.writer.cancel(cancel.id, time / 1_000_000, &mut self.bytes);
+                signed.get_or_insert_with(Tsc::now);
+                OrderUpdate { id: cancel.id, event: OrderEvent::Canceled as u8, ..Default::default() }
+            } else {
+                continue;
+            };
+            if let Some(hash) = hash.as_deref_mut() {
+                for chunk in self.bytes.as_chunks::<8>().0 {
+                    hash.update_word(u64::from_le_bytes(*chunk));
+                }
+            }
+            let header = Header::unsequenced(Kind::OrderUpdate, message.instrument());
+            self.answers.push(Message::new(header, answer));
+        }
+        self.gateway.frontier.advance(upstream);
+        signed
+    }
+
+    /// Sends the whole recording through, once.
+    pub fn run(&mut self, frames: &Frames) -> Pass {
+        self.run_part(frames, 0, 1)
+    }
+
+    /// Sends one of `of` equal parts of the recording through; the parts come one behind the other.
+    pub fn run_part(&mut self, frames: &Frames, part: usize, of: usize) -> Pass {
+        let mut pass = Pass::default();
+        let mut hash = RollingHash::default();
+        let at = |part: usize| frames.order.len() * part / of;
+        for &(time, market, index) in &frames.order[at(part)..at(part + 1)] {
+            let frame = &frames.tape.recordings[market].frames[index];
+            let (text, is_snapshot) = (frame.text.as_str().as_bytes(), frame.stream.is_none());
+            self.between(time);
+            let begun = Tsc::now();
+            self.sources[market].take(text, is_snapshot, begun);
+            let (mut ordered, mut since) = (None, begun);
+            while self.poll() {
+                if self.slower > 0 {
+                    self.spin(since);
+                    since = Tsc::now();
+                }
+                ordered = self.drain_orders(time, Some(&mut hash)).or(ordered);
+            }
+            let rested = Tsc::now();
+            if is_snapshot {
+                continue;
+            }
+            pass.frame_to_rest.push(rested.saturating_sub(begun));
+            pass.frame_to_order.extend(ordered.map(|signed| signed.saturating_sub(begun)));
+        }
+        pass.fingerprint = hash.value();
+        pass
+    }
+}
