@@ -108,6 +108,7 @@ fn trading(folder: &Folder, name: &str, restarts: u32) -> Run {
         ("guard_silence_ms = 5000", "guard_silence_ms = 1500"),
         ("engine_silence_ms = 15000", "engine_silence_ms = 6000"),
         ("orphan_reduce_ms = 3000", "orphan_reduce_ms = 1000"),
+        ("dead_man_ms = 60000", "dead_man_ms = 6000"),
     ];
     std::fs::write(&config, profile(&changes)).unwrap();
     let mut run =
@@ -221,6 +222,12 @@ fn left_alone(cases: &mut Cases, folder: &Folder) {
     std::thread::sleep(Duration::from_millis(2 * SILENCE_MS));
     let open = account(&run).open;
     cases.holds("control: without a guard they stand", open > 0, format!("{open} orders"));
+    let none = until(Duration::from_secs(10), || account(&run).open == 0);
+    cases.holds(
+        "until the venue's own dead man's switch takes them back",
+        none.is_some(),
+        format!("{none:?} later, of 6 s"),
+    );
     let _ = kill(venue);
 }
 

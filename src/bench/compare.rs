@@ -108,7 +108,9 @@ impl Side {
                 ("stat", _) => side.beside.push("stat"),
                 ("explain", _) => side.beside.push("explain"),
                 _ => {
-                    return Err(Failure::usage(format!("\"+{part}\": there are +shadow, +stat and +explain")));
+                    return Err(Failure::usage(format!(
+                        "\"+{part}\": there are +shadow, +stat and +explain"
+                    )));
                 }
             }
         }
@@ -259,7 +261,8 @@ pub fn run(a: &CompareArgs) -> Result<Exit, Failure> {
     }
     let ratio = interval(&ratios, u64::from(a.rounds));
     let verdict = verdict(&ratio);
-    let of = |i: usize| median(&pairs.iter().map(|pair| if i == 0 { pair.0 } else { pair.1 }).collect::<Vec<_>>());
+    let of =
+        |i: usize| median(&pairs.iter().map(|pair| if i == 0 { pair.0 } else { pair.1 }).collect::<Vec<_>>());
     if a.json {
         print(&json!({
             "schema_version": SCHEMA_VERSION, "metric": format!("{:?}", a.metric), "a": sides[0].name, "b": sides[1].name,
@@ -307,7 +310,11 @@ impl Made {
             .stderr(Stdio::null())
             .status()
             .map_err(Failure::run)?;
-        if status.success() { Ok(made) } else { Err(Failure::run("the run that is to be read did not end well")) }
+        if status.success() {
+            Ok(made)
+        } else {
+            Err(Failure::run("the run that is to be read did not end well"))
+        }
     }
 }
 

@@ -114,7 +114,10 @@ pub fn run(a: &BenchArgs) -> Result<Exit, Failure> {
                     format!("{name:<16}{:>9.0}{:>9.0}{:>9.0}{:>9}\n", r.p50, r.p90, r.p99, r.count)
                 };
                 let head = format!("{:<16}{:>9}{:>9}{:>9}{:>9}\n", "ns", "p50", "p90", "p99", "count");
-                let rows = [("frame to order", &measured.frame_to_order), ("frame to rest", &measured.frame_to_rest)];
+                let rows = [
+                    ("frame to order", &measured.frame_to_order),
+                    ("frame to rest", &measured.frame_to_rest),
+                ];
                 let pinned = if measured.pinned { "" } else { "the thread could not be pinned\n" };
                 head + &rows.map(|(name, r)| row(name, r)).concat() + pinned
             };

@@ -7,8 +7,8 @@ use std::path::Path;
 use kimera_feed::backlog::Backlog;
 use kimera_feed::book_feed::{BookFeed, Exit};
 use kimera_protocol::{
-    CancelOrder, Command, CommandCode, FrameRef, Header, InstrumentId, Kind, Message, Nanos, NewOrder, OrderEvent,
-    OrderUpdate, RollingHash, Started, VenueStatus,
+    CancelOrder, Command, CommandCode, FrameRef, Header, InstrumentId, Kind, Message, Nanos, NewOrder,
+    OrderEvent, OrderUpdate, RollingHash, Started, VenueStatus,
 };
 use kimera_runtime::agent_seat::AgentSeat;
 use kimera_runtime::clock::Tsc;
@@ -171,7 +171,9 @@ impl Pipeline {
         pipeline.control.send(Port::Input, Message::new(Header::default(), started));
         pipeline.control.send(Port::Input, Message::new(Header::default(), resume));
         let venue = u64::from(traded.venue.0);
-        pipeline.answers.push(Message::new(Header::default(), VenueStatus { venue, ready: 1, ..Default::default() }));
+        pipeline
+            .answers
+            .push(Message::new(Header::default(), VenueStatus { venue, ready: 1, ..Default::default() }));
         Ok(pipeline)
     }
 
@@ -228,7 +230,12 @@ impl Pipeline {
                 if self.writer.place(order, time / 1_000_000, &mut self.bytes).is_ok() {
                     signed.get_or_insert_with(Tsc::now);
                 }
-                OrderUpdate { id: order.id, event: OrderEvent::Acknowledged as u8, side: order.side, ..Default::default() }
+                OrderUpdate {
+                    id: order.id,
+                    event: OrderEvent::Acknowledged as u8,
+                    side: order.side,
+                    ..Default::default()
+                }
             } else if let Some(cancel) = message.body::<CancelOrder>() {
                 self.writer.cancel(cancel.id, time / 1_000_000, &mut self.bytes);
                 signed.get_or_insert_with(Tsc::now);

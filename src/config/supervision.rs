@@ -86,6 +86,8 @@ pub struct SupervisionSection {
     pub engine_silence_ms: u32,
     /// Engine and supervisor both silent for this long: the guard halts and cancels everything, 500 to 600,000 ms.
     pub guard_silence_ms: u32,
+    /// The venue cancels everything by itself so long after the gateway's last word, 5,000 to 600,000 ms; 0: never.
+    pub dead_man_ms: u32,
     /// The tree inside the engine; a seat that no group names ends with the engine.
     #[serde(rename = "group")]
     pub groups: Vec<GroupSection>,
@@ -100,6 +102,7 @@ impl Default for SupervisionSection {
             orphan_end_ms: 60_000,
             engine_silence_ms: 15_000,
             guard_silence_ms: 5_000,
+            dead_man_ms: 60_000,
             groups: Vec::new(),
         }
     }
@@ -120,6 +123,9 @@ impl SupervisionSection {
         ranges.into_iter().try_for_each(|(name, value, low, high)| {
             within(&format!("supervision.{name}"), value.into(), low.into(), high.into())
         })?;
+        if self.dead_man_ms > 0 {
+            within("supervision.dead_man_ms", self.dead_man_ms.into(), 5e3, 6e5)?;
+        }
         let topology = line::topology(config);
         let mut seen: Vec<&str> = Vec::new();
         for group in &self.groups {

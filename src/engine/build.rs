@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kimera_feed::{Feed, FeedConfig};
-use kimera_gateway::{Gateway, GatewayConfig};
+use kimera_gateway::{DeadManSwitch, Gateway, GatewayConfig};
 use kimera_journal::{Journal, JournalConfig, JournalFailure};
 use kimera_protocol::{InstrumentId, OrderId, OrderRecord};
 use kimera_runtime::agent_seat::{AgentSeat, Remake};
@@ -142,7 +142,9 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         }
     };
     let durability = Durability::new(config.journal.wait());
-    let gates = (gate.clone(), durability.clone());
+    let after = Duration::from_millis(config.supervision.dead_man_ms.into());
+    let dead_man = DeadManSwitch { after, ..DeadManSwitch::default() };
+    let gates = (gate.clone(), durability.clone(), &dead_man);
     let orders = recovered.as_ref().map(|r| r.orders.clone().into_parts());
     let gateway = gateway(config, state, account, &counters, gates, orders)?;
     cells.push(Box::new(AgentSeat::new(gateway, ends.gateway, false)));
@@ -186,6 +188,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         degraded: degraded.into_iter().collect(),
         members,
         gate,
+        dead_man_off: dead_man.off,
         recovery: report,
     })
 }
@@ -214,7 +217,7 @@ fn gateway(
     state: &State,
     account: &VenueAccount,
     counters: &Counters,
-    (gate, durability): (Arc<AbsenceGate>, Arc<Durability>),
+    (gate, durability, dead_man): (Arc<AbsenceGate>, Arc<Durability>, &DeadManSwitch),
     recovered: Option<(Vec<(InstrumentId, OrderRecord)>, OrderId)>,
 ) -> Result<Gateway, Failure> {
     let word = KillWord::open(&state.layout().kill_word())
@@ -229,6 +232,7 @@ fn gateway(
         gate,
         durability,
         recovered,
+        dead_man: dead_man.clone(),
     };
     Ok(Gateway::new(gateway, word, counters))
 }

@@ -16,6 +16,8 @@ use crate::report::{EndReason, EngineSummary, Facts};
 const DRAIN: Duration = Duration::from_secs(10);
 /// Longest wait for a recovery that is going on.
 const RECOVERY: Duration = Duration::from_secs(10);
+/// Longest wait for the venue to switch its dead man's switch off.
+const DEAD_MAN: Duration = Duration::from_secs(3);
 /// Longest wait for the venue to take orders back at the end.
 const CANCEL: Duration = Duration::from_secs(5);
 
@@ -26,6 +28,7 @@ impl Live<'_> {
         let market_end = clock.now().min(self.run.venue.end);
         self.end_recovery();
         let left = self.take_orders_back();
+        self.switch_dead_man_off();
         let stopped = self.stop_line();
         let venue = self.run.account.state();
         let mut degraded = std::mem::take(&mut self.built.degraded);
@@ -86,6 +89,18 @@ impl Live<'_> {
         if self.recovering.is_some() {
             let text = "the run ended before the venue had explained every order of an earlier start";
             self.built.degraded.push(text.into());
+        }
+    }
+
+    /// The run has ended in order: what it leaves at the venue may stay, and nothing of a later one is to be cancelled.
+    fn switch_dead_man_off(&mut self) {
+        self.built.dead_man_off.store(true, Ordering::Release);
+        let off = || self.gateway("dead_man_armed") == 0;
+        if !wait(DEAD_MAN, off) {
+            let seconds = self.run.config.supervision.dead_man_ms / 1_000;
+            self.built.degraded.push(format!(
+                "the venue's dead man's switch could not be switched off: what stands is cancelled within {seconds} s"
+            ));
         }
     }
 

@@ -107,6 +107,8 @@ pub struct Built {
     pub skips_told: u64,
     /// Holds orders back while an absence is not durable.
     pub gate: Arc<AbsenceGate>,
+    /// Set once the venue's dead man's switch is to be switched off.
+    pub dead_man_off: Arc<AtomicBool>,
     /// What was taken up from an earlier start.
     pub recovery: Option<RecoveryReport>,
 }

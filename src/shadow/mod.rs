@@ -141,12 +141,8 @@ pub fn once(state: &Path, probes: Probes) -> Result<Status, Failure> {
     let layout = Layout::of(state);
     let (recorded, passed_over) = replay::load_latest(state)?;
     passed_over.iter().for_each(|why| say(why));
-    let mut follower = Follower::new(
-        recorded.config.clone(),
-        probes,
-        recorded.from.clone(),
-        recorded.absences(),
-    )?;
+    let mut follower =
+        Follower::new(recorded.config.clone(), probes, recorded.from.clone(), recorded.absences())?;
     let mut reader = open(state, recorded.from.as_ref().map(|s| s.seq))?;
     let mut place = Place::default();
     while let Some(record) = reader.next() {

@@ -28,8 +28,8 @@ use crate::engine::faults::Faults;
 use crate::engine::{EngineOptions, Surroundings, run_in};
 use crate::exit::{Exit, Failure};
 use crate::line;
-use crate::report::EngineSummary;
 use crate::line::Probes;
+use crate::report::EngineSummary;
 use crate::shadow;
 use crate::supervise::restarts::Restarts;
 
@@ -59,6 +59,8 @@ orders_free = 1000000
 messages_max = 100000
 [journal]
 segment_mib = 1
+[supervision]
+dead_man_ms = 5000
 ";
 
 /// What is simulated.

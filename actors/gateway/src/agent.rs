@@ -1,6 +1,7 @@
 //! The duty cycle, the same every time: kill word, order ring to its end, cancels, new orders one by one with the word
 //! read before each, then what the venue says.
 
+mod dead_man;
 mod http;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,6 +25,9 @@ use kimera_venues::binance::user_data::{UserEvent, read_user_event};
 
 use crate::desk::{Desk, Unsent};
 use crate::link::{Link, Turn};
+use dead_man::DeadMan;
+
+pub use dead_man::DeadManSwitch;
 
 /// Orders that may wait for the socket.
 const WAITING_MAX: usize = 1_024;
@@ -61,6 +65,8 @@ pub struct GatewayConfig {
     /// After an earlier start: every order it sent, as its journal knows it. The venue is asked before anything is sent.
     /// The second value is the newest ended order that is not among them any more.
     pub recovered: Option<(Vec<(InstrumentId, OrderRecord)>, OrderId)>,
+    /// The venue's own way of taking everything back.
+    pub dead_man: DeadManSwitch,
 }
 
 /// How far the venue has been asked about an earlier start.
@@ -124,6 +130,7 @@ pub struct Gateway {
     /// Ended orders up to this one may be missing from them.
     forgotten: OrderId,
     told_ready: bool,
+    dead_man: DeadMan,
     cycles: u32,
     tsc: Tsc,
     meters: Meters,
@@ -163,7 +170,9 @@ impl Gateway {
             desk.adopt(record, *instrument, monotonic_ns());
         }
         meters.reconciled.set(u64::from(reconciling == Reconciling::Done));
+        let (switch, speed) = (config.dead_man.clone(), config.clock.speed);
         Self {
+            dead_man: DeadMan::new(switch, speed, &config.name, counters),
             desk,
             writer: OrderWriter::new(config.instrument.clone(), config.signer.clone()),
             // Nothing seen yet: a halt from before this start is a halt to act on.

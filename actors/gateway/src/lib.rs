@@ -8,5 +8,5 @@ pub mod agent;
 pub mod desk;
 pub mod link;
 
-pub use agent::{Gateway, GatewayConfig};
+pub use agent::{DeadManSwitch, Gateway, GatewayConfig};
 pub use desk::{Desk, Unsent};

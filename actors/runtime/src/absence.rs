@@ -5,10 +5,11 @@
 //! that nobody can have seen yet. All of it is written down ahead of what depends on it, so that a replay does the same.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kimera_protocol::{Message, Seq};
+
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Times a seat may be out in one journal: from the last one it does not come back.
 pub const ABSENCES_MAX: usize = 8;

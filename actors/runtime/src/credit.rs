@@ -5,11 +5,11 @@
 //! at least window × outputs-an-input long, so a send behind the door cannot find its ring full.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use kimera_protocol::Seq;
 
 use crate::absence::Absences;
+use crate::sync::{AtomicU64, Ordering};
 
 /// The seq up to which a seat is done; one writer, many readers.
 #[repr(align(128))] // A line pair of its own: the adjacent-line prefetcher would otherwise share it.
@@ -77,13 +77,21 @@ pub enum InputClass {
 }
 
 /// Inputs in flight each class may reach; nested, so that market data never holds up an execution.
+#[cfg(not(loom))]
 pub const WINDOW: [u64; 5] = [768, 832, 896, 960, 1024];
+/// As small as it can be where every order of events is tried.
+#[cfg(loom)]
+pub const WINDOW: [u64; 5] = [1, 1, 2, 2, 2];
 
 /// The largest number of inputs in flight.
 pub const WINDOW_MAX: u64 = WINDOW[4];
 
 /// Messages the largest admissible frame has: a 4,500-level snapshot.
+#[cfg(not(loom))]
 pub const FRAME_MESSAGES_MAX: usize = WINDOW[0] as usize - 16;
+/// One.
+#[cfg(loom)]
+pub const FRAME_MESSAGES_MAX: usize = 1;
 
 /// Counts the inputs in flight against the slowest sink.
 pub struct CreditWindow {

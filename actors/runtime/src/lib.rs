@@ -45,6 +45,7 @@ pub mod pulse;
 pub mod ring;
 pub mod seat;
 pub mod storage;
+pub mod sync;
 pub mod topology;
 pub mod world;
 

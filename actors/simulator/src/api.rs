@@ -50,6 +50,8 @@ pub struct OrderApi {
     listen_keys: u64,
     /// A trade that is told to nobody: the control of those who compare.
     hidden_trade: Option<u64>,
+    /// Venue time at which everything is cancelled where nobody puts it off.
+    countdown_ends_ms: Option<i64>,
     /// Why the account could not be written, if it could not: what is in memory may not be told any more.
     pub failed: Option<String>,
     /// The account.
@@ -84,6 +86,7 @@ impl OrderApi {
             listen_key: None,
             listen_keys: 0,
             hidden_trade: None,
+            countdown_ends_ms: None,
             failed: None,
             account,
         })
@@ -301,6 +304,7 @@ impl OrderApi {
                 | "/fapi/v1/exchangeInfo"
                 | "/fapi/v1/listenKey"
                 | "/fapi/v1/allOpenOrders"
+                | "/fapi/v1/countdownCancelAll"
         )
     }
 
@@ -351,8 +355,29 @@ impl OrderApi {
                     happenings,
                 ))
             }
+            ("POST", "/fapi/v1/countdownCancelAll") => self.countdown(&parameters, now_ms),
             _ => Err(error(405, -1, "no such operation")),
         }
+    }
+
+    /// Everything is cancelled so many milliseconds from now, unless it is asked for again; 0 ends that.
+    fn countdown(&mut self, p: &Parameters, now_ms: i64) -> Done {
+        self.check_symbol(p)?;
+        let sent = p.get("countdownTime").map_or("", String::as_str);
+        let ms = sent.parse::<i64>().ok().filter(|ms| (0..=86_400_000).contains(ms));
+        let ms = ms.ok_or_else(|| error(400, -1102, "Mandatory parameter 'countdownTime' was malformed."))?;
+        self.countdown_ends_ms = (ms > 0).then_some(now_ms + ms);
+        Ok((json!({"symbol": self.symbol, "countdownTime": sent}), Vec::new()))
+    }
+
+    /// What a countdown that has ended has made happen.
+    pub fn count_down(&mut self, now_ms: i64) -> Vec<Happening> {
+        if self.countdown_ends_ms.is_none_or(|end| now_ms < end) {
+            return Vec::new();
+        }
+        self.countdown_ends_ms = None;
+        let happenings = self.account.matching.cancel_all();
+        if self.book(&happenings, now_ms).is_ok() { happenings } else { Vec::new() }
     }
 
     fn listen_key(&mut self, method: &str, key: Option<&str>) -> Done {

@@ -185,8 +185,9 @@ impl Market {
 
     /// Events for the private stream since the last call, as texts.
     pub fn take_events(&mut self, now_ms: i64) -> Vec<String> {
-        let happenings = std::mem::take(&mut self.happenings);
-        let Some(orders) = &self.orders else { return Vec::new() };
+        let mut happenings = std::mem::take(&mut self.happenings);
+        let Some(orders) = &mut self.orders else { return Vec::new() };
+        happenings.extend(orders.count_down(now_ms));
         happenings.iter().filter_map(|h| orders.event(h, now_ms)).collect()
     }
 

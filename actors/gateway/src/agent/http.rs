@@ -24,6 +24,7 @@ pub(super) enum Job {
     Trades(OrderId),
     Orders,
     CancelAll,
+    Countdown(u64),
 }
 
 impl Gateway {
@@ -44,6 +45,9 @@ impl Gateway {
             self.start(Job::Trades(id), "GET", "/fapi/v1/userTrades", &query);
             return None;
         }
+        if let Some(countdown) = self.dead_man.due(now) {
+            return Some(Job::Countdown(countdown));
+        }
         (now.saturating_sub(self.key_age) > KEY_PROLONG).then_some(Job::Prolong)
     }
 
@@ -51,7 +55,7 @@ impl Gateway {
         let headers = [("X-MBX-APIKEY", self.config.signer.api_key())];
         let path = match job {
             Job::Key | Job::Prolong => path.to_owned(),
-            Job::Trades(_) | Job::CancelAll | Job::Orders => {
+            Job::Trades(_) | Job::CancelAll | Job::Orders | Job::Countdown(_) => {
                 signed_path(&self.config.signer, path, query, self.now_ms())
             }
         };
@@ -67,6 +71,8 @@ impl Gateway {
         self.http_not_before = monotonic_ns() + HTTP_RETRY;
         if let Job::Trades(id) = job {
             self.desk.trades_failed(*id);
+        } else if let Job::Countdown(_) = job {
+            self.dead_man.refused(self.http_not_before);
         }
     }
 
@@ -82,6 +88,10 @@ impl Gateway {
                 Some(job @ Job::Prolong) => self.start(job, "PUT", "/fapi/v1/listenKey", ""),
                 Some(job @ Job::Orders) => self.start(job, "GET", "/fapi/v1/allOrders", &symbol),
                 Some(job @ Job::CancelAll) => self.start(job, "DELETE", "/fapi/v1/allOpenOrders", &symbol),
+                Some(Job::Countdown(ms)) => {
+                    let query = format!("countdownTime={ms}&{symbol}");
+                    self.start(Job::Countdown(ms), "POST", "/fapi/v1/countdownCancelAll", &query);
+                }
                 Some(Job::Trades(_)) | None => return false,
             }
             return true;
@@ -108,6 +118,7 @@ impl Gateway {
                 None => self.http_not_before = now + HTTP_RETRY,
             },
             Job::Prolong => self.key_age = now,
+            Job::Countdown(ms) => self.dead_man.taken(*ms),
             Job::Orders => match read_orders(&self.config.instrument, body) {
                 Ok(orders) => self.reconcile(&orders, now),
                 Err(_) => {

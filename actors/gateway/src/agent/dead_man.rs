@@ -1,0 +1,76 @@
+//! The venue's dead man's switch: a countdown there that is put off again and again; where nobody does, the venue cancels
+//! everything by itself. It needs nothing of ours to work, and is the last of the ways in which orders are taken back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use kimera_runtime::clock::monotonic_ns;
+use kimera_runtime::{Counter, Counters};
+
+/// Times the countdown is put off before it would end.
+const PUT_OFF: u32 = 4;
+
+/// How a venue's countdown is set.
+#[derive(Clone, Debug, Default)]
+pub struct DeadManSwitch {
+    /// How long after the last word of ours everything is cancelled; zero for venues that have none.
+    pub after: Duration,
+    /// True once it is to be switched off: the run ends, and what stands then may stay.
+    pub off: Arc<AtomicBool>,
+}
+
+/// The gateway's side.
+pub(super) struct DeadMan {
+    switch: DeadManSwitch,
+    /// Venue milliseconds in a millisecond of ours.
+    speed: u64,
+    next_at: u64,
+    /// When the venue's countdown ends, as far as it has said that it holds.
+    ends_at: u64,
+    armed: Counter,
+    put_off: Counter,
+    failed: Counter,
+}
+
+impl DeadMan {
+    pub(super) fn new(switch: DeadManSwitch, speed: u32, name: &str, counters: &Counters) -> Self {
+        let counter = |what: &str| counters.counter(&format!("{name}.{what}"));
+        Self {
+            switch,
+            speed: u64::from(speed),
+            next_at: 0,
+            ends_at: 0,
+            armed: counter("dead_man_armed"),
+            put_off: counter("dead_man_put_off"),
+            failed: counter("dead_man_failed"),
+        }
+    }
+
+    /// The countdown that is to be asked for now, in milliseconds of the venue; 0 switches it off.
+    pub(super) fn due(&mut self, now: u64) -> Option<u64> {
+        if self.switch.after.is_zero() {
+            return None;
+        }
+        self.armed.set(u64::from(now < self.ends_at));
+        if self.switch.off.load(Ordering::Acquire) {
+            return (self.ends_at > 0 && now >= self.next_at).then_some(0);
+        }
+        (now >= self.next_at).then(|| self.switch.after.as_millis() as u64 * self.speed)
+    }
+
+    /// The venue has taken a countdown.
+    pub(super) fn taken(&mut self, countdown: u64) {
+        let (now, after) = (monotonic_ns(), self.switch.after.as_nanos() as u64);
+        self.put_off.add(1);
+        self.next_at = now + after / u64::from(PUT_OFF);
+        self.ends_at = if countdown == 0 { 0 } else { now + after };
+        self.armed.set(u64::from(countdown > 0));
+    }
+
+    /// The venue has not; it is asked again soon.
+    pub(super) fn refused(&mut self, again_at: u64) {
+        self.failed.add(1);
+        self.next_at = again_at;
+    }
+}
