@@ -8,8 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use kimera_runtime::{KillWord, errors};
 
 use crate::bench::{self, BenchArgs};
+use crate::bisect::{self, BisectArgs};
 use crate::config::Config;
 use crate::control::{Client, OrdersAtEnd};
+use crate::counterfactual::Swap;
 use crate::engine::{EngineOptions, interrupt_flag};
 use crate::exit::{Exit, Failure};
 use crate::guard::GuardArgs;
@@ -40,6 +42,8 @@ enum Verb {
     Supervise(SuperviseArgs),
     /// Asks a running supervisor. Example: kimera ctl trading.halt; kimera ctl shutdown --orders keep
     Ctl(CtlArgs),
+    /// The first decision on which two builds differ, over the journal of a run
+    Bisect(BisectArgs),
     /// Measures the line, and compares builds
     Bench(BenchArgs),
     /// Follows a run's journal, computes everything again, compares, and keeps states to start from
@@ -178,6 +182,12 @@ struct ReplayArgs {
     /// Partial configuration put over the run's own: what would have been different.
     #[arg(long)]
     patch: Option<PathBuf>,
+    /// A member that says nothing, or what a file says: pattern=abstain, pattern=votes.jsonl.
+    #[arg(long, value_name = "NAME=abstain|FILE", conflicts_with_all = ["flip", "from_snapshot"])]
+    swap: Vec<String>,
+    /// Writes decisions and orders as they are computed, a JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    said: Option<PathBuf>,
     /// A seat that is made to say one bit of something else: shows that it would be noticed.
     #[arg(long, hide = true)]
     flip: Option<String>,
@@ -303,6 +313,7 @@ impl Cli {
             Verb::Ctl(a) => ctl(&a),
             Verb::Shadow(a) => shadow::run(&a),
             Verb::Bench(a) => bench::run(&a),
+            Verb::Bisect(a) => bisect::run(&a),
             Verb::Kill(a) => kill(a.state),
             Verb::Engine(a) => run_engine(a),
             Verb::Venue(a) => venue::run(&a),
@@ -425,7 +436,10 @@ fn run_replay(a: ReplayArgs) -> Result<Exit, Failure> {
             return Err(Failure::usage(format!("--executor {other}: there are deterministic and threaded")));
         }
     };
+    let swaps = a.swap.iter().map(|text| Swap::parse(text)).collect::<Result<_, _>>()?;
     let report = replay::run(&ReplayOptions {
+        swaps,
+        said: a.said,
         from_snapshot: a.from_snapshot,
         state: a.state,
         executor,
@@ -440,6 +454,12 @@ fn run_replay(a: ReplayArgs) -> Result<Exit, Failure> {
             "different: seat {} between seq {} and seq {}\n  journal: {}\n  replay:  {}",
             d.seat, d.seq, d.cause_seq, d.expected, d.actual
         ))?;
+        if let Some(c) = &report.changed {
+            print(&format!(
+                "{} of {} decisions are other ones; {} orders, {} in the run (fills stay as they were)",
+                c.decisions, c.of, c.orders_after, c.orders_before
+            ))?;
+        }
     } else if report.checkpoints == 0 {
         print("nothing compared: the journal has no checkpoint in what was replayed")?;
     } else {

@@ -4,9 +4,14 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::PoisonError;
 
-use kimera_protocol::{Abstention, Features, Message, NewOrder, OrderUpdate, Quote, Seq, Vote, Weights};
+use kimera_protocol::{
+    Abstention, Features, Message, NewOrder, OrderUpdate, Quote, Refusal, Seq, Vote, Weights,
+};
+use kimera_risk::Gate;
+use kimera_runtime::Tsc;
+use kimera_runtime::seat::Watch;
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
@@ -33,12 +38,16 @@ pub fn explain(state: &Path, what: &str) -> Result<Value, Failure> {
     };
     let input = recorded.inputs.iter().find(|m| m.header.seq == seq);
     let input = *input.ok_or_else(|| Failure::usage(format!("the journal has no input {seq}")))?;
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let probes = Probes { watch: Some((seq, seen.clone())), ..Probes::default() };
+    let watch = Watch::new(seq);
+    let probes = Probes { watch: Some(watch.clone()), ..Probes::default() };
     let executor = ExecutorChoice::Deterministic(0);
-    let recomputed = replay::recompute(&recorded.config, &recorded.inputs, &executor, seq, &probes)?;
+    let from = recorded.from.as_ref();
+    let recomputed =
+        replay::recompute_from(from, &recorded.config, &recorded.inputs, &executor, seq, &probes)?;
     let weights = recomputed.said.decisions.iter().rev().find_map(|m| m.body::<Weights>().copied());
-    let said = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+    let said = std::mem::take(&mut *watch.said.lock().unwrap_or_else(PoisonError::into_inner));
+    let route = order.map(|order| route(&recorded, &order, &said));
+    let waterfall = waterfall(&watch);
     let mut said: Vec<Value> = said.iter().map(|(seat, message)| said_json(seat, message)).collect();
     // What is passed on unchanged is shown once; of an order, who has passed it.
     let mut shown = BTreeSet::new();
@@ -52,6 +61,8 @@ pub fn explain(state: &Path, what: &str) -> Result<Value, Failure> {
         "what": what,
         "input": message_json(&input),
         "said": said,
+        "route": route,
+        "latency": waterfall,
         "weights": weights.map(|w| w.weights[..line::MEMBERS.len()].to_vec()),
         "then": order.map(|order| what_came(&recorded, &order)),
     }))
@@ -59,6 +70,54 @@ pub fn explain(state: &Path, what: &str) -> Result<Value, Failure> {
 
 fn is_order(message: &Message, text: &str) -> bool {
     message.body::<NewOrder>().is_some_and(|order| order.id.to_text().as_str() == text)
+}
+
+/// Where an order went, with what, and which checks it passed on the way.
+fn route(recorded: &Recorded, order: &Message, said: &[(String, Message)]) -> Value {
+    let Some(new) = order.body::<NewOrder>() else { return Value::Null };
+    let section = recorded.config.instruments.get(usize::from(order.header.instrument));
+    let refused =
+        said.iter().find_map(|(_, m)| m.body::<Refusal>().filter(|r| r.id == new.id).map(|r| r.reason));
+    let mut reached = true;
+    let mut checks = Vec::new();
+    for check in Gate::checks() {
+        let no = refused == Some(check as u64);
+        let verdict = if !reached {
+            "not reached"
+        } else if no {
+            "refused"
+        } else {
+            "passed"
+        };
+        checks.push(json!({"check": check.name(), "verdict": verdict}));
+        reached &= !no;
+    }
+    json!({
+        "venue": new.venue, "symbol": section.map(|s| s.symbol.clone()), "gateway": recorded.config.account.gateway,
+        "side": if new.side == 0 { "buy" } else { "sell" }, "price_ticks": new.price.0,
+        "size": new.quantity.to_string(), "parent": new.parent, "stamp_seq": new.stamp_seq,
+        "limits_version": new.limits_version, "trading_epoch": new.trading_epoch, "checks": checks,
+    })
+}
+
+/// How long each stage took for the input in this replay, in the order of the line.
+fn waterfall(watch: &Watch) -> Vec<Value> {
+    let tsc = Tsc::calibrate();
+    let took = watch.took.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut stages: Vec<(&str, u64, u64)> = Vec::new();
+    for (seat, ticks) in took.iter() {
+        match stages.iter_mut().find(|(name, _, _)| name == seat) {
+            Some(stage) => (stage.1, stage.2) = (stage.1 + tsc.to_ns(*ticks), stage.2 + 1),
+            None => stages.push((seat, tsc.to_ns(*ticks), 1)),
+        }
+    }
+    let mut begins = 0;
+    let row = |(seat, ns, messages): (&str, u64, u64)| {
+        let value = json!({"seat": seat, "begins_ns": begins, "took_ns": ns, "messages": messages});
+        begins += ns;
+        value
+    };
+    stages.into_iter().map(row).collect()
 }
 
 /// One thing that a seat has said.
@@ -105,6 +164,42 @@ pub fn text(explained: &Value) -> String {
     if let Some(weights) = explained["weights"].as_array() {
         let of = line::MEMBERS.iter().zip(weights).map(|((name, _), w)| format!("{name} {w}"));
         let _ = writeln!(out, "weights: {}", of.collect::<Vec<_>>().join(", "));
+    }
+    let route = &explained["route"];
+    if route.is_object() {
+        let checks = route["checks"].as_array();
+        let of = |verdict: &str| {
+            let named = checks.into_iter().flatten().filter(|c| c["verdict"] == verdict);
+            named.map(|c| plain(&c["check"])).collect::<Vec<_>>().join(", ")
+        };
+        let _ = writeln!(
+            out,
+            "route: {} {} at {} ticks, {} by {}, stamped at input {} under limits {}, epoch {}",
+            plain(&route["side"]),
+            plain(&route["size"]),
+            route["price_ticks"],
+            plain(&route["symbol"]),
+            plain(&route["gateway"]),
+            route["stamp_seq"],
+            route["limits_version"],
+            route["trading_epoch"]
+        );
+        let _ = writeln!(out, "checks passed: {}", of("passed"));
+        let refused = of("refused");
+        if !refused.is_empty() {
+            let _ = writeln!(out, "refused: {refused}");
+        }
+    }
+    for stage in explained["latency"].as_array().into_iter().flatten() {
+        let (begins, took) =
+            (stage["begins_ns"].as_u64().unwrap_or(0), stage["took_ns"].as_u64().unwrap_or(0));
+        // A column for each 250 ns, in this replay: caches are not what they were.
+        let bar = format!(
+            "{}{}",
+            " ".repeat((begins / 250).min(80) as usize),
+            "#".repeat((took / 250).clamp(1, 60) as usize)
+        );
+        let _ = writeln!(out, "  {:<22} {took:>7} ns  {bar}", plain(&stage["seat"]));
     }
     for came in explained["then"].as_array().into_iter().flatten() {
         let after = came["after_ms"].as_f64().unwrap_or(0.0);

@@ -11,6 +11,7 @@
 //! * [`snapshot`]: state of a line on disk; [`replica`]: a line beside the one that runs; [`orders`]: what became of orders
 //! * [`shadow`]: a second line that follows the journal and compares
 //! * [`bench`]: measurements of the program by itself; [`builds`]: programs of other revisions
+//! * [`counterfactual`]: who says something else; [`bisect`]: the first decision on which two builds differ
 //! * [`simulate`]: whole firms in virtual time
 //! * [`venue`]: the simulated venue as a process
 //! * [`supervise`]: venue, engine and guard as children, the live line; [`report`]: what a run says at its end; [`utc`]: dates
@@ -18,11 +19,13 @@
 //!   [`topology_proof`]: what a topology promises
 
 pub mod bench;
+pub mod bisect;
 pub mod builds;
 pub mod claim;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod counterfactual;
 pub mod credentials;
 pub mod engine;
 pub mod exit;

@@ -25,6 +25,7 @@ use kimera_runtime::{AbsenceGate, Actor, Health, Port, Rejoin, Tsc};
 use kimera_strategy::{MakerStage, StrategyMeters, actor as strategy_stage};
 
 use crate::config::Config;
+use crate::counterfactual::{StandIn, Swap};
 use crate::engine::faults::{Faults, Faulty};
 use crate::exit::Failure;
 
@@ -195,6 +196,8 @@ pub struct Probes {
     pub watch: Option<Watch>,
     /// The seat that says one bit of something else, from this input on.
     pub flip: Option<(String, Seq)>,
+    /// Who sits in a member's seat instead of it.
+    pub swaps: Vec<Swap>,
     /// Faults, where they are allowed.
     pub faults: Option<Faults>,
     /// Where a member's death is noted: the input it died on.
@@ -231,7 +234,16 @@ impl Seats<'_> {
         Ok(())
     }
 
-    fn member<A: Actor + 'static>(&mut self, name: &str, actor: A) -> Result<(), Failure> {
+    /// A member, or who sits in its seat instead of it.
+    fn member<A: Actor + 'static>(&mut self, number: usize, actor: A) -> Result<(), Failure> {
+        let name = MEMBERS[number].0;
+        match self.probes.swaps.iter().find(|swap| swap.member == name) {
+            Some(swap) => self.sit(name, StandIn::new(number, swap.forecasts.clone())),
+            None => self.sit(name, actor),
+        }
+    }
+
+    fn sit<A: Actor + 'static>(&mut self, name: &str, actor: A) -> Result<(), Failure> {
         let name = member_seat(name);
         let gate = self.gate.clone();
         let rejoin = self.probes.rejoins.get(&name).cloned().unwrap_or_default();
@@ -283,10 +295,10 @@ pub fn cells(
     let execution = config.execution_config().map_err(wrong)?;
     let mut seats = Seats { topology, wiring, counters, tsc, probes, gate: gate.clone(), cells: Vec::new() };
     seats.add(MARKET, Market::new(&config.market_config()))?;
-    seats.member(MEMBERS[0].0, Contradiction::new(config.contradiction_config(0).map_err(wrong)?))?;
-    seats.member(MEMBERS[1].0, Thermodynamic::new(config.thermodynamic_config(1)))?;
-    for (number, (name, _)) in MEMBERS.iter().enumerate().skip(2) {
-        seats.member(name, Abstainer::new(number, Abstention::NoData))?;
+    seats.member(0, Contradiction::new(config.contradiction_config(0).map_err(wrong)?))?;
+    seats.member(1, Thermodynamic::new(config.thermodynamic_config(1)))?;
+    for number in 2..MEMBERS.len() {
+        seats.member(number, Abstainer::new(number, Abstention::NoData))?;
     }
     let ensemble = config.ensemble_config();
     let ensemble_meters = EnsembleMeters::new(counters, &ensemble.members);

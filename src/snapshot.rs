@@ -25,6 +25,19 @@ use crate::state::replace;
 /// Name of the part with the orders.
 const ORDERS: &str = "orders";
 
+/// Brings a state one schema further.
+type Migration = fn(&mut LineState) -> Result<(), Failure>;
+
+/// The way from each older schema to the next one: whoever changes the listed fields of an actor counts [`STATE_SCHEMA`] up
+/// and adds a step here.
+const MIGRATIONS: &[(u64, Migration)] = &[];
+
+/// The steps from a schema to ours; none where there is no way.
+fn steps(from: u64) -> Option<Vec<Migration>> {
+    let step = |schema| MIGRATIONS.iter().find(|(of, _)| *of == schema).map(|(_, migration)| *migration);
+    (from <= STATE_SCHEMA).then(|| (from..STATE_SCHEMA).map(step).collect())?
+}
+
 /// State of a line behind an input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LineState {
@@ -240,10 +253,10 @@ impl Snapshot {
             files::read(&path).map_err(|e| Failure::run(format!("cannot read {}: {e}", path.display())))?;
         let wrong = |why: String| Failure::run(format!("snapshot {}: {why}", path.display()));
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
-        if manifest.code_epoch != CODE_EPOCH || manifest.state_schema != STATE_SCHEMA {
+        if steps(manifest.state_schema).is_none() {
             return Err(wrong(format!(
-                "it is of code epoch {} and state schema {}, this program of {CODE_EPOCH} and {STATE_SCHEMA}",
-                manifest.code_epoch, manifest.state_schema
+                "it is of state schema {}, this program is of {STATE_SCHEMA} and does not know the way from there",
+                manifest.state_schema
             )));
         }
         if manifest.seq != seq {
@@ -282,7 +295,10 @@ impl Snapshot {
             ..Absent::default()
         };
         let absences = manifest.absences.iter().map(absent).collect();
-        let state = LineState { seq, time: manifest.time, absences, parts };
+        let mut state = LineState { seq, time: manifest.time, absences, parts };
+        for migration in steps(manifest.state_schema).unwrap_or_default() {
+            migration(&mut state)?;
+        }
         Ok(Self { manifest, state })
     }
 
@@ -335,5 +351,69 @@ impl Snapshot {
         files::remove_file(&manifest_path(folder, seq))?;
         files::sync_folder(folder)?;
         files::remove_file(&state_path(folder, seq))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::line::Probes;
+    use crate::replica::Replica;
+    use kimera_protocol::{Header, Started};
+
+    fn config() -> Config {
+        Config::parse(include_str!("../config/profiles/paper.toml")).unwrap()
+    }
+
+    fn state() -> LineState {
+        let header = Header { seq: 1, time: 5, ..Header::default() };
+        let started =
+            Message::new(header, Started { incarnation: 3, code_epoch: CODE_EPOCH, ..Started::default() });
+        let mut replica = Replica::new(&config(), &Probes::default(), None).unwrap();
+        replica.run(&[started]).unwrap();
+        replica.state().unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_comes_back_as_it_was_and_a_flipped_bit_does_not() {
+        let folder = std::env::temp_dir().join(format!("kimera-snapshot-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let state = state();
+        Snapshot::write(&folder, &state, &[7; 32], Place::default()).unwrap();
+        assert_eq!(Snapshot::all(&folder), [1]);
+        let read = Snapshot::read(&folder, 1).unwrap();
+        assert!(read.state == state && read.configuration().unwrap() == [7; 32]);
+        let again = Replica::new(&config(), &Probes::default(), Some(&read.state)).unwrap().state().unwrap();
+        assert!(again == state, "what was put back is what was taken");
+        let path = state_path(&folder, 1);
+        let good = std::fs::read(&path).unwrap();
+        for at in (0..good.len()).step_by(good.len() / 50) {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(&path, bad).unwrap();
+            assert!(
+                Snapshot::read(&folder, 1).err().unwrap().message.contains("is not what the manifest says")
+            );
+        }
+        std::fs::write(&path, &good[..good.len() - 1]).unwrap();
+        assert!(Snapshot::read(&folder, 1).err().unwrap().message.contains("cut off"));
+        std::fs::write(&path, &good).unwrap();
+        let manifest = manifest_path(&folder, 1);
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        let schema = format!("\"state_schema\": {STATE_SCHEMA}");
+        for other in [STATE_SCHEMA + 1, 0] {
+            std::fs::write(&manifest, text.replace(&schema, &format!("\"state_schema\": {other}"))).unwrap();
+            let why = Snapshot::read(&folder, 1).err().unwrap().message;
+            assert!(why.contains("does not know the way from there"), "{why}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_state_does_not_fit_a_line_of_another_configuration() {
+        let other = config().patched("[market]\nvariance_window_bars = 1800").unwrap();
+        let why = Replica::new(&other, &Probes::default(), Some(&state())).err().unwrap().message;
+        assert!(why.contains("the configuration says another"), "{why}");
     }
 }

@@ -50,7 +50,12 @@ fn end(pid: Option<u64>) -> bool {
 /// Through panics, a made-anew feed, an engine and a shadow that are killed.
 fn agrees(cases: &mut Cases, folder: &Folder) {
     let config = folder.join("often.toml");
-    std::fs::write(&config, profile(&[("snapshot_every_ms = 60000", "snapshot_every_ms = 500")])).unwrap();
+    let changes = [
+        ("snapshot_every_ms = 60000", "snapshot_every_ms = 500"),
+        ("segment_mib = 16", "segment_mib = 1"),
+        ("keep = 3", "keep = 4"),
+    ];
+    std::fs::write(&config, profile(&changes)).unwrap();
     let state = folder.join("agrees");
     let mut run = Run::start(&state, &["--config", config.to_str().unwrap(), "--speed", "10", "--faults"]);
     let begun = run.wait(Duration::from_secs(30), |s| s["decisions"].as_u64() > Some(0));
@@ -137,15 +142,24 @@ fn reads(cases: &mut Cases, run: &Run) {
 fn snapshots(cases: &mut Cases, state: &std::path::Path) {
     let folder = state.join("snapshots");
     let kept = kimera::snapshot::Snapshot::all(&folder);
-    cases.is("snapshots kept", 3, kept.len());
+    cases.is("snapshots kept", 4, kept.len());
     let replay = |more: &[&str]| {
         let out = Command::new(program()).arg("replay").arg(state).args(more).arg("--json").output().unwrap();
         let report: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
         (out.status.code().unwrap_or(-1), report["behind"].as_u64().unwrap_or(Seq::MAX))
     };
+    let names: Vec<String> = std::fs::read_dir(state.join("journal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let packed = names.iter().filter(|name| name.ends_with(".kj.gz")).count();
+    cases.holds("segments before the oldest snapshot are compressed", packed > 0, format!("{packed}"));
     cases.is("the whole journal replays identically", 0, replay(&[]).0);
+    cases.is("behind the end of the run there is nothing to compare", 1, replay(&["--from-snapshot"]).0);
+    kimera::snapshot::Snapshot::remove(&folder, kept[0]).unwrap();
+    let kept = &kept[1..];
     let (code, behind) = replay(&["--from-snapshot"]);
-    cases.is("so does what comes behind the newest snapshot", 0, code);
+    cases.is("what comes behind the snapshot before it replays identically", 0, code);
     cases.is("which is the one it began with", kept[0], behind);
     let path = folder.join(format!("{:012}.state", kept[0]));
     let mut bytes = std::fs::read(&path).unwrap();
@@ -162,6 +176,38 @@ fn snapshots(cases: &mut Cases, state: &std::path::Path) {
     value["place"]["chain"] = json!("00".repeat(32));
     std::fs::write(&manifest, value.to_string()).unwrap();
     cases.is("control: one of another journal is passed over", kept[2], replay(&["--from-snapshot"]).1);
+}
+
+/// A journal whose beginning is taken away goes on, is checked, replayed, and started from.
+fn retires(cases: &mut Cases, folder: &Folder) {
+    let config = folder.join("retires.toml");
+    let changes = [
+        ("snapshot_every_ms = 60000", "snapshot_every_ms = 300"),
+        ("segment_mib = 16", "segment_mib = 1"),
+        ("retain_segments = 0", "retain_segments = 2"),
+    ];
+    std::fs::write(&config, profile(&changes)).unwrap();
+    let state = folder.join("retires");
+    let arguments = ["--config", config.to_str().unwrap(), "--speed", "10", "--for", "150s"];
+    let mut first = Run::start(&state, &arguments);
+    let summary = first.wait_for_summary().unwrap_or_default();
+    cases.is("a run that retires segments ends well", true, summary["ledger"]["venue_match"] == true);
+    drop(first);
+    let gone = !kimera_journal::archive::has_segment(&state.join("journal"), 1);
+    cases.is("its first segment is gone", true, gone);
+    let ask = |arguments: &[&str]| Command::new(program()).args(arguments).arg(&state).output().unwrap();
+    cases.is("what is left verifies", true, ask(&["journal", "verify"]).status.success());
+    let replayed = ask(&["replay", "--json"]);
+    let report: Value = serde_json::from_slice(&replayed.stdout).unwrap_or_default();
+    let behind = report["behind"].as_u64().unwrap_or(0);
+    cases.holds("and replays, from the oldest snapshot", replayed.status.success() && behind > 0, behind);
+    let newest = kimera::snapshot::Snapshot::all(&state.join("snapshots"));
+    let last: Value = std::fs::read(state.join("shadow.json"))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
+    let end = last["seq"].as_u64().unwrap_or(0);
+    cases.is("a snapshot of the end is left", end, newest.first().copied().unwrap_or(0));
 }
 
 /// One bit in the replica is an alarm that names the seat, and halts.
@@ -205,6 +251,7 @@ fn said(status: Option<&Value>) -> String {
 pub fn prove(cases: &mut Cases) {
     let folder = Folder::new("shadow");
     agrees(cases, &folder);
+    retires(cases, &folder);
     for seat in ["market", "member.thermodynamic", "ensemble", "strategy", "compliance"] {
         notices(cases, &folder, seat);
     }

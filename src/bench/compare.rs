@@ -244,7 +244,7 @@ pub fn run(a: &CompareArgs) -> Result<Exit, Failure> {
         let beside = [start(0)?, start(1)?];
         for part in 0..=PARTS {
             // Who goes first changes from part to part. The first is measured twice: once to warm up.
-            for i in if (number as usize + part) % 2 == 0 { [0, 1] } else { [1, 0] } {
+            for i in if (number as usize + part).is_multiple_of(2) { [0, 1] } else { [1, 0] } {
                 beside[i].go_on();
                 rounds[i].push(servers[i].measure(part.saturating_sub(1))?);
                 beside[i].pause();

@@ -114,6 +114,23 @@ pub struct JournalSection {
     /// With `async`: new orders wait where the journal has shown no progress for so long, 1 to 60,000 ms.
     #[serde(default = "lag_max_ms")]
     pub lag_max_ms: u32,
+    /// Kept aside for the day the disk is full, 1 to 1,024 MiB: the end of a run still fits.
+    #[serde(default = "reserve_mib")]
+    pub reserve_mib: u32,
+    /// Segments before the oldest snapshot are compressed.
+    #[serde(default = "yes")]
+    pub compress: bool,
+    /// Segments that stay, newest first, 0 to 1,000,000; 0: all. None goes that a snapshot still needs.
+    #[serde(default)]
+    pub retain_segments: u32,
+}
+
+fn reserve_mib() -> u32 {
+    8
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// When new orders wait for the journal.
@@ -281,6 +298,8 @@ impl Config {
         within("journal.segment_mib", self.journal.segment_mib.into(), 1.0, 1_024.0)?;
         within("journal.commit_interval_us", self.journal.commit_interval_us.into(), 0.0, 100_000.0)?;
         within("journal.lag_max_ms", self.journal.lag_max_ms.into(), 1.0, 60_000.0)?;
+        within("journal.reserve_mib", self.journal.reserve_mib.into(), 1.0, 1_024.0)?;
+        within("journal.retain_segments", self.journal.retain_segments.into(), 0.0, 1e6)?;
         within("memory.arena_mib", self.memory.arena_mib.into(), 8.0, 65_536.0)
     }
 

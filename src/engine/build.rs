@@ -163,6 +163,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         folder: layout.journal(),
         segment_bytes: u64::from(config.journal.segment_mib) << 20,
         commit_interval: u64::from(config.journal.commit_interval_us) * 1_000,
+        reserve_bytes: u64::from(config.journal.reserve_mib) << 20,
         incarnation: state.incarnation(),
         durability,
     };

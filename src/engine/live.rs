@@ -134,6 +134,7 @@ pub fn run(
         orphaned: false,
         ending: false,
         halt_file: layout.halt_file(),
+        disk_full: false,
         look_for_halt_at: 0,
     };
     let ended = live.until_end(interrupted);
@@ -211,6 +212,8 @@ pub(super) struct Live<'a> {
     /// The run is being closed: nothing is resumed any more.
     pub(super) ending: bool,
     pub(super) halt_file: PathBuf,
+    /// The journal writes into what was kept aside.
+    pub(super) disk_full: bool,
     look_for_halt_at: u64,
     /// The last absence is in the sequence up to here; orders wait until it is durable.
     pub(super) absence_seq: Option<Seq>,
@@ -248,6 +251,7 @@ impl Live<'_> {
                 self.follow_word();
             }
             self.notice_absence();
+            self.follow_disk();
             self.built.tree.follow();
             self.recover();
             if let Some(reason) = self.serve_asks() {

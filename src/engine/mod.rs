@@ -14,6 +14,7 @@ pub mod build;
 pub mod closing;
 pub mod commands;
 pub mod control;
+mod disk;
 pub mod endpoints;
 pub mod faults;
 pub mod live;

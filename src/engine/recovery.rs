@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kimera_journal::{JournalReader, Tail};
+use kimera_journal::{JournalReader, Tail, archive};
 use kimera_protocol::{Message, Seq};
 use kimera_runtime::agent_seat::AgentSeat;
 use kimera_runtime::clock::monotonic_ns;
@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use crate::exit::Failure;
 use crate::orders::OrderTable;
 use crate::replay::{Collector, Inputs, Recomputed, Recorded, Sink, load_latest};
-use crate::snapshot::Snapshot;
 use crate::state::State;
 
 /// The journal of an earlier start.
@@ -82,11 +81,10 @@ impl Earlier {
     /// Damage, another configuration, or a venue whose clock is behind the journal.
     pub fn load(state: &State, configuration: &[u8; 32], now: i64) -> Result<Option<Self>, Failure> {
         let folder = state.layout().journal();
-        let has_first = files::exists(&folder.join("000001.kj"));
-        if !has_first && Snapshot::all(&state.layout().snapshots()).is_empty() {
+        if !archive::has_journal(&folder) {
             return Ok(None);
         }
-        if has_first && is_empty(&folder) {
+        if files::exists(&folder.join("000001.kj")) && is_empty(&folder) {
             // A start that ended before its first record was on disk has left nothing to take up.
             let cleared = files::remove_dir_all(&folder);
             cleared.map_err(|e| Failure::run(format!("cannot clear {}: {e}", folder.display())))?;

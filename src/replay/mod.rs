@@ -4,7 +4,7 @@ mod line;
 mod recorded;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use kimera_journal::Tail;
@@ -14,6 +14,7 @@ use kimera_runtime::topology::Topology;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::counterfactual::Swap;
 use crate::exit::Failure;
 use crate::line::Probes;
 use crate::replica::Replica;
@@ -42,6 +43,10 @@ pub struct ReplayOptions {
     pub executor: ExecutorChoice,
     /// Partial configuration put over the run's own.
     pub patch: Option<PathBuf>,
+    /// Who says something else.
+    pub swaps: Vec<Swap>,
+    /// Where decisions and orders are written, a JSON object a line.
+    pub said: Option<PathBuf>,
     /// Last input that is replayed.
     pub until: Seq,
     /// From the newest snapshot on, instead of from the beginning.
@@ -92,6 +97,49 @@ pub struct ReplayReport {
     pub tail: String,
     /// The first difference.
     pub first_difference: Option<Difference>,
+    /// How much would have been another, where the line was another.
+    pub changed: Option<Changed>,
+}
+
+/// What another line would have said to the same inputs. Fills are inputs: they stay as they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Changed {
+    /// Decisions that are not the same.
+    pub decisions: u64,
+    /// Of so many.
+    pub of: u64,
+    /// Orders of the run.
+    pub orders_before: u64,
+    /// Orders of the other line.
+    pub orders_after: u64,
+}
+
+fn changed(recorded: &Recorded, outcome: &Recomputed, options: &ReplayOptions) -> Option<Changed> {
+    if options.patch.is_none() && options.swaps.is_empty() {
+        return None;
+    }
+    let key = |m: &&Message| (m.header.seq, m.header.instrument);
+    let before: BTreeMap<_, _> = recorded.said.decisions.iter().map(|m| (key(&m), m)).collect();
+    let differs = |m: &&Message| before.get(&key(m)) != Some(m);
+    let orders = |said: &Said| said.orders.iter().filter(|m| m.kind() == Some(Kind::NewOrder)).count() as u64;
+    Some(Changed {
+        decisions: outcome.said.decisions.iter().filter(differs).count() as u64,
+        of: outcome.said.decisions.len() as u64,
+        orders_before: orders(&recorded.said),
+        orders_after: orders(&outcome.said),
+    })
+}
+
+/// Writes decisions and orders, a JSON object a line, in the order of their inputs.
+fn write_said(path: &Path, said: &Said) -> Result<(), Failure> {
+    let mut all: Vec<&Message> = said.decisions.iter().chain(&said.orders).collect();
+    all.sort_by_key(|m| m.header.seq);
+    let mut text = String::new();
+    for message in all {
+        text.push_str(&verbs::message_json(message).to_string());
+        text.push('\n');
+    }
+    std::fs::write(path, text).map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())))
 }
 
 /// Replays a state directory's journal and compares.
@@ -112,7 +160,7 @@ pub fn run(options: &ReplayOptions) -> Result<ReplayReport, Failure> {
             patched.map_err(|e| Failure::configuration(format!("{}: {e}", path.display())))?
         }
     };
-    let mut probes = Probes::default();
+    let mut probes = Probes { swaps: options.swaps.clone(), ..Probes::default() };
     if let Some(seat) = &options.flip {
         let known = crate::line::compared_seats(&crate::line::topology(&config));
         if !known.contains(seat) {
@@ -129,7 +177,12 @@ pub fn run(options: &ReplayOptions) -> Result<ReplayReport, Failure> {
         &probes,
     )?;
     let mut report = compare(&config, &recorded, &outcome, options.until)?;
-    if options.patch.is_some() && report.first_difference.is_some() {
+    if let Some(path) = &options.said {
+        write_said(path, &outcome.said)?;
+    }
+    report.changed = changed(&recorded, &outcome, options);
+    let counterfactual = options.patch.is_some() || !options.swaps.is_empty();
+    if counterfactual && report.first_difference.is_some() {
         let precise = first_changed_input(&recorded, &config, options)?;
         report.first_difference = precise.or(report.first_difference);
     }
@@ -172,14 +225,14 @@ fn first_changed_input(
     options: &ReplayOptions,
 ) -> Result<Option<Difference>, Failure> {
     let seats = crate::line::compared_seats(&crate::line::topology(patched));
-    let tapped = |config: &Config| -> Result<BTreeMap<String, Tap>, Failure> {
+    let tapped = |config: &Config, swaps: &[Swap]| -> Result<BTreeMap<String, Tap>, Failure> {
         let taps: BTreeMap<String, Tap> = seats.iter().map(|s| (s.clone(), Tap::default())).collect();
-        let probes = Probes { taps, ..Probes::default() };
+        let probes = Probes { taps, swaps: swaps.to_vec(), ..Probes::default() };
         let (from, executor) = (recorded.from.as_ref(), ExecutorChoice::Deterministic(0));
         recompute_from(from, config, &recorded.inputs, &executor, options.until, &probes)?;
         Ok(probes.taps)
     };
-    let (before, after) = (tapped(&recorded.config)?, tapped(patched)?);
+    let (before, after) = (tapped(&recorded.config, &[])?, tapped(patched, &options.swaps)?);
     let differences = seats.iter().filter_map(|seat| {
         let old = before.get(seat)?.lock().unwrap_or_else(PoisonError::into_inner);
         let new = after.get(seat)?.lock().unwrap_or_else(PoisonError::into_inner);
@@ -262,6 +315,7 @@ fn compare(
         checkpoints: boundaries.len() as u64,
         tail: format!("{:?}", recorded.tail).to_lowercase(),
         first_difference,
+        changed: None,
     })
 }
 

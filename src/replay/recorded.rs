@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use kimera_journal::format::{CODE_EPOCH, segment_name};
-use kimera_journal::{Blobs, Fault, JournalReader, ResumePoint, Tail};
+use kimera_journal::format::CODE_EPOCH;
+use kimera_journal::{Blobs, Fault, JournalReader, ResumePoint, Tail, archive};
 use kimera_protocol::{Absent, Checkpoint, Kind, Message, Seq, Started};
-use kimera_runtime::files;
 
 use super::line::Recomputed;
 use crate::config::Config;
@@ -103,7 +102,7 @@ impl Said {
 /// Damage (1), a missing blob (7), a journal of another code epoch.
 pub fn load(state: &Path) -> Result<Recorded, Failure> {
     let layout = Layout::of(state);
-    if files::exists(&layout.journal().join(segment_name(1))) {
+    if archive::has_segment(&layout.journal(), 1) {
         return load_from(state, None);
     }
     let folder = layout.snapshots();
@@ -173,6 +172,7 @@ pub fn load_from(state: &Path, snapshot: Option<Snapshot>) -> Result<Recorded, F
     if let Some(snapshot) = snapshot.as_ref().filter(|_| !found) {
         return Err(snapshot.foreign("it ends before the snapshot's input"));
     }
+    check_epochs(snapshot.as_ref(), &inputs, reader.tail())?;
     let first = first_configuration(snapshot.as_ref(), inputs.first())?;
     let config = parse_configuration(state, &first)?;
     let starts = inputs.iter().rev().find_map(|m| m.body::<Started>());
@@ -180,6 +180,27 @@ pub fn load_from(state: &Path, snapshot: Option<Snapshot>) -> Result<Recorded, F
     let (tail, at) = (reader.tail().clone(), reader.resume_point());
     let from = snapshot.map(|s| s.state);
     Ok(Recorded { config, inputs: inputs.into(), checkpoints, said, tail, from, at, configuration })
+}
+
+/// What another arithmetic has computed is not computed again: a journal of another code epoch is for the program that wrote
+/// it. A snapshot of one is a beginning for this program where the run has ended in order right behind it.
+fn check_epochs(snapshot: Option<&Snapshot>, inputs: &[Message], tail: &Tail) -> Result<(), Failure> {
+    let starts = || inputs.iter().filter_map(|m| Some((m.header.seq, m.body::<Started>()?.code_epoch)));
+    if let Some((seq, epoch)) = starts().find(|(_, epoch)| *epoch != CODE_EPOCH) {
+        return Err(Failure::run(format!(
+            "from input {seq} on the journal was written by code epoch {epoch}, this program is of epoch {CODE_EPOCH}: replay it with the program that wrote it; to go on with this one, end the run there in order and keep a snapshot of its end (kimera shadow --once)"
+        )));
+    }
+    let Some(snapshot) = snapshot.filter(|s| s.manifest.code_epoch != CODE_EPOCH) else { return Ok(()) };
+    let ended_there = inputs.is_empty() && *tail == Tail::Closed;
+    let upgraded_there = starts().next().is_some_and(|(seq, _)| seq == snapshot.manifest.seq + 1);
+    if ended_there || upgraded_there {
+        return Ok(());
+    }
+    Err(snapshot.foreign(&format!(
+        "it is of code epoch {}, and the run goes on behind it",
+        snapshot.manifest.code_epoch
+    )))
 }
 
 /// Hash of a run's configuration, as its snapshot or its first record says.
@@ -190,12 +211,6 @@ fn first_configuration(snapshot: Option<&Snapshot>, first: Option<&Message>) -> 
     let started = first.and_then(|m| m.body::<Started>());
     let started =
         started.ok_or_else(|| Failure::run("the journal does not begin with the record of a start"))?;
-    if started.code_epoch != CODE_EPOCH {
-        return Err(Failure::run(format!(
-            "the journal was written by code epoch {}, this program is of epoch {CODE_EPOCH}: replay it with the program that wrote it",
-            started.code_epoch
-        )));
-    }
     Ok(started.configuration)
 }
 

@@ -149,7 +149,7 @@ impl Follower {
             self.compared.started(seq);
         }
         self.inputs.push_back(*message);
-        if seq.is_multiple_of(CHECKPOINT_INTERVAL) {
+        if seq.is_multiple_of(CHECKPOINT_INTERVAL) || message.is_stop() {
             self.places.insert(seq, place());
         }
         match message.body::<Absent>() {
@@ -237,8 +237,7 @@ impl Follower {
         self.decisions.drain(..self.decisions.len().saturating_sub(DECISIONS));
         self.compared.mine(&said);
         let difference = self.compared.compare(replica.seq(), &replica.topology);
-        let stopped = chunk.last().is_some_and(Message::is_stop);
-        if difference.is_none() && replica.seq() == boundary && !stopped {
+        if difference.is_none() && replica.seq() == boundary {
             self.states.extend(replica.state());
         }
         self.replica = Some(replica);
@@ -281,6 +280,13 @@ impl Follower {
         let mut settled = newest.filter(|(_, next)| self.compared.is_settled(next.seq));
         let state = settled.next()?.0;
         Some((state, self.places.get(&state.seq)?))
+    }
+
+    /// State and place of the end of a run: where it has stopped, and everything has agreed.
+    pub fn ended(&mut self) -> Option<(LineState, Place)> {
+        let at_end = self.reached() == self.read_to && self.is_settled();
+        let place = self.places.get(&self.read_to).cloned().filter(|_| at_end)?;
+        Some((self.state()?, place))
     }
 
     /// True where everything that the replica has said is in the journal.

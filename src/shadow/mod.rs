@@ -3,10 +3,12 @@
 //!
 //! * [`follower`]: the replica, its states, and the way back to one of them
 //! * [`compared`]: what the journal says and what the replica says, side by side
+//! * [`janitor`]: old snapshots and segments
 //! * [`reads`]: positions, orders, books and decisions for those who ask
 
 pub mod compared;
 pub mod follower;
+pub mod janitor;
 pub mod reads;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use kimera_journal::{Fault, JournalReader};
-use kimera_protocol::{Absent, Message, Seq};
+use kimera_protocol::{Absent, Seq};
 use kimera_runtime::{KillWord, Pulse, errors, process};
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +29,7 @@ use crate::exit::{Exit, Failure, say};
 use crate::line::Probes;
 use crate::replay::{self, Difference};
 use crate::report::SCHEMA_VERSION;
-use crate::snapshot::{Place, Snapshot, hex};
+use crate::snapshot::{LineState, Place, Snapshot, hex};
 use crate::state::{Layout, replace};
 use follower::{BeginAnew, Follower};
 use reads::Asks;
@@ -159,12 +161,11 @@ pub fn once(state: &Path, probes: Probes) -> Result<Status, Failure> {
         status.difference = follower.suspected().cloned();
         return Ok(status);
     }
-    let stopped = recorded.inputs.last().is_some_and(Message::is_stop);
     if !follower.is_settled() {
         // A start that begins behind it would not write down what the run has said and the journal does not have.
         return Ok(status);
     }
-    if let Some(line) = follower.state().filter(|line| line.seq > status.snapshot && !stopped) {
+    if let Some(line) = follower.state().filter(|line| line.seq > status.snapshot) {
         let written = Snapshot::write(&layout.snapshots(), &line, &recorded.configuration, place);
         written.map_err(|e| Failure::run(format!("cannot write a snapshot: {e}")))?;
         (status.snapshot, status.snapshots) = (line.seq, 1);
@@ -286,6 +287,7 @@ impl Shadow {
                 std::thread::sleep(LOOK);
             }
         }
+        self.keep_the_end();
         self.write_status();
         self.pulse.rest();
         say(&summary_line(&self.status()));
@@ -377,15 +379,30 @@ impl Shadow {
         let Some((line, place)) = self.follower.proven().filter(|(line, _)| line.seq > self.snapshot) else {
             return;
         };
-        let folder = self.layout.snapshots();
         self.snapshot_at = Some(Instant::now());
-        match Snapshot::write(&folder, line, &self.configuration, place.clone()) {
+        let (line, place) = (line.clone(), place.clone());
+        self.write(&line, place);
+    }
+
+    /// A run that has ended in order leaves a snapshot of its end: what starts behind it has nothing to go through.
+    fn keep_the_end(&mut self) {
+        if self.difference.is_none()
+            && let Some((line, place)) = self.follower.ended()
+            && line.seq > self.snapshot
+        {
+            self.write(&line, place);
+        }
+    }
+
+    fn write(&mut self, line: &LineState, place: Place) {
+        let folder = self.layout.snapshots();
+        match Snapshot::write(&folder, line, &self.configuration, place) {
             Ok(manifest) => {
                 (self.snapshot, self.snapshots) = (manifest.seq, self.snapshots + 1);
-                for old in Snapshot::all(&folder).into_iter().skip(self.section.keep as usize) {
-                    if let Err(e) = Snapshot::remove(&folder, old) {
-                        errors::note("shadow", &format!("an old snapshot cannot be removed: {e}"));
-                    }
+                let section = &self.follower.config().journal;
+                let tidied = janitor::tidy(&self.layout, self.section.keep, section, self.reader.segment());
+                if let Err(e) = tidied {
+                    errors::note("shadow", &format!("what is not needed any more cannot be put away: {e}"));
                 }
             }
             Err(e) => {

@@ -237,6 +237,8 @@ fn from_the_middle(state: &Path) -> Option<String> {
 fn replays(state: &Path, outcome: &mut Outcome) -> Option<String> {
     let options = ReplayOptions {
         from_snapshot: false,
+        swaps: Vec::new(),
+        said: None,
         state: state.to_owned(),
         executor: ExecutorChoice::Deterministic(0),
         patch: None,

@@ -5,9 +5,11 @@
 //! * [`reader`]: verification and iteration; names segment, offset and seq of the first fault
 //! * [`blobs`]: what sequenced records name by hash: configuration, limits, artefacts
 
+pub mod archive;
 pub mod blobs;
 pub mod format;
 pub mod reader;
+mod segment;
 pub mod writer;
 
 pub use blobs::Blobs;

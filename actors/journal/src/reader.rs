@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use kimera_protocol::{Kind, Message, Seq};
 use kimera_runtime::files;
 
+use crate::archive;
 use crate::format::{
     BLOCK_END, BLOCK_HEADER_BYTES, BLOCK_SEALED, BlockHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
     read_record, segment_name,
@@ -145,7 +146,9 @@ impl JournalReader {
     /// # Errors
     /// Where there is none.
     pub fn open(folder: &Path) -> Result<Self, Fault> {
-        Self::open_at(folder, &SegmentStart { segment: 1, ..SegmentStart::default() })
+        let path = folder.to_owned();
+        let start = archive::beginning(folder).map_err(|source| Fault::Io { path, source })?;
+        Self::open_at(folder, &start)
     }
 
     /// Opens the journal at the beginning of a segment, which has to follow what `start` says of the chain before it.
@@ -286,7 +289,11 @@ impl JournalReader {
 
     fn load(&mut self, segment: u64) -> Result<(), Fault> {
         let path = self.folder.join(segment_name(segment));
-        let read = if self.follows { files::read_start(&path, FOLLOW_BYTES) } else { files::read(&path) };
+        let read = if self.follows && files::exists(&path) {
+            files::read_start(&path, FOLLOW_BYTES)
+        } else {
+            archive::read_segment(&self.folder, segment)
+        };
         self.bytes = match read {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -453,7 +460,7 @@ impl JournalReader {
 /// The last segment there is from `first` on, without a gap.
 fn last_segment(folder: &Path, first: u64) -> Result<u64, Fault> {
     let mut last = first - 1;
-    while files::exists(&folder.join(segment_name(last + 1))) {
+    while archive::has_segment(folder, last + 1) {
         last += 1;
     }
     last_written_segment(folder, last)
@@ -466,6 +473,9 @@ fn last_written_segment(folder: &Path, contiguous: u64) -> Result<u64, Fault> {
         return Ok(contiguous);
     }
     let path = folder.join(segment_name(highest));
+    if !files::exists(&path) {
+        return Ok(highest); // compressed: it was sealed
+    }
     let start =
         files::read_start(&path, SEGMENT_HEADER_BYTES).map_err(|source| Fault::Io { path, source })?;
     let prepared = highest > 1 && start.iter().all(|&b| b == 0);
@@ -474,7 +484,7 @@ fn last_written_segment(folder: &Path, contiguous: u64) -> Result<u64, Fault> {
 
 fn highest_segment(folder: &Path) -> Result<u64, Fault> {
     let names = files::names_in(folder).map_err(|source| Fault::Io { path: folder.to_owned(), source })?;
-    let numbers = names.iter().filter_map(|name| name.strip_suffix(".kj")?.parse::<u64>().ok());
+    let numbers = names.iter().filter_map(|name| archive::segment_number(name));
     Ok(numbers.max().unwrap_or(0))
 }
 

@@ -20,6 +20,7 @@ use crate::format::{
     SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, write_record,
 };
 use crate::reader::ResumePoint;
+use crate::segment::{self, Segment};
 
 /// Most bytes of one block.
 const BLOCK_BYTES_MAX: usize = 1 << 20;
@@ -37,6 +38,8 @@ pub struct JournalConfig {
     pub segment_bytes: u64,
     /// Longest time a record waits for its block, ns.
     pub commit_interval: u64,
+    /// Bytes kept aside for the day the disk is full: the end of a run still fits.
+    pub reserve_bytes: u64,
     /// Engine start that writes.
     pub incarnation: u64,
     /// Where others see how far it is.
@@ -52,6 +55,8 @@ struct Meters {
     blocks: Counter,
     durable_seq: Counter,
     stalls: Counter,
+    /// 1 while what was kept aside is being used: the disk is full.
+    reserve_used: Counter,
     commit: Histogram,
 }
 
@@ -64,15 +69,10 @@ impl Meters {
             blocks: counter("blocks"),
             durable_seq: counter("durable_seq"),
             stalls: counter("stalls"),
+            reserve_used: counter("reserve_used"),
             commit: counters.histogram("journal.commit_ns"),
         }
     }
-}
-
-struct Segment {
-    file: Arc<File>,
-    number: u64,
-    at: u64,
 }
 
 /// The agent.
@@ -124,7 +124,8 @@ impl Journal {
         let half = (config.segment_bytes as usize - SEGMENT_HEADER_BYTES) / 2;
         let block_bytes_max = BLOCK_BYTES_MAX.min(half - BLOCK_HEADER_BYTES - RECORD_BYTES_MAX);
         files::create_dir_all(&config.folder)?;
-        let segment = make_segment(&config, 1)?;
+        segment::keep_aside(&config)?;
+        let segment = segment::make(&config, 1)?;
         let (writer, degraded) = BlockWriter::new();
         let meters = Meters::new(counters);
         let mut journal = Self {
@@ -181,7 +182,7 @@ impl Journal {
         config.durability.set(at.seq);
         let mut journal = Self {
             writer,
-            segment: Segment { file: Arc::new(file), number: at.segment, at: at.offset },
+            segment: Segment { file: Arc::new(file), number: at.segment, at: at.offset, limit: 0 },
             next: None,
             gathering: fresh_block(),
             spares: vec![fresh_block(), fresh_block()],
@@ -204,7 +205,8 @@ impl Journal {
             journal.commit(BLOCK_SEALED)?;
             journal.wait()?;
         }
-        journal.segment = make_segment(&journal.config, at.segment + 1)?;
+        segment::keep_aside(&journal.config)?;
+        journal.segment = segment::make(&journal.config, at.segment + 1)?;
         journal.write_segment_header()?;
         for message in missing {
             if journal.gathering.len() + RECORD_BYTES_MAX > journal.block_bytes_max {
@@ -269,7 +271,7 @@ impl Journal {
         let bytes = self.gathering.len() as u64;
         let sealed = BLOCK_HEADER_BYTES as u64;
         // Room is always left for the empty block that seals a segment.
-        if flags == 0 && self.segment.at + bytes + sealed > self.config.segment_bytes {
+        if flags == 0 && self.segment.at + bytes + sealed > self.segment.limit {
             return self.rotate();
         }
         self.block_number += 1;
@@ -318,9 +320,28 @@ impl Journal {
         self.records = records;
         self.segment = match self.next.take() {
             Some(next) => next,
-            None => make_segment(&self.config, self.segment.number + 1)?,
+            None => self.next_segment()?,
         };
         self.write_segment_header()
+    }
+
+    /// A new segment; where the disk is full, what was kept aside for that.
+    #[cold]
+    fn next_segment(&mut self) -> io::Result<Segment> {
+        let number = self.segment.number + 1;
+        match segment::make(&self.config, number) {
+            Ok(made) => {
+                // There is room again: the next time is provided for.
+                let kept = segment::keep_aside(&self.config).is_ok();
+                self.meters.reserve_used.set(u64::from(!kept));
+                Ok(made)
+            }
+            Err(full) => {
+                let taken = segment::take_aside(&self.config, number).map_err(|_| full)?;
+                self.meters.reserve_used.set(1);
+                Ok(taken)
+            }
+        }
     }
 
     /// Takes back a block that has become durable.
@@ -365,13 +386,10 @@ impl Journal {
         if due {
             self.commit(0)?;
             worked = true;
-        } else if self.next.is_none()
-            && !self.preparation_tried
-            && self.segment.at > self.config.segment_bytes / 2
-        {
+        } else if self.next.is_none() && !self.preparation_tried && self.segment.at > self.segment.limit / 2 {
             // Only preparation: where the disk is full now it may have room again when the segment is needed.
             self.preparation_tried = true;
-            self.next = make_segment(&self.config, self.segment.number + 1).ok();
+            self.next = segment::make(&self.config, self.segment.number + 1).ok();
         }
         Ok(worked)
     }
@@ -405,16 +423,6 @@ impl Journal {
         );
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
     }
-}
-
-fn make_segment(config: &JournalConfig, number: u64) -> io::Result<Segment> {
-    let path = config.folder.join(segment_name(number));
-    let file = File::create_new(&path)?;
-    if let Err(e) = file.reserve(config.segment_bytes) {
-        let _ = files::remove_file(&path);
-        return Err(e);
-    }
-    Ok(Segment { file: Arc::new(file), number, at: SEGMENT_HEADER_BYTES as u64 })
 }
 
 impl Agent for Journal {

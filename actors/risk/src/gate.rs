@@ -40,6 +40,11 @@ kimera_protocol::state!(Gate { book, equity, references, trading, tokens, tokens
 const SECOND: i128 = 1_000_000_000;
 
 impl Gate {
+    /// The checks, in the order in which they are made.
+    pub fn checks() -> impl Iterator<Item = RefusalReason> {
+        CHECKS.iter().map(|(reason, _)| *reason)
+    }
+
     /// A gate with no position and no order. It is halted until a command says otherwise: nothing leaves before
     /// someone has said that it may.
     #[must_use]

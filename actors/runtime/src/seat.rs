@@ -5,8 +5,7 @@
 //! panicked is never used again: a member's seat stays and answers nothing from then on, any other ends the engine.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kimera_protocol::{
@@ -17,12 +16,9 @@ use crate::absence::{AbsenceGate, Rejoin};
 use crate::actor::{Actor, Input, Outbox, Port, Work};
 use crate::clock::Tsc;
 use crate::counters::{Counter, Histogram};
-use crate::credit::{Frontier, WINDOW_MAX};
-use crate::errors;
-use crate::executor::said;
+use crate::credit::Frontier;
 use crate::health::Health;
 use crate::ring::{Inlet, Outlet};
-use crate::world::{self, Killed};
 
 /// Inputs between two checkpoints of a seat's output hash.
 pub const CHECKPOINT_INTERVAL: Seq = 4096;
@@ -143,8 +139,31 @@ pub struct SeatMeters {
 
 kimera_protocol::state!(SeatMeters { inputs, outputs, blocked } fixed { residence, mark_age });
 
-/// Everything that seats say about one input, by seat.
-pub type Watch = (Seq, Arc<Mutex<Vec<(String, Message)>>>);
+/// Everything that seats say about one input, and how long they take for it.
+#[derive(Clone, Default)]
+pub struct Watch {
+    /// The input.
+    pub seq: Seq,
+    /// What was said, by seat.
+    pub said: Arc<Mutex<Vec<(String, Message)>>>,
+    /// How long each message about it took, in ticks of the time-stamp counter, by seat.
+    pub took: Arc<Mutex<Vec<(String, u64)>>>,
+}
+
+impl Watch {
+    /// Watches an input.
+    #[must_use]
+    pub fn new(seq: Seq) -> Self {
+        Self { seq, ..Self::default() }
+    }
+
+    #[cold]
+    fn note(&self, seat: &str, outbox: &Outbox, ticks: u64) {
+        let said = outbox.staged().map(|(_, m)| (seat.to_owned(), *m));
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).extend(said);
+        self.took.lock().unwrap_or_else(PoisonError::into_inner).push((seat.to_owned(), ticks));
+    }
+}
 
 /// A seat with a deterministic actor.
 pub struct Seat<A> {
@@ -333,105 +352,6 @@ impl<A: Actor + 'static> Seat<A> {
         false
     }
 
-    /// A member's handler; one that panics is gone, and has said nothing.
-    fn survives(&mut self, message: &Message) -> bool {
-        let Some(actor) = self.actor.as_mut() else { return false };
-        let outbox = &mut self.outbox;
-        let input = Input { message, joined: &[] };
-        let handled = catch_unwind(AssertUnwindSafe(|| actor.handle(input, outbox)));
-        let Err(panic) = handled else { return true };
-        if panic.is::<Killed>() {
-            resume_unwind(panic); // not the actor: its whole process dies here
-        }
-        if let Some(member) = &self.member {
-            let why = format!("panicked at input {}: {}", message.header.seq, said(panic.as_ref()));
-            errors::note(&self.ports.name, &why);
-            member.health.fell(&why);
-        }
-        // What it may still own is not trusted to be taken apart.
-        let dead = self.actor.take();
-        if !world::active() {
-            std::mem::forget(dead);
-        }
-        self.outbox.begin(message);
-        if let Some(deaths) = self.member.as_ref().and_then(|m| m.deaths.as_ref()) {
-            let _ = deaths.compare_exchange(0, message.header.seq, Ordering::AcqRel, Ordering::Acquire);
-        }
-        false
-    }
-
-    /// One message while the seat is out: an actor that is there sees it and says nothing, for one that is to come it is
-    /// kept.
-    #[cold]
-    fn be_out(&mut self, message: &Message) {
-        let seq = message.header.seq;
-        if self.actor.is_some() {
-            self.hear_in_silence(message);
-            self.come_back(seq);
-            return;
-        }
-        let Some(member) = &mut self.member else { return };
-        if member.kept.is_none()
-            && let Some(room) = member.rejoin.take_room()
-        {
-            // The messages of one input belong together: kept from the next one on.
-            member.kept = Some(room);
-            member.rejoin.keeps_from(seq + 1);
-        }
-        let Some(room) = &mut member.kept else { return };
-        if member.rejoin.kept_from().is_some_and(|from| seq >= from) {
-            if room.len() == room.capacity() {
-                let room = std::mem::take(room);
-                member.kept = None;
-                member.rejoin.give_room_back(room);
-                member.rejoin.fail();
-                return;
-            }
-            room.push(*message);
-        }
-        self.actor = member.rejoin.take_actor::<A>();
-        if self.actor.is_some() {
-            self.catch_up();
-        }
-    }
-
-    /// The new actor sees what was kept, in silence.
-    fn catch_up(&mut self) {
-        let Some(room) = self.member.as_mut().and_then(|m| m.kept.take()) else { return };
-        for message in &room {
-            if self.actor.is_none() {
-                break; // it does not survive either: the next one leaves that input out
-            }
-            self.hear_in_silence(message);
-        }
-        if let Some(member) = &self.member {
-            member.rejoin.give_room_back(room);
-        }
-    }
-
-    fn hear_in_silence(&mut self, message: &Message) {
-        if !self.ports.frontier.absences().is_skipped(message.header.seq) {
-            self.outbox.begin(message);
-            let alive = self.survives(message);
-            self.outbox.begin(message);
-            if let Some(member) = self.member.as_ref().filter(|_| !alive) {
-                member.rejoin.fail();
-            }
-        }
-    }
-
-    /// An actor that has seen everything answers again, from an input that nobody can have yet.
-    fn come_back(&mut self, seq: Seq) {
-        let Some(member) = &self.member else { return };
-        let absences = self.ports.frontier.absences();
-        let may = self.actor.is_some() && absences.open().is_some() && absences.may_end();
-        if may && member.rejoin.may_return() {
-            let back_at = seq + WINDOW_MAX + 1;
-            member.gate.begin(back_at);
-            absences.end(back_at);
-        }
-    }
-
     /// Sends what is staged. Room was made sure of, so nothing here can fail.
     #[inline]
     fn commit(&mut self) {
@@ -490,7 +410,8 @@ impl<A: Actor + 'static> Seat<A> {
         }
         self.samples = self.samples.wrapping_add(1);
         let sampled = self.samples.is_multiple_of(SAMPLE);
-        let start = if sampled { Tsc::now() } else { 0 };
+        let watched = self.watch.as_ref().is_some_and(|watch| watch.seq == seq);
+        let start = if sampled || watched { Tsc::now() } else { 0 };
         let handled = self.handle(&message, joins);
         if handled && self.flip.is_some() {
             self.flip_one_bit(seq);
@@ -501,11 +422,8 @@ impl<A: Actor + 'static> Seat<A> {
         {
             tap.lock().unwrap_or_else(PoisonError::into_inner).push((seq, self.hash.value()));
         }
-        if let Some((watched, seen)) = &self.watch
-            && *watched == seq
-        {
-            let said = self.outbox.staged().map(|(_, m)| (self.ports.name.clone(), *m));
-            seen.lock().unwrap_or_else(PoisonError::into_inner).extend(said);
+        if let Some(watch) = self.watch.as_ref().filter(|_| watched) {
+            watch.note(&self.ports.name, &self.outbox, Tsc::now().saturating_sub(start));
         }
         self.ports.inlets[0].inlet.advance();
         if joins {
@@ -598,5 +516,6 @@ impl<A: Actor + 'static> Cell for Seat<A> {
     }
 }
 
+mod member;
 #[cfg(test)]
 mod tests;

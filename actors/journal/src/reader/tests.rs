@@ -47,6 +47,7 @@ fn write(folder: &Folder, inputs: u64, segment_bytes: u64, close: bool) -> Arc<F
         folder: folder.0.clone(),
         segment_bytes,
         commit_interval: 0,
+        reserve_bytes: 0,
         incarnation: 1,
         durability: Durability::new(Wait::Gated),
     };
@@ -63,6 +64,7 @@ fn go_on(folder: &Folder, missing: &[Message], inputs: u64, close: bool) {
         folder: folder.0.clone(),
         segment_bytes: 64 << 10,
         commit_interval: 0,
+        reserve_bytes: 0,
         incarnation: 2,
         durability: Durability::new(Wait::Gated),
     };
@@ -436,4 +438,39 @@ fn a_journal_is_read_from_any_segment_whose_place_in_the_chain_is_known() {
             JournalReader::open_at(&folder.0, &other).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(fault.contains("does not follow"), "{fault}");
     }
+}
+
+#[test]
+fn compressed_and_retired_segments_leave_a_journal_that_is_checked_as_before() {
+    let folder = Folder::new("archive");
+    write(&folder, 3_000, 64 << 10, true);
+    let whole: Vec<Record> = JournalReader::open(&folder.0).unwrap().map(|r| r.unwrap()).collect();
+    let last = JournalReader::open(&folder.0).unwrap().segments();
+    for number in 1..last {
+        archive::compress(&folder.0, number).unwrap();
+        assert!(!folder.segment(number).exists());
+    }
+    let read =
+        |folder: &Folder| JournalReader::open(&folder.0).unwrap().map(|r| r.unwrap()).collect::<Vec<_>>();
+    assert!(read(&folder) == whole);
+    let packed = folder.0.join("000002.kj.gz");
+    let good = std::fs::read(&packed).unwrap();
+    for at in (20..good.len()).step_by(good.len() / 40) {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        std::fs::write(&packed, bad).unwrap();
+        let mut reader = JournalReader::open(&folder.0).unwrap();
+        assert!(reader.by_ref().any(|r| r.is_err()), "byte {at}");
+    }
+    std::fs::write(&packed, good).unwrap();
+    let mut reader = JournalReader::open(&folder.0).unwrap();
+    let at = reader.by_ref().find(|r| r.as_ref().unwrap().segment == 3).unwrap().unwrap();
+    let start = reader.segment_start().clone();
+    assert_eq!((at.segment, start.segment), (3, 3));
+    assert_eq!(archive::retire(&folder.0, &start).unwrap(), 2);
+    assert!(read(&folder) == whole.iter().copied().filter(|r| r.segment >= 3).collect::<Vec<_>>());
+    let begins = folder.0.join("begins");
+    let text = std::fs::read_to_string(&begins).unwrap();
+    std::fs::write(&begins, text.replacen(' ', " 00", 1)).unwrap();
+    assert!(JournalReader::open(&folder.0).is_err(), "a beginning that is none");
 }

@@ -6,6 +6,7 @@ use kimera_protocol::{Features, Flags, InstrumentId, Quote, Ticker};
 use proptest::prelude::*;
 
 use super::*;
+use crate::credit::WINDOW_MAX;
 use crate::ring::ring;
 
 /// Sends a quote for every input; at a join also the number of votes. Panics on an update identifier of 13.
