@@ -23,7 +23,8 @@ use crate::supervise::LaunchOptions;
 use crate::tree_text::tree_text;
 use crate::venue::VenueArgs;
 use crate::{
-    config, engine, explain, guard, line, replay, simulate, state, supervise, topology_proof, venue, verbs,
+    config, engine, explain, export, guard, line, replay, simulate, state, supervise, topology_proof, venue,
+    verbs,
 };
 
 const PROFILE: &str = "config/profiles/paper.toml";
@@ -213,6 +214,20 @@ enum JournalAction {
     Cat(CatArgs),
     /// Counts records by kind.
     Stat(StatArgs),
+    /// Writes a Parquet file: a row a record.
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    /// State directory of the run.
+    state: PathBuf,
+    /// The file.
+    #[arg(long)]
+    out: PathBuf,
+    /// Records of this kind only; may be said again.
+    #[arg(long)]
+    kind: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -484,6 +499,11 @@ fn run_journal(action: JournalAction) -> Result<Exit, Failure> {
                     let _ = writeln!(out, "{}", verbs::record_json(record));
                 }
             })?;
+            return Ok(Exit::Ok);
+        }
+        JournalAction::Export(a) => {
+            let rows = export::export(&a.state, &a.out, &a.kind)?;
+            print(&format!("{rows} rows in {}", a.out.display()))?;
             return Ok(Exit::Ok);
         }
         JournalAction::Verify(a) => (a, true),

@@ -12,6 +12,7 @@
 //! * [`shadow`]: a second line that follows the journal and compares
 //! * [`bench`]: measurements of the program by itself; [`builds`]: programs of other revisions
 //! * [`counterfactual`]: who says something else; [`bisect`]: the first decision on which two builds differ
+//! * [`export`]: a journal for notebooks
 //! * [`simulate`]: whole firms in virtual time
 //! * [`venue`]: the simulated venue as a process
 //! * [`supervise`]: venue, engine and guard as children, the live line; [`report`]: what a run says at its end; [`utc`]: dates
@@ -30,6 +31,7 @@ pub mod credentials;
 pub mod engine;
 pub mod exit;
 pub mod explain;
+pub mod export;
 pub mod guard;
 pub mod handshake;
 pub mod line;

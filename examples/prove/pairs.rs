@@ -15,7 +15,7 @@ use crate::crash::{Journal, Venue};
 use crate::run::{Folder, Run, profile, program};
 
 /// Who can be killed.
-const PROCESSES: [&str; 4] = ["engine", "supervisor", "venue", "guard"];
+const PROCESSES: [&str; 5] = ["engine", "supervisor", "venue", "guard", "shadow"];
 /// Rounds in one run: the recording is over after some 70 s.
 const ROUNDS_A_RUN: u64 = 8;
 const SPEED: &str = "5";
@@ -53,7 +53,7 @@ impl Firm {
         let holder = |name: &str| {
             Some((name.to_owned(), Claim::holder(&self.run.state.join(format!("{name}.lock")))?))
         };
-        ["engine", "venue", "guard"].into_iter().filter_map(holder).collect()
+        ["engine", "venue", "guard", "shadow"].into_iter().filter_map(holder).collect()
     }
 
     fn kill(&mut self, name: &str) {
@@ -79,7 +79,7 @@ impl Firm {
         let mut since = None;
         while Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(50));
-            let all_live = self.known().len() == 3;
+            let all_live = self.known().len() == 4;
             let status = self.run.status().filter(|_| all_live);
             let trading = status.as_ref().map_or("", |s| s["trading"].as_str().unwrap_or_default());
             if trading == "halted" {
@@ -117,6 +117,7 @@ fn config(folder: &Folder) -> PathBuf {
         ("orders_free = 1000", "orders_free = 1000000"),
         ("restarts = 3\n", "restarts = 100\n"),
         ("guard_silence_ms = 5000", "guard_silence_ms = 1500"),
+        ("snapshot_every_ms = 60000", "snapshot_every_ms = 500"),
     ];
     std::fs::write(&path, profile(&changes)).unwrap();
     path
@@ -148,7 +149,7 @@ fn round(firm: &mut Firm, pair: [&str; 2], random: &mut Random) -> Result<String
     firm.supervise();
     let begun = Instant::now();
     if !firm.is_back() {
-        let said = ["supervisor", "venue", "guard", "engine"].map(|name| {
+        let said = ["supervisor", "venue", "guard", "engine", "shadow"].map(|name| {
             let log = std::fs::read_to_string(firm.run.state.join(format!("{name}.log")));
             let log = log.unwrap_or_default();
             let last: Vec<_> = log.lines().rev().filter(|l| !l.contains(" inputs (")).take(3).collect();
@@ -178,6 +179,9 @@ fn faults(state: &Path, summary: &Value) -> Vec<String> {
     check(venue.trades == journal.trades, "fills differ".into());
     check(summary["ledger"]["balanced"] == true, "not balanced".into());
     check(summary["ledger"]["venue_match"] == true, format!("accounts differ: {}", summary["degraded"]));
+    let shadow = kimera::shadow::last_status(&kimera::state::Layout::of(state));
+    let agrees = shadow.as_ref().is_some_and(|s| s.difference.is_none() && s.seq == s.journal_seq);
+    check(agrees, format!("shadow: {shadow:?}"));
     check(replay.status.success(), format!("replay: {}", String::from_utf8_lossy(&replay.stdout).trim()));
     faults
 }
@@ -207,7 +211,7 @@ pub fn prove(cases: &mut Cases, seed: u64, rounds: u64) {
     let folder = Folder::new("pairs");
     let config = config(&folder);
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let (mut done, mut runs, mut fills, mut starts) = (0, 0, 0, 0);
+    let (mut done, mut runs, mut fills, mut starts, mut behind_snapshots) = (0, 0, 0, 0, 0);
     while done < rounds {
         let state = folder.join(&format!("run-{runs}"));
         let mut firm = Firm::start(&state, &config, &[]);
@@ -217,8 +221,8 @@ pub fn prove(cases: &mut Cases, seed: u64, rounds: u64) {
         }
         let mut broken = false;
         for _ in 0..ROUNDS_A_RUN.min(rounds - done) {
-            let first = random.below(4);
-            let second = (first + 1 + random.below(3)) % 4;
+            let first = random.below(5);
+            let second = (first + 1 + random.below(4)) % 5;
             let pair = [PROCESSES[first as usize], PROCESSES[second as usize]];
             let result = round(&mut firm, pair, &mut random);
             done += 1;
@@ -238,6 +242,7 @@ pub fn prove(cases: &mut Cases, seed: u64, rounds: u64) {
         runs += 1;
         fills += summary["fills"].as_u64().unwrap_or(0);
         starts += summary["incarnation"].as_u64().unwrap_or(0);
+        behind_snapshots += u64::from(summary["recovery"]["snapshot"].as_u64() > Some(0));
         cases.holds(
             &format!("run {runs}: ledger = venue, every order known, replay identical"),
             faults.is_empty(),
@@ -251,6 +256,6 @@ pub fn prove(cases: &mut Cases, seed: u64, rounds: u64) {
     }
     control(cases, &folder, &config);
     cases.note(&format!(
-        "{done} rounds in {runs} runs, {starts} starts of an engine, {fills} fills, seed {seed}"
+        "{done} rounds in {runs} runs, {starts} starts of an engine (the last one behind a snapshot in {behind_snapshots} runs), {fills} fills, seed {seed}"
     ));
 }

@@ -155,6 +155,15 @@ fn snapshots(cases: &mut Cases, state: &std::path::Path) {
     let packed = names.iter().filter(|name| name.ends_with(".kj.gz")).count();
     cases.holds("segments before the oldest snapshot are compressed", packed > 0, format!("{packed}"));
     cases.is("the whole journal replays identically", 0, replay(&[]).0);
+    let starts = Command::new(program()).args(["bench", "restart", "--json"]).arg(state).output().unwrap();
+    let starts: Value = serde_json::from_slice(&starts.stdout).unwrap_or_default();
+    for s in starts["starts"].as_array().into_iter().flatten() {
+        let seconds = s["read_s"].as_f64().unwrap_or(0.0) + s["computed_s"].as_f64().unwrap_or(0.0);
+        cases.note(&format!(
+            "a start behind input {} takes {seconds:.3} s for {} inputs",
+            s["behind"], s["inputs"]
+        ));
+    }
     cases.is("behind the end of the run there is nothing to compare", 1, replay(&["--from-snapshot"]).0);
     kimera::snapshot::Snapshot::remove(&folder, kept[0]).unwrap();
     let kept = &kept[1..];

@@ -2,10 +2,12 @@
 //!
 //! * [`pipeline`]: from a frame's bytes to a signed order's, on one thread
 //! * [`compare`]: two builds, or one build in two surroundings, in rounds beside one another
+//! * [`restart`]: how long a start takes
 //! * [`statistics`]: medians and intervals
 
 pub mod compare;
 pub mod pipeline;
+pub mod restart;
 pub mod statistics;
 
 use std::path::PathBuf;
@@ -34,6 +36,8 @@ enum Bench {
     FrameToOrder(FrameToOrderArgs),
     /// Two revisions, or two surroundings of one, in interleaved rounds. Example: kimera bench compare HEAD~1 .
     Compare(compare::CompareArgs),
+    /// How long a start takes, from each snapshot of a run and from its beginning
+    Restart(restart::RestartArgs),
 }
 
 /// Arguments of one measurement.
@@ -125,6 +129,7 @@ pub fn run(a: &BenchArgs) -> Result<Exit, Failure> {
             Ok(Exit::Ok)
         }
         Bench::Compare(a) => compare::run(a),
+        Bench::Restart(a) => restart::run(a),
     }
 }
 

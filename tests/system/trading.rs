@@ -52,6 +52,11 @@ impl Run {
     }
 
     fn finish(mut self) -> Value {
+        self.close()
+    }
+
+    /// Ends the run in order: its summary.
+    fn close(&mut self) -> Value {
         let ending = self.ask("control", "shutdown", &json!({"orders": "cancel"})).unwrap().unwrap();
         assert_eq!(ending["ending"], true);
         let mut text = String::new();
@@ -81,6 +86,56 @@ impl Run {
             said.iter().find(|s| s["seat"] == "compliance" && s["body"]["id"] == order["body"]["id"]);
         assert_eq!(passed.unwrap()["body"], order["body"], "{explained}");
         assert_eq!(explained["input"]["seq"], order["seq"]);
+        let checks = explained["route"]["checks"].as_array().unwrap();
+        assert!(checks.len() == 18 && checks.iter().all(|c| c["verdict"] == "passed"), "{explained}");
+        let stages = explained["latency"].as_array().unwrap();
+        assert!(stages.iter().any(|s| s["seat"] == "risk" && s["took_ns"].as_u64() > Some(0)), "{explained}");
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = Command::new(PROGRAM).args(arguments).output().unwrap();
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| json!({"stderr": String::from_utf8_lossy(&output.stderr)}))
+    }
+
+    /// What would have been, and what other builds would say.
+    fn counterfactuals(&self) {
+        let state = self.state.to_str().unwrap();
+        let without = self.json(&["replay", state, "--json", "--swap", "thermodynamic=abstain"]);
+        assert_eq!(without["first_difference"]["seat"], "member.thermodynamic", "{without}");
+        assert!(without["changed"]["decisions"].as_u64() > Some(0), "{without}");
+        let same = self.json(&["replay", state, "--json", "--swap", "pattern=abstain"]);
+        assert!(same["identical"] == true && same["changed"]["decisions"] == 0, "{same}");
+        let same = self.json(&["bisect", ".", ".", "--state", state, "--json"]);
+        assert!(same["same"] == true && same["said"].as_u64() > Some(0), "{same}");
+        let patch = self.state.join("patch.toml");
+        std::fs::write(&patch, "[strategy]\nrisk_aversion = 0.2\n").unwrap();
+        let patch = patch.to_str().unwrap();
+        let other = self.json(&["bisect", ".", ".", "--state", state, "--patch", patch, "--json"]);
+        assert!(other["same"] == false && other["a"]["seq"] == other["seq"], "{other}");
+    }
+
+    /// As many rows as records, and the first one says who ran.
+    fn exports(&self) {
+        use parquet::file::reader::{FileReader, SerializedFileReader};
+        use parquet::record::RowAccessor;
+        let state = self.state.to_str().unwrap();
+        let stat = self.json(&["journal", "stat", state, "--json"]);
+        let file = self.state.join("journal.parquet");
+        let output = Command::new(PROGRAM)
+            .args(["journal", "export", state, "--out", file.to_str().unwrap()])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let reader = SerializedFileReader::new(std::fs::File::open(&file).unwrap()).unwrap();
+        let rows: Vec<_> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+        assert_eq!(stat["records"].as_u64(), Some(rows.len() as u64));
+        let inputs: Vec<_> = rows.iter().filter(|row| row.get_bool(5).unwrap()).collect();
+        assert_eq!(inputs[0].get_string(2).unwrap(), "started");
+        assert_eq!(Some(inputs.last().unwrap().get_long(0).unwrap() as u64), stat["last_seq"].as_u64());
+        let body = inputs[0].get_column_iter().last().unwrap().1.to_string();
+        let body: Value = serde_json::from_str(&body.trim_matches('"').replace("\\\"", "\"")).unwrap();
+        assert_eq!(body["incarnation"], 1, "{body}");
     }
 }
 
@@ -116,7 +171,9 @@ fn trading_is_halted_resumed_and_the_books_agree() {
     assert_eq!(tree["children"][2]["name"], "engine");
     let unknown = run.ask("control", "trading.fly", &json!({})).unwrap().unwrap_err();
     assert_eq!(unknown.code, -32_601);
-    let summary = run.finish();
+    let summary = run.close();
+    run.exports();
+    run.counterfactuals();
     assert_eq!(
         (&summary["ledger"]["balanced"], &summary["ledger"]["venue_match"]),
         (&json!(true), &json!(true))
