@@ -19,6 +19,7 @@ use kimera_protocol::{Abstention, Seq};
 use kimera_risk::{Gate, Risk, RiskMeters, actor as risk_stage};
 use kimera_runtime::counters::Counters;
 use kimera_runtime::credit::{FRAME_MESSAGES_MAX, InputClass, WINDOW_MAX};
+use kimera_runtime::mend::Mend;
 use kimera_runtime::seat::{Cell, Seat, SeatMeters, Tap, Watch};
 use kimera_runtime::topology::{EdgeSpec, Plane, SEQUENCER, SeatSpec, Topology, Wiring};
 use kimera_runtime::{AbsenceGate, Actor, Health, Port, Rejoin, Tsc};
@@ -156,6 +157,13 @@ pub fn compared_seats(topology: &Topology) -> Vec<String> {
     hot.map(|s| s.name.clone()).collect()
 }
 
+/// Stages of the main line: whoever they fall for, nobody votes in their place.
+#[must_use]
+pub fn stages(topology: &Topology) -> Vec<String> {
+    let members = MEMBERS.map(|(name, _)| member_seat(name));
+    compared_seats(topology).into_iter().filter(|name| !members.contains(name)).collect()
+}
+
 /// Seats where an agent sits: the sequencer, and whoever touches the outside.
 #[must_use]
 pub fn agents(topology: &Topology) -> Vec<String> {
@@ -202,6 +210,10 @@ pub struct Probes {
     pub faults: Option<Faults>,
     /// Where a member's death is noted: the input it died on.
     pub deaths: Option<(String, Arc<AtomicU64>)>,
+    /// How stages are made anew in their place, by seat.
+    pub mends: BTreeMap<String, Arc<Mend>>,
+    /// A stage that takes nothing from a message of an input on.
+    pub stop: Option<(String, (Seq, u64))>,
     /// How members come back, by seat.
     pub rejoins: BTreeMap<String, Arc<Rejoin>>,
     /// How everybody is, by seat.
@@ -220,17 +232,22 @@ struct Seats<'a> {
 }
 
 impl Seats<'_> {
-    fn add<A: Actor + 'static>(&mut self, name: &str, actor: A) -> Result<(), Failure> {
+    /// A stage of the line; where it can be made anew in its place, a spare one is made with it.
+    fn add<A: Actor + 'static>(&mut self, name: &str, make: impl Fn() -> A) -> Result<(), Failure> {
         match self.probes.faults.clone() {
-            Some(faults) => {
-                let seat = self.seat(name, Faulty::new(actor, name, &faults))?;
-                self.cells.push(Box::new(seat));
-            }
-            None => {
-                let seat = self.seat(name, actor)?;
-                self.cells.push(Box::new(seat));
-            }
+            Some(faults) => self.add_made(name, || Faulty::new(make(), name, &faults)),
+            None => self.add_made(name, make),
         }
+    }
+
+    fn add_made<A: Actor + 'static>(&mut self, name: &str, make: impl Fn() -> A) -> Result<(), Failure> {
+        let mut seat = self.seat(name, make())?;
+        if let Some(mend) = self.probes.mends.get(name) {
+            let health = self.probes.healths.get(name).cloned().unwrap_or_default();
+            seat = seat.as_stage(make(), mend.clone(), health);
+        }
+        let stop = self.probes.stop.as_ref().filter(|(seat, _)| seat == name).map(|(_, at)| *at);
+        self.cells.push(Box::new(seat.with_stop(stop)));
         Ok(())
     }
 
@@ -294,7 +311,7 @@ pub fn cells(
     let strategy = config.strategy_config().map_err(wrong)?;
     let execution = config.execution_config().map_err(wrong)?;
     let mut seats = Seats { topology, wiring, counters, tsc, probes, gate: gate.clone(), cells: Vec::new() };
-    seats.add(MARKET, Market::new(&config.market_config()))?;
+    seats.add(MARKET, || Market::new(&config.market_config()))?;
     seats.member(0, Contradiction::new(config.contradiction_config(0).map_err(wrong)?))?;
     seats.member(1, Thermodynamic::new(config.thermodynamic_config(1)))?;
     for number in 2..MEMBERS.len() {
@@ -302,13 +319,17 @@ pub fn cells(
     }
     let ensemble = config.ensemble_config();
     let ensemble_meters = EnsembleMeters::new(counters, &ensemble.members);
-    seats.add(ENSEMBLE, Ensemble::new(ensemble, ensemble_meters))?;
-    seats.add(STRATEGY, MakerStage::new(strategy, StrategyMeters::new(counters)))?;
-    seats.add(EXECUTION, Execution::new(execution, ExecutionMeters::new(counters)))?;
-    seats.add(RISK, Risk::new(Gate::new(limits, rules), RiskMeters::new(counters)))?;
-    let rules = Rules::new(config.compliance_config());
-    seats.add(COMPLIANCE, Compliance::new(rules, ComplianceMeters::new(counters)))?;
-    seats.add(LEDGER, Ledger::new(books, LedgerMeters::new(counters, config.instruments.len())))?;
+    seats.add(ENSEMBLE, || Ensemble::new(ensemble.clone(), ensemble_meters.clone()))?;
+    let meters = StrategyMeters::new(counters);
+    seats.add(STRATEGY, || MakerStage::new(strategy.clone(), meters.clone()))?;
+    let meters = ExecutionMeters::new(counters);
+    seats.add(EXECUTION, || Execution::new(execution, meters.clone()))?;
+    let meters = RiskMeters::new(counters);
+    seats.add(RISK, || Risk::new(Gate::new(limits.clone(), rules.clone()), meters.clone()))?;
+    let meters = ComplianceMeters::new(counters);
+    seats.add(COMPLIANCE, || Compliance::new(Rules::new(config.compliance_config()), meters.clone()))?;
+    let meters = LedgerMeters::new(counters, config.instruments.len());
+    seats.add(LEDGER, || Ledger::new(books.clone(), meters.clone()))?;
     Ok(seats.cells)
 }
 

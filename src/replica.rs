@@ -2,12 +2,15 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kimera_protocol::{Absent, Message, Seq};
 use kimera_runtime::agent_seat::AgentSeat;
+use kimera_runtime::executor::said;
 use kimera_runtime::seat::Cell;
 use kimera_runtime::topology::{SEQUENCER, Topology, Wiring};
+use kimera_runtime::world::Killed;
 use kimera_runtime::{AbsenceGate, Counters, Frontier, Tsc, Work};
 use kimera_sequencer::{DoorState, Replayer};
 
@@ -143,6 +146,20 @@ impl Replica {
         Ok(said)
     }
 
+    /// As [`Replica::run`], for inputs that somebody may not survive.
+    ///
+    /// # Errors
+    /// As [`Replica::run`], and where a stage panics: the replica is not to be used then.
+    pub fn try_run(&mut self, inputs: &[Message]) -> Result<Recomputed, Failure> {
+        match catch_unwind(AssertUnwindSafe(|| self.run(inputs))) {
+            Ok(result) => result,
+            Err(killed) if killed.is::<Killed>() => resume_unwind(killed),
+            Err(panic) => {
+                Err(Failure::run(format!("a stage beside the line panicked: {}", said(panic.as_ref()))))
+            }
+        }
+    }
+
     /// Its state behind the last input; None where somebody's seat is empty.
     pub fn state(&mut self) -> Option<LineState> {
         self.orders.prune();
@@ -154,6 +171,12 @@ impl Replica {
     #[must_use]
     pub fn actor<A: 'static>(&self, seat: &str) -> Option<&A> {
         self.cells.iter().find(|cell| cell.name() == seat)?.actor()?.downcast_ref()
+    }
+
+    /// State of one actor alone.
+    #[must_use]
+    pub fn actor_state(&self, seat: &str) -> Option<Vec<u8>> {
+        self.cells.iter().find(|cell| cell.name() == seat)?.save_actor()
     }
 
     /// An actor, for another seat of its kind.

@@ -145,11 +145,12 @@ impl SupervisionSection {
                     WayBack::InPlace => config.instruments.iter().any(|i| i.feed == *child),
                     WayBack::FromJournal => {
                         line::MEMBERS.iter().any(|(member, _)| line::member_seat(member) == *child)
+                            || line::stages(&topology).contains(child)
                     }
                 };
                 if !possible {
                     return Err(format!(
-                        "supervision group {name}: \"{child}\" cannot come back so: feeds do in-place, members from-journal, everybody else with the engine"
+                        "supervision group {name}: \"{child}\" cannot come back so: feeds do in-place, members and stages from-journal, everybody else with the engine"
                     ));
                 }
             }

@@ -12,6 +12,7 @@ use kimera_gateway::{DeadManSwitch, Gateway, GatewayConfig};
 use kimera_journal::{Journal, JournalConfig, JournalFailure};
 use kimera_protocol::{InstrumentId, OrderId, OrderRecord};
 use kimera_runtime::agent_seat::{AgentSeat, Remake};
+use kimera_runtime::mend::Mend;
 use kimera_runtime::topology::{Plane, SEQUENCER, Topology, Wiring};
 use kimera_runtime::world::{self, Killed};
 use kimera_runtime::{AbsenceGate, Counters, Durability, KillWord, Rejoin, Tsc};
@@ -21,6 +22,7 @@ use kimera_venues::binance::MarketDecoder;
 use super::Built;
 use super::endpoints::Endpoints;
 use super::faults::{Faults, FaultyAgent};
+use super::mend::StageSeat;
 use super::poison::Deaths;
 use super::recovery::{Earlier, Ends, catch_up};
 use super::rejoin::MemberSeat;
@@ -62,7 +64,12 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     let rejoins: BTreeMap<String, Arc<Rejoin>> =
         line::MEMBERS.iter().map(|(name, _)| (line::member_seat(name), Arc::default())).collect();
     let healths = healths(topology);
+    let from_journal =
+        |name: &str| config.supervision.group_of(name).is_some_and(|g| g.way_back == WayBack::FromJournal);
+    let stages = line::stages(topology).into_iter().filter(|name| from_journal(name));
+    let mends: BTreeMap<String, Arc<Mend>> = stages.map(|name| (name, Arc::default())).collect();
     let probes = Probes {
+        mends: mends.clone(),
         faults: faults.cloned(),
         rejoins: rejoins.clone(),
         healths: healths.clone(),
@@ -189,6 +196,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         degraded: degraded.into_iter().collect(),
         members,
         gate,
+        stages: mends.into_iter().map(|(name, mend)| StageSeat::new(name, mend)).collect(),
         dead_man_off: dead_man.off,
         recovery: report,
     })

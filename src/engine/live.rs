@@ -21,7 +21,7 @@ use super::orphan::{Orphan, Standing};
 use super::recovery::RecoveryReport;
 use super::rejoin::{MemberSeat, WayBack, Workshop};
 use super::venue_account::VenueAccount;
-use super::watchdog::Watchdog;
+use super::watchdog::{Limits, Watchdog};
 use super::{Built, EngineOptions};
 use crate::config::Config;
 use crate::control::{OrdersAtEnd, Server};
@@ -32,6 +32,8 @@ use crate::state::State;
 
 /// A duty cycle longer than this ends the engine.
 const STUCK: Duration = Duration::from_secs(5);
+/// The same in time on a processor: what computes that long in one duty cycle does not come back.
+const COMPUTING: Duration = Duration::from_secs(1);
 /// Time until a cycle that was found too long is looked at again.
 const SECOND_LOOK: Duration = Duration::from_millis(500);
 /// Wall time left to the last frames of a tape, ns.
@@ -226,7 +228,8 @@ impl Live<'_> {
         let end = self.run.options.market_ns.map_or(whole, |ns| whole.min(clock.origin.saturating_add(ns)));
         self.built.counters.counter("engine.market_start_ns").set(clock.origin.unsigned_abs());
         self.built.counters.counter("engine.market_end_ns").set(end.unsigned_abs());
-        let mut watchdog = Watchdog::new(STUCK, SECOND_LOOK);
+        let mut watchdog =
+            Watchdog::new(Limits { computing: COMPUTING, wall: STUCK, second_look: SECOND_LOOK });
         let mut trading = false;
         loop {
             clock::sleep(HOUSEKEEPING);
@@ -237,11 +240,8 @@ impl Live<'_> {
             if let Some(broken) = broken(&self.executor, &self.built.failure) {
                 return Err(End::Broken(Failure::run(format!("the engine was ended: {broken}"))));
             }
-            if let Some(thread) = watchdog.stuck(&self.executor) {
-                let seconds = STUCK.as_secs();
-                return Err(End::Stuck(Failure::run(format!(
-                    "the engine was ended: thread {thread} has not come back from its duty cycle for {seconds} s"
-                ))));
+            if let Some(stuck) = watchdog.stuck(&self.executor) {
+                return Err(End::Stuck(Failure::run(format!("the engine was ended: {stuck}"))));
             }
             if !trading {
                 // Who runs is on disk before anything is sent: an order's identity holds the start's number.
@@ -251,6 +251,7 @@ impl Live<'_> {
                 self.follow_word();
             }
             self.notice_absence();
+            self.mend_stages().map_err(End::Broken)?;
             self.follow_disk();
             self.built.tree.follow();
             self.recover();

@@ -18,6 +18,7 @@ mod disk;
 pub mod endpoints;
 pub mod faults;
 pub mod live;
+pub mod mend;
 pub mod orphan;
 pub mod poison;
 pub mod recovery;
@@ -106,6 +107,8 @@ pub struct Built {
     pub deaths: Deaths,
     /// Records about that which this start has sent to the sequencer.
     pub skips_told: u64,
+    /// Stages that can be made anew in their place.
+    pub stages: Vec<mend::StageSeat>,
     /// Holds orders back while an absence is not durable.
     pub gate: Arc<AbsenceGate>,
     /// Set once the venue's dead man's switch is to be switched off.

@@ -294,7 +294,7 @@ fn pass(
     let missing = || Failure::run(format!("the topology has no {member}"));
     let frontier = replica.frontier(member).ok_or_else(missing)?;
     skips.iter().for_each(|seq| frontier.absences().skip(*seq));
-    replica.run(inputs)?;
+    replica.try_run(inputs)?;
     let died_at = died_at.load(std::sync::atomic::Ordering::Acquire);
     Ok((replica.take_actor(member).filter(|_| died_at == 0), died_at))
 }

@@ -115,6 +115,11 @@ impl Tree {
                 "{name} goes with the engine: nothing leaves the line without it; actor.restart of \"engine\" makes it anew"
             )));
         }
+        if group.section.way_back == WayBack::FromJournal && child.frontier.is_none() {
+            return Err(RpcError::refused(format!(
+                "{name} comes back by itself where it falls, and the line does not go on without it; actor.restart of \"engine\" makes everybody anew"
+            )));
+        }
         child.health.ask(wish);
         Ok(json!({"actor": name, "asked": wish_name(wish)}))
     }

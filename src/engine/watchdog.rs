@@ -5,43 +5,72 @@ use std::time::Duration;
 
 use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::executor::ThreadedExecutor;
+use kimera_runtime::process::thread_cpu_ns;
 
-/// Notices a thread that does not come back from its duty cycle.
+/// Notices a thread that does not come back from its duty cycle: one that computes on and on by its time on a processor, one
+/// that waits for something, or is kept away, by the clock on the wall.
 pub struct Watchdog {
-    limit: Duration,
-    second_look: Duration,
-    /// The start of the cycle that was found too long, and when it was.
-    suspect: Option<(u64, u64)>,
+    limits: Limits,
+    suspect: Option<Suspect>,
+}
+
+/// How long a duty cycle may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// On a processor.
+    pub computing: Duration,
+    /// By the clock on the wall.
+    pub wall: Duration,
+    /// Time until one that was longer is looked at again.
+    pub second_look: Duration,
+}
+
+/// A cycle that was found too long.
+struct Suspect {
+    started: u64,
+    noticed: u64,
+    /// What its thread had computed by then, ns.
+    computed: Option<u64>,
 }
 
 impl Watchdog {
-    /// Longest duty cycle, and the time until one that was longer is looked at again.
-    pub fn new(limit: Duration, second_look: Duration) -> Self {
-        Self { limit, second_look, suspect: None }
+    /// Nobody is suspected.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, suspect: None }
     }
 
-    /// The thread's name once it is stuck. A cycle that is too long is looked at again after a while: when the whole
-    /// machine has been away, every thread gets the chance to say that it is back.
+    /// What is stuck, and how. A cycle that is too long is looked at again after a while: when the whole machine has been
+    /// away, every thread gets the chance to say that it is back.
     pub fn stuck(&mut self, executor: &ThreadedExecutor) -> Option<String> {
         let now = monotonic_ns();
+        let first = self.limits.computing.min(self.limits.wall).as_nanos() as u64;
         let long = executor.reports().iter().find_map(|t| {
             let started = t.cycle_started.load(Ordering::Acquire);
-            (started != 0 && now.saturating_sub(started) > self.limit.as_nanos() as u64)
-                .then(|| (started, t.name.clone()))
+            let thread = t.thread.load(Ordering::Acquire);
+            (started != 0 && now.saturating_sub(started) > first).then(|| (started, thread, t.name.clone()))
         });
-        let Some((started, name)) = long else {
+        let Some((started, thread, name)) = long else {
             self.suspect = None;
             return None;
         };
-        match self.suspect {
-            Some((same, noticed)) if same == started => {
-                (now.saturating_sub(noticed) > self.second_look.as_nanos() as u64).then_some(name)
-            }
-            _ => {
-                self.suspect = Some((started, now));
-                None
-            }
+        let Some(suspect) = self.suspect.as_ref().filter(|suspect| suspect.started == started) else {
+            self.suspect = Some(Suspect { started, noticed: now, computed: thread_cpu_ns(thread) });
+            return None;
+        };
+        if now.saturating_sub(suspect.noticed) <= self.limits.second_look.as_nanos() as u64 {
+            return None;
         }
+        let computed =
+            suspect.computed.zip(thread_cpu_ns(thread)).map(|(before, now)| now.saturating_sub(before));
+        let ns = |limit: Duration| limit.as_nanos() as u64;
+        if computed.is_some_and(|computed| computed > ns(self.limits.computing)) {
+            return Some(format!("thread {name} computes without coming back from its duty cycle"));
+        }
+        (now.saturating_sub(started) > ns(self.limits.wall)).then(|| {
+            let seconds = self.limits.wall.as_secs();
+            format!("thread {name} has not come back from its duty cycle for {seconds} s")
+        })
     }
 }
 
@@ -84,16 +113,24 @@ mod tests {
         let held = Arc::new(AtomicBool::new(true));
         let cells: Vec<Box<dyn Cell>> = vec![Box::new(Held(held.clone()))];
         let executor = ThreadedExecutor::start(&plan, cells, &Counters::detached(), false).unwrap();
-        let mut watchdog = Watchdog::new(Duration::from_millis(20), Duration::from_millis(20));
-        let named = loop {
-            if let Some(name) = watchdog.stuck(&executor) {
-                break name;
-            }
-            std::thread::yield_now();
-        };
-        assert_eq!(named, "line");
+        let ms = Duration::from_millis;
+        let hour = Duration::from_secs(3_600);
+        // By either clock: it spins.
+        for (limits, how) in [
+            (Limits { computing: hour, wall: ms(20), second_look: ms(20) }, "has not come back"),
+            (Limits { computing: ms(20), wall: hour, second_look: ms(20) }, "computes"),
+        ] {
+            let mut watchdog = Watchdog::new(limits);
+            let said = loop {
+                if let Some(said) = watchdog.stuck(&executor) {
+                    break said;
+                }
+                std::thread::yield_now();
+            };
+            assert!(said.starts_with("thread line ") && said.contains(how), "{said}");
+        }
         held.store(false, Ordering::Release);
-        let mut patient = Watchdog::new(Duration::from_secs(600), Duration::ZERO);
+        let mut patient = Watchdog::new(Limits { computing: hour, wall: hour, second_look: Duration::ZERO });
         let cycles = || executor.reports()[0].cycles.load(Ordering::Acquire);
         while cycles() < 100 {
             assert_eq!(patient.stuck(&executor), None);

@@ -46,7 +46,7 @@ fn says(output: &Output) -> String {
 #[test]
 fn a_run_is_recorded_and_replays_identically_and_damage_is_named() {
     let run = Run::new("run");
-    let output = run.launch(&["--for", "40s"]);
+    let output = run.launch(&["--for", "240s"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let summary = json(&output);
     assert_eq!(

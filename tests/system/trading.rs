@@ -247,7 +247,7 @@ fn a_feed_that_panics_is_made_anew_in_its_place_and_others_by_hand() {
     ask(&run, "actor.start");
     run.until(|s| s["absences"] == 2);
     let refused = run.ask("control", "actor.restart", &json!({"actor": "risk"})).unwrap().unwrap_err();
-    assert!(refused.message.contains("goes with the engine"), "{refused:?}");
+    assert!(refused.message.contains("does not go on without it"), "{refused:?}");
     assert_eq!(run.engine("status")["incarnation"], incarnation);
     let errors = Command::new(PROGRAM).args(["errors", run.state.to_str().unwrap()]).output().unwrap();
     assert!(String::from_utf8_lossy(&errors.stdout).contains("engine/feed.usdm: panicked"), "{errors:?}");

@@ -18,6 +18,7 @@ const REASONS: [RefusalReason; 4] = [
 ];
 
 /// What the stage counts for those who watch.
+#[derive(Clone)]
 pub struct ComplianceMeters {
     orders: Counter,
     cancels: Counter,

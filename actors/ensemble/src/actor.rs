@@ -34,6 +34,7 @@ pub struct EnsembleConfig {
 }
 
 /// What the stage counts for those who watch.
+#[derive(Clone)]
 pub struct EnsembleMeters {
     votes: Box<[Counter]>,
     abstained: Box<[Counter]>,

@@ -24,6 +24,7 @@ pub struct ExecutionConfig {
 }
 
 /// What the stage counts for those who watch.
+#[derive(Clone)]
 pub struct ExecutionMeters {
     placed: Counter,
     cancels: Counter,

@@ -11,6 +11,7 @@ use crate::books::Books;
 const ORDERS_MAX: usize = 1_024;
 
 /// What the stage publishes for those who watch. Money in 1e-8 of the quote asset; what has a sign as two's complement.
+#[derive(Clone)]
 pub struct LedgerMeters {
     fills: Counter,
     alarms: Counter,
@@ -23,6 +24,7 @@ pub struct LedgerMeters {
 
 kimera_protocol::state!(LedgerMeters { fills, alarms, cash, fees, realised, balanced, instruments });
 
+#[derive(Clone)]
 struct InstrumentMeters {
     position: Counter,
     doubled_mid: Counter,

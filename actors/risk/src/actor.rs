@@ -13,6 +13,7 @@ use crate::gate::Gate;
 pub const OUTPUTS_MAX: usize = 1;
 
 /// What the stage counts for those who watch.
+#[derive(Clone)]
 pub struct RiskMeters {
     passed: Counter,
     trading_state: Counter,

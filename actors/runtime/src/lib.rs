@@ -38,6 +38,7 @@ pub mod idle;
 pub mod kill_word;
 pub mod mapped;
 pub mod memory;
+pub mod mend;
 pub mod net;
 pub mod plan;
 pub mod process;

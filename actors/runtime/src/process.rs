@@ -43,6 +43,23 @@ pub fn resume_group(leader: u32) {
     signal_group(leader, libc::SIGCONT);
 }
 
+/// The calling thread, as the kernel numbers it.
+#[must_use]
+pub fn thread_id() -> u64 {
+    // SAFETY: a plain call about the calling thread; it touches no memory of ours.
+    u64::from(unsafe { libc::gettid() }.unsigned_abs())
+}
+
+/// Time that a thread of this process has spent on a processor, ns; none where the kernel does not say, and in a world.
+#[must_use]
+pub fn thread_cpu_ns(thread: u64) -> Option<u64> {
+    if crate::world::active() {
+        return None;
+    }
+    let text = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
 /// This process runs when nobody else wants to (nice 19).
 pub fn be_nice() {
     // SAFETY: a plain call about this process; it touches no memory of ours.

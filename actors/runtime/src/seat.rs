@@ -18,7 +18,9 @@ use crate::clock::Tsc;
 use crate::counters::{Counter, Histogram};
 use crate::credit::Frontier;
 use crate::health::Health;
+use crate::mend::Mend;
 use crate::ring::{Inlet, Outlet};
+use stage::Stage;
 
 /// Inputs between two checkpoints of a seat's output hash.
 pub const CHECKPOINT_INTERVAL: Seq = 4096;
@@ -50,6 +52,11 @@ pub trait Cell: Send {
 
     /// The actor, to be looked at between two inputs.
     fn actor(&self) -> Option<&dyn Any> {
+        None
+    }
+
+    /// The actor's state as bytes. None for agents, and where nobody sits.
+    fn save_actor(&self) -> Option<Vec<u8>> {
         None
     }
 
@@ -182,6 +189,24 @@ pub struct Seat<A> {
     flip: Option<Seq>,
     /// Set where the line goes on without this seat after a panic.
     member: Option<Member>,
+    /// Set where the line waits for another actor after a panic.
+    stage: Option<Stage<A>>,
+    /// Messages about one input are counted.
+    counts: bool,
+    at: (Seq, u64),
+    /// Nothing is taken from this message of this input on.
+    stop: Option<(Seq, u64)>,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Handled {
+    /// The actor has handled it.
+    Yes,
+    /// There is nobody, or nobody is to: it is passed over.
+    Nobody,
+    /// It is still to be handled.
+    Held,
 }
 
 /// What a seat needs that can be out.
@@ -232,7 +257,34 @@ impl<A: Actor + 'static> Seat<A> {
             watch: None,
             flip: None,
             member: None,
+            stage: None,
+            counts: false,
+            at: (0, 0),
+            stop: None,
         }
+    }
+
+    /// A stage: after a panic the message waits until `spare` has the state that the actor had before it.
+    #[must_use]
+    pub fn as_stage(mut self, spare: A, mend: Arc<Mend>, health: Arc<Health>) -> Self {
+        self.stage = Some(Stage { spare: Some(spare), mend, health });
+        self.counts = true;
+        self
+    }
+
+    /// Takes nothing from the message on that comes behind so many about an input: for whoever wants the state before it.
+    #[must_use]
+    pub fn with_stop(mut self, stop: Option<(Seq, u64)>) -> Self {
+        self.stop = stop;
+        self.counts |= stop.is_some();
+        self
+    }
+
+    /// True where a message is not to be taken: nobody sits there yet, or it is the one to stop before.
+    fn holds_before(&self, message: &Message) -> bool {
+        let seq = message.header.seq;
+        let stops = self.stop.is_some_and(|(at, n)| seq > at || (seq == at && self.handled_of(seq) >= n));
+        stops || (self.actor.is_none() && self.stage.is_some())
     }
 
     /// Notes the output hash after every input: for replays, not for live runs.
@@ -318,38 +370,41 @@ impl<A: Actor + 'static> Seat<A> {
         }
     }
 
-    /// Runs the handler; false where there is nobody to run it. A member that panics is dropped, and says from which
+    /// Runs the handler. A member that panics is dropped, and says from which
     /// input on before anyone can go on without it.
     #[inline]
-    fn handle(&mut self, message: &Message, joins: bool) -> bool {
+    fn handle(&mut self, message: &Message, joins: bool) -> Handled {
         let seq = message.header.seq;
         self.outbox.begin(message);
         if self.member.is_none() {
             if self.ports.frontier.absences().is_skipped(seq) {
-                return false; // it does not survive this one
+                return Handled::Nobody; // it does not survive this one
             }
-            let Some(actor) = self.actor.as_mut() else { return false };
+            if self.stage.is_some() {
+                return self.handle_as_stage(message, joins);
+            }
+            let Some(actor) = self.actor.as_mut() else { return Handled::Nobody };
             let input = Input { message, joined: if joins { &self.joined } else { &[] } };
             let note = DeathNote { frontier: &self.ports.frontier, seq };
             actor.handle(input, &mut self.outbox);
             std::mem::forget(note);
-            return true;
+            return Handled::Yes;
         }
         if self.ports.frontier.absences().contains(seq) {
             self.be_out(message);
-            return false;
+            return Handled::Nobody;
         }
         let leaves = self.member.as_ref().is_some_and(|member| member.rejoin.must_leave());
         if leaves {
             self.actor = None; // in order, and once in a while: it is taken apart here
         } else if self.survives(message) {
-            return true;
+            return Handled::Yes;
         }
         if let Some(member) = &self.member {
             member.gate.begin(seq);
         }
         self.ports.frontier.absences().begin(seq);
-        false
+        Handled::Nobody
     }
 
     /// Sends what is staged. Room was made sure of, so nothing here can fail.
@@ -393,6 +448,9 @@ impl<A: Actor + 'static> Seat<A> {
     #[inline]
     fn step(&mut self) -> Work {
         let Some(&message) = self.ports.inlets[0].inlet.peek() else { return Work::Idle };
+        if self.counts && self.holds_before(&message) {
+            return self.take_the_seat();
+        }
         if !self.ports.have_room() {
             self.meters.blocked.add(1);
             return Work::Blocked;
@@ -413,7 +471,10 @@ impl<A: Actor + 'static> Seat<A> {
         let watched = self.watch.as_ref().is_some_and(|watch| watch.seq == seq);
         let start = if sampled || watched { Tsc::now() } else { 0 };
         let handled = self.handle(&message, joins);
-        if handled && self.flip.is_some() {
+        if handled == Handled::Held {
+            return Work::Blocked; // as if it had not been looked at
+        }
+        if handled == Handled::Yes && self.flip.is_some() {
             self.flip_one_bit(seq);
         }
         self.commit();
@@ -428,6 +489,9 @@ impl<A: Actor + 'static> Seat<A> {
         self.ports.inlets[0].inlet.advance();
         if joins {
             self.take_joined(seq);
+        }
+        if self.counts {
+            self.at = (seq, self.handled_of(seq) + 1);
         }
         self.ports.frontier.advance(seq.saturating_sub(1));
         if sampled {
@@ -446,6 +510,10 @@ impl<A: Actor + 'static> Seat<A> {
 impl<A: Actor + 'static> Cell for Seat<A> {
     fn actor(&self) -> Option<&dyn Any> {
         self.actor.as_ref().map(|actor| actor as &dyn Any)
+    }
+
+    fn save_actor(&self) -> Option<Vec<u8>> {
+        self.actor.as_ref().map(Saver::of)
     }
 
     fn save(&self) -> Option<Vec<u8>> {
@@ -517,5 +585,6 @@ impl<A: Actor + 'static> Cell for Seat<A> {
 }
 
 mod member;
+mod stage;
 #[cfg(test)]
 mod tests;

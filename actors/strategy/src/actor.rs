@@ -50,6 +50,7 @@ pub struct StrategyConfig {
 }
 
 /// What the stage counts for those who watch.
+#[derive(Clone)]
 pub struct StrategyMeters {
     decisions: Counter,
     quoted: Counter,

@@ -4,5 +4,5 @@ mod deterministic;
 mod threaded;
 
 pub use deterministic::DeterministicExecutor;
-pub(crate) use threaded::said;
+pub use threaded::said;
 pub use threaded::{Failure, ThreadReport, ThreadedExecutor};

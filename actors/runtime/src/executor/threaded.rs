@@ -12,6 +12,7 @@ use crate::errors;
 use crate::idle::Idler;
 use crate::memory::{SealGuard, sealed_allocations};
 use crate::plan::{Plan, pin_to_core};
+use crate::process::thread_id;
 use crate::seat::Cell;
 use crate::world::{self, Killed, Resident};
 
@@ -30,6 +31,8 @@ pub struct ThreadReport {
     pub name: String,
     /// Monotonic ns of the start of the last duty cycle; 0 before the first.
     pub cycle_started: AtomicU64,
+    /// The thread, as the kernel numbers it; 0 before the first.
+    pub thread: AtomicU64,
     /// Duty cycles done.
     pub cycles: AtomicU64,
     /// True where pinning was asked for and refused.
@@ -84,6 +87,7 @@ impl ThreadedExecutor {
             let report = Arc::new(ThreadReport {
                 name: spec.name.clone(),
                 cycle_started: AtomicU64::new(0),
+                thread: AtomicU64::new(0),
                 cycles: AtomicU64::new(0),
                 pin_refused: AtomicBool::new(false),
             });
@@ -198,6 +202,7 @@ impl CoreThread {
         if core.is_some_and(|c| !pin_to_core(c)) {
             self.report.pin_refused.store(true, Ordering::Release);
         }
+        self.report.thread.store(thread_id(), Ordering::Release);
         let mut cycles: u64 = 0;
         while !self.shared.stop.load(Ordering::Acquire) {
             if cycles.is_multiple_of(CYCLES_PER_HEARTBEAT) {
@@ -280,7 +285,8 @@ impl CoreThread {
 }
 
 /// What a panic said.
-pub(crate) fn said(panic: &(dyn std::any::Any + Send)) -> String {
+#[must_use]
+pub fn said(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "panic without a message".to_owned())

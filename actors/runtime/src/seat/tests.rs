@@ -1,5 +1,7 @@
 //! What a seat promises: atomic handlers, joins at marks, progress through silence, checkpoints.
 
+mod stage;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use kimera_protocol::{Features, Flags, InstrumentId, Quote, Ticker};

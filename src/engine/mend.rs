@@ -1,0 +1,140 @@
+//! Stages of the line that have panicked: the state that one had before the message it died on is computed beside the line,
+//! and another takes its seat. Where that takes too long the engine ends, and comes back with everything it knew.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+
+use kimera_protocol::{Absent, Message, Seq};
+use kimera_runtime::clock::monotonic_ns;
+use kimera_runtime::mend::Mend;
+use kimera_runtime::world;
+
+use super::live::Live;
+use super::rejoin::Workshop;
+use crate::exit::{Failure, say};
+use crate::line::Probes;
+use crate::replay;
+use crate::replica::Replica;
+
+/// Longest time that the line waits for a stage, ns.
+const BUDGET: u64 = 500_000_000;
+
+/// A stage's seat, as the engine's own loop sees it.
+pub struct StageSeat {
+    /// Name in the topology.
+    pub name: String,
+    /// Where it says that it needs somebody.
+    pub mend: Arc<Mend>,
+    /// Since when, and who makes it.
+    job: Option<Job>,
+}
+
+struct Job {
+    since: u64,
+    at: (Seq, u64),
+    made: Option<Receiver<Result<Vec<u8>, Failure>>>,
+    delivered: bool,
+}
+
+impl StageSeat {
+    /// A seat where all is well, and where from now on another can be made.
+    #[must_use]
+    pub fn new(name: String, mend: Arc<Mend>) -> Self {
+        mend.arm();
+        Self { name, mend, job: None }
+    }
+
+    /// Makes progress; `durable` is the last input on disk.
+    fn poll(&mut self, workshop: &Workshop, durable: Seq) -> Result<(), Failure> {
+        let Some(at) = self.mend.wanted() else {
+            if let Some(job) = self.job.take() {
+                let ms = monotonic_ns().saturating_sub(job.since) / 1_000_000;
+                say(&format!(
+                    "{} made anew in its place after {ms} ms: it had died on input {}",
+                    self.name, job.at.0
+                ));
+            }
+            return Ok(());
+        };
+        let now = monotonic_ns();
+        let job = self.job.get_or_insert_with(|| {
+            say(&format!("{} died on input {}: the line waits for another", self.name, at.0));
+            Job { since: now, at, made: None, delivered: false }
+        });
+        if now.saturating_sub(job.since) > BUDGET {
+            return Err(Failure::run(format!(
+                "{} died on input {}, and another was not there in time",
+                self.name, at.0
+            )));
+        }
+        if job.delivered {
+            return Ok(());
+        }
+        match &job.made {
+            None if durable >= at.0 => job.made = Some(make(workshop, &self.name, at)?),
+            None => {}
+            Some(made) => match made.try_recv() {
+                Ok(state) => {
+                    self.mend.deliver(state?);
+                    job.delivered = true;
+                }
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => {
+                    return Err(Failure::run(format!(
+                        "{} cannot be made anew: its maker panicked",
+                        self.name
+                    )));
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+/// Computes the state beside the line. A world has one thread: there it is done at once.
+fn make(
+    workshop: &Workshop,
+    stage: &str,
+    at: (Seq, u64),
+) -> Result<Receiver<Result<Vec<u8>, Failure>>, Failure> {
+    let (sender, receiver) = channel();
+    let (workshop, stage) = (workshop.clone(), stage.to_owned());
+    let make = move || {
+        let _ = sender.send(state_before(&workshop, &stage, at));
+    };
+    if world::active() {
+        make();
+    } else {
+        let spawned = std::thread::Builder::new().name("maker".into()).spawn(make);
+        spawned.map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
+    }
+    Ok(receiver)
+}
+
+/// The state of a stage before a message about an input, from the newest snapshot and the journal.
+fn state_before(workshop: &Workshop, stage: &str, at: (Seq, u64)) -> Result<Vec<u8>, Failure> {
+    let (recorded, _) = replay::load_latest(workshop.layout.root())?;
+    let inputs: Vec<Message> = recorded.inputs.iter().copied().take_while(|m| m.header.seq <= at.0).collect();
+    if inputs.last().map_or(recorded.behind(), |m| m.header.seq) != at.0 || recorded.behind() >= at.0 {
+        return Err(Failure::run(format!("the journal does not hold input {}", at.0)));
+    }
+    let probes =
+        Probes { faults: workshop.faults.clone(), stop: Some((stage.to_owned(), at)), ..Probes::default() };
+    let mut replica = Replica::new(&workshop.config, &probes, recorded.from.as_ref())?;
+    for absent in inputs.iter().filter_map(|m| m.body::<Absent>()) {
+        replica.note_absence(absent);
+    }
+    replica.try_run(&inputs)?;
+    replica.actor_state(stage).ok_or_else(|| Failure::run(format!("nobody sits in {stage}")))
+}
+
+impl Live<'_> {
+    /// Stages that have fallen get somebody to take their seat.
+    ///
+    /// # Errors
+    /// Where one does not come back in time: the engine has to end.
+    pub(super) fn mend_stages(&mut self) -> Result<(), Failure> {
+        let durable = self.counter("journal.durable_seq");
+        self.built.stages.iter_mut().try_for_each(|stage| stage.poll(&self.workshop, durable))
+    }
+}
