@@ -26,6 +26,8 @@ pub(super) struct DeadMan {
     /// Venue milliseconds in a millisecond of ours.
     speed: u64,
     next_at: u64,
+    /// Not before this after the venue has not taken one.
+    retry_at: u64,
     /// When the venue's countdown ends, as far as it has said that it holds.
     ends_at: u64,
     armed: Counter,
@@ -40,6 +42,7 @@ impl DeadMan {
             switch,
             speed: u64::from(speed),
             next_at: 0,
+            retry_at: 0,
             ends_at: 0,
             armed: counter("dead_man_armed"),
             put_off: counter("dead_man_put_off"),
@@ -54,9 +57,9 @@ impl DeadMan {
         }
         self.armed.set(u64::from(now < self.ends_at));
         if self.switch.off.load(Ordering::Acquire) {
-            return (self.ends_at > 0 && now >= self.next_at).then_some(0);
+            return (self.ends_at > 0 && now >= self.retry_at).then_some(0);
         }
-        (now >= self.next_at).then(|| self.switch.after.as_millis() as u64 * self.speed)
+        (now >= self.next_at.max(self.retry_at)).then(|| self.switch.after.as_millis() as u64 * self.speed)
     }
 
     /// The venue has taken a countdown.
@@ -71,6 +74,33 @@ impl DeadMan {
     /// The venue has not; it is asked again soon.
     pub(super) fn refused(&mut self, again_at: u64) {
         self.failed.add(1);
-        self.next_at = again_at;
+        self.retry_at = again_at;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_put_off_four_times_in_its_length_and_switched_off_at_once() {
+        let switch = DeadManSwitch { after: Duration::from_secs(40), ..DeadManSwitch::default() };
+        let off = switch.off.clone();
+        let mut dead_man = DeadMan::new(switch, 5, "gateway", &Counters::detached());
+        let now = monotonic_ns();
+        // In the venue's time, which runs five times as fast.
+        assert_eq!(dead_man.due(now), Some(200_000));
+        dead_man.refused(now + 7);
+        assert_eq!((dead_man.due(now + 6), dead_man.due(now + 7)), (None, Some(200_000)));
+        dead_man.taken(200_000);
+        let later = monotonic_ns();
+        assert_eq!(dead_man.due(later + 9_000_000_000), None);
+        assert_eq!(dead_man.due(later + 10_000_000_000), Some(200_000));
+        off.store(true, Ordering::Release);
+        assert_eq!(dead_man.due(later), Some(0), "it does not wait for its turn");
+        dead_man.taken(0);
+        assert_eq!((dead_man.due(later), dead_man.armed.get()), (None, 0));
+        let mut none = DeadMan::new(DeadManSwitch::default(), 5, "none", &Counters::detached());
+        assert_eq!(none.due(now), None, "a venue without one");
     }
 }
