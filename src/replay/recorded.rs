@@ -102,7 +102,8 @@ impl Said {
 /// Damage (1), a missing blob (7), a journal of another code epoch.
 pub fn load(state: &Path) -> Result<Recorded, Failure> {
     let layout = Layout::of(state);
-    if archive::has_segment(&layout.journal(), 1) {
+    let begins = archive::beginning(&layout.journal());
+    if begins.map_or(1, |start| start.segment) == 1 {
         return load_from(state, None);
     }
     let folder = layout.snapshots();

@@ -103,7 +103,8 @@ pub fn retire(folder: &Path, start: &SegmentStart) -> io::Result<u64> {
 /// # Errors
 /// As the system says; a file that does not say it.
 pub fn beginning(folder: &Path) -> io::Result<SegmentStart> {
-    if has_segment(folder, 1) || !files::exists(&folder.join(BEGINS)) {
+    // Said first, done second: where it is said, segments before it may still lie there.
+    if !files::exists(&folder.join(BEGINS)) {
         return Ok(SegmentStart { segment: 1, ..SegmentStart::default() });
     }
     let text = files::read_to_string(&folder.join(BEGINS))?;
