@@ -2,6 +2,7 @@
 //! interval of the rounds' ratio says whether there is a change.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -118,9 +119,12 @@ impl Side {
     }
 
     /// The program, waiting for what it is to measure.
-    fn start(&self, core: usize) -> Result<Server, Failure> {
+    fn start(&self, core: usize, counters: Option<&Path>) -> Result<Server, Failure> {
         let mut command = Command::new(self.build.program());
         command.args(["bench", "frame-to-order", "--serve", "--core", &core.to_string()]);
+        if let Some(counters) = counters {
+            command.arg("--counters").arg(counters);
+        }
         if self.slower > 0 {
             command.args(["--slower", &self.slower.to_string()]);
         }
@@ -142,6 +146,11 @@ struct Server {
 }
 
 impl Server {
+    /// Goes through the first part once without counting it.
+    fn warm_up(&mut self) -> Result<Vec<Part>, Failure> {
+        self.measure(0).map(|_| Vec::new())
+    }
+
     /// Measures a part, with everything beside it that belongs to it.
     fn measure(&mut self, part: usize) -> Result<Part, Failure> {
         let mut line = String::new();
@@ -174,29 +183,41 @@ impl Drop for Server {
 /// Readers on the other cores, again and again until this is dropped.
 struct Beside(Vec<Child>);
 
+/// What one of them does: a second line over the journal of a run, a look at the counters of the line that is measured, an
+/// explanation.
+fn reader(what: &str, run: &Path, measured: &Path) -> Vec<String> {
+    let path = |path: &Path| path.display().to_string();
+    match what {
+        "shadow" => vec!["shadow".into(), "--once".into(), "--whole".into(), "--state".into(), path(run)],
+        "stat" => vec!["stat".into(), path(measured), "--json".into()],
+        _ => vec!["explain".into(), path(run), "5000".into()],
+    }
+}
+
 impl Beside {
-    fn start(what: &[&str], core: usize, state: Option<&Path>) -> Result<Self, Failure> {
+    fn start(what: &[&str], core: usize, run: &Path, measured: &Path) -> Result<Self, Failure> {
         let own = std::env::current_exe().map_err(Failure::run)?;
         let others: Vec<String> =
             available_cores().into_iter().filter(|c| *c != core).map(|c| c.to_string()).collect();
         let mut children = Self(Vec::new());
         for what in what {
-            let state = state.ok_or_else(|| Failure::run("there is no run to read"))?.display().to_string();
-            let line = match *what {
-                "shadow" => "exec nice -n 19 sh -c 'while :; do \"$1\" replay \"$2\"; done' - \"$1\" \"$2\"",
-                "stat" => "while :; do \"$1\" stat --state \"$2\" --json; done",
-                _ => "while :; do \"$1\" explain \"$2\" 5000; done",
-            };
-            let mut command = if others.is_empty() {
-                Command::new("sh")
-            } else {
-                let mut taskset = Command::new("taskset");
-                taskset.args(["-c", &others.join(","), "sh"]);
-                taskset
-            };
-            use std::os::unix::process::CommandExt;
-            command.args(["-c", line, "-"]).arg(&own).arg(&state);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+            let arguments = reader(what, run, measured);
+            // One that does not do what it is there for would be no reader.
+            let once = Command::new(&own).args(&arguments).output().map_err(Failure::run)?;
+            if !once.status.success() {
+                let said = String::from_utf8_lossy(&once.stderr);
+                return Err(Failure::run(format!("+{what} does not run: {}", said.trim())));
+            }
+            let mut command = Command::new(if others.is_empty() { "sh" } else { "taskset" });
+            if !others.is_empty() {
+                command.args(["-c", &others.join(","), "sh"]);
+            }
+            command.args(["-c", "while :; do \"$@\"; done", "-"]);
+            if *what == "shadow" {
+                command.args(["nice", "-n", "19"]);
+            }
+            command.arg(&own).args(&arguments).process_group(0);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             children.0.push(command.spawn().map_err(|e| Failure::run(format!("cannot start {what}: {e}")))?);
         }
         children.pause();
@@ -229,30 +250,33 @@ impl Drop for Beside {
 pub fn run(a: &CompareArgs) -> Result<Exit, Failure> {
     let sides = [Side::parse(&a.a)?, Side::parse(&a.b)?];
     let core = available_cores().last().copied().ok_or_else(|| Failure::run("there is no core"))?;
-    let made = if a.state.is_none() && sides.iter().any(|side| !side.beside.is_empty()) {
-        Some(Made::run()?)
-    } else {
-        None
+    let scratch = Scratch::make()?;
+    let read = match &a.state {
+        Some(state) => state.clone(),
+        None if sides.iter().all(|side| side.beside.is_empty()) => PathBuf::new(),
+        None => scratch.run()?,
     };
-    let state = a.state.as_deref().or(made.as_ref().map(|made| made.0.as_path()));
     let (mut pairs, mut ratios, mut same_work) = (Vec::new(), Vec::new(), true);
     for number in 1..=a.rounds {
         // Programs of their own in every round: where their memory lies is a part of chance.
-        let mut servers = [sides[0].start(core)?, sides[1].start(core)?];
-        let mut rounds = [Vec::new(), Vec::new()];
-        let start = |i: usize| Beside::start(&sides[i].beside, core, state);
+        // Both count in a file where one of them is read there.
+        let counts = sides.iter().any(|side| side.beside.contains(&"stat"));
+        let server = |i: usize| sides[i].start(core, counts.then_some(scratch.side(i)?.as_path()));
+        let mut servers = [server(0)?, server(1)?];
+        let mut rounds = [servers[0].warm_up()?, servers[1].warm_up()?];
+        let start = |i: usize| Beside::start(&sides[i].beside, core, &read, &scratch.side(i)?);
         let beside = [start(0)?, start(1)?];
-        for part in 0..=PARTS {
-            // Who goes first changes from part to part. The first is measured twice: once to warm up.
+        for part in 0..PARTS {
+            // Who goes first changes from part to part.
             for i in if (number as usize + part).is_multiple_of(2) { [0, 1] } else { [1, 0] } {
                 beside[i].go_on();
-                rounds[i].push(servers[i].measure(part.saturating_sub(1))?);
+                rounds[i].push(servers[i].measure(part)?);
                 beside[i].pause();
             }
         }
         let [first, second] = &rounds;
         same_work &= first.iter().zip(second).all(|(a, b)| a.fingerprint == b.fingerprint);
-        let (ratio, of) = a.metric.compare(&first[1..], &second[1..]);
+        let (ratio, of) = a.metric.compare(first, second);
         if !a.json {
             say(&format!("round {number:>3}: {:>9.0} ns {:>9.0} ns  ratio {ratio:.4}", of.0, of.1));
         }
@@ -295,30 +319,42 @@ fn verdict(ratio: &Ratio) -> &'static str {
     }
 }
 
-/// A short run of the shipped recording, for those who read one.
-struct Made(PathBuf);
+/// A folder for what is measured and what is read meanwhile; it goes away with this.
+struct Scratch(PathBuf);
 
-impl Made {
-    fn run() -> Result<Self, Failure> {
+impl Scratch {
+    fn make() -> Result<Self, Failure> {
         let path = std::env::temp_dir().join(format!("kimera-compare-{}", std::process::id()));
-        let own = std::env::current_exe().map_err(Failure::run)?;
-        let made = Self(path);
+        std::fs::create_dir_all(&path).map_err(Failure::run)?;
+        Ok(Self(path))
+    }
+
+    /// Where a side keeps its counters.
+    fn side(&self, i: usize) -> Result<PathBuf, Failure> {
+        let path = self.0.join(format!("side-{i}"));
+        std::fs::create_dir_all(&path).map_err(Failure::run)?;
+        Ok(path)
+    }
+
+    /// A short run of the shipped recording, for those who read one.
+    fn run(&self) -> Result<PathBuf, Failure> {
+        let (own, state) = (std::env::current_exe().map_err(Failure::run)?, self.0.join("run"));
         let status = Command::new(own)
             .args(["supervise", "--for", "120s", "--speed", "20", "--json", "--state"])
-            .arg(&made.0)
+            .arg(&state)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()
             .map_err(Failure::run)?;
         if status.success() {
-            Ok(made)
+            Ok(state)
         } else {
             Err(Failure::run("the run that is to be read did not end well"))
         }
     }
 }
 
-impl Drop for Made {
+impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }

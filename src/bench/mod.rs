@@ -13,6 +13,7 @@ pub mod statistics;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use kimera_runtime::Counters;
 use kimera_runtime::clock::Tsc;
 use kimera_runtime::plan::{available_cores, pin_to_core};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use crate::cli::print;
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::report::SCHEMA_VERSION;
+use crate::state::Layout;
 use pipeline::{Frames, Pipeline};
 
 /// Arguments of `kimera bench`.
@@ -58,9 +60,26 @@ pub struct FrameToOrderArgs {
     /// Measures a part of the recording for each line "PART OF" on stdin, and answers with fingerprint and times.
     #[arg(long, hide = true)]
     serve: bool,
+    /// State directory in which the line keeps its counters, as a run does: `kimera stat` reads them there.
+    #[arg(long, hide = true)]
+    counters: Option<PathBuf>,
     /// One JSON object on stdout.
     #[arg(long)]
     json: bool,
+}
+
+impl FrameToOrderArgs {
+    /// A line before its first frame.
+    fn pipeline(&self, config: &Config) -> Result<Pipeline, Failure> {
+        let Some(state) = &self.counters else { return Pipeline::new(config, Counters::detached()) };
+        let path = Layout::of(state).counters();
+        let failed = |e: std::io::Error| Failure::run(format!("cannot make {}: {e}", path.display()));
+        // A new file for each line: whoever reads the one before goes on with that.
+        let partial = path.with_extension("partial");
+        let counters = Counters::create(&partial, 0).map_err(failed)?;
+        std::fs::rename(&partial, &path).map_err(failed)?;
+        Pipeline::new(config, counters)
+    }
 }
 
 /// Percentiles of one metric, ns.
@@ -144,7 +163,7 @@ fn serve(a: &FrameToOrderArgs) -> Result<Exit, Failure> {
         let _ = pin_to_core(core);
     }
     let tsc = Tsc::calibrate();
-    let mut pipeline = Pipeline::new(&config)?;
+    let mut pipeline = a.pipeline(&config)?;
     for line in std::io::stdin().lines() {
         let line = line.map_err(Failure::run)?;
         let asked = line.split_once(' ').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
@@ -152,7 +171,7 @@ fn serve(a: &FrameToOrderArgs) -> Result<Exit, Failure> {
             return Err(Failure::usage(format!("\"{line}\" names no part, as 0 8 does")));
         };
         if part == 0 {
-            pipeline = Pipeline::new(&config)?.slower_by(a.slower);
+            pipeline = a.pipeline(&config)?.slower_by(a.slower);
         }
         let pass = pipeline.run_part(&frames, part, of);
         let ns = |ticks: &[u64], step: usize| {
@@ -172,10 +191,10 @@ fn frame_to_order(a: &FrameToOrderArgs) -> Result<Measured, Failure> {
     let pinned = core.is_some_and(pin_to_core);
     let tsc = Tsc::calibrate();
     // Caches and branch predictors learn in one that does not count; each pass begins with a line of its own.
-    let fingerprint = Pipeline::new(&config)?.run(&frames).fingerprint;
+    let fingerprint = a.pipeline(&config)?.run(&frames).fingerprint;
     let (mut orders, mut rests) = (Vec::new(), Vec::new());
     for _ in 0..a.passes {
-        let pass = Pipeline::new(&config)?.slower_by(a.slower).run(&frames);
+        let pass = a.pipeline(&config)?.slower_by(a.slower).run(&frames);
         if pass.fingerprint != fingerprint {
             return Err(Failure::run("two passes over the same frames did not send the same orders"));
         }

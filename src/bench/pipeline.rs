@@ -124,15 +124,15 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// A line of a configuration, quoting as often as it can.
+    /// A line of a configuration, quoting as often as it can; it counts in `counters`.
     ///
     /// # Errors
     /// Where it cannot be built.
-    pub fn new(config: &Config) -> Result<Self, Failure> {
+    pub fn new(config: &Config, counters: Counters) -> Result<Self, Failure> {
         let config = &config.patched(BUSY).map_err(Failure::configuration)?;
         let topology = line::topology(config);
         let mut wiring = Wiring::build(&topology).map_err(Failure::configuration)?;
-        let (counters, gate) = (Counters::detached(), AbsenceGate::new());
+        let gate = AbsenceGate::new();
         let tsc = Tsc::calibrate();
         let cells = line::cells(config, &topology, &mut wiring, &counters, tsc, &Probes::default(), &gate)?;
         let mut take = |name: &str| {
@@ -244,9 +244,9 @@ impl Pipeline {
                 continue;
             };
             if let Some(hash) = hash.as_deref_mut() {
-                for chunk in self.bytes.as_chunks::<8>().0 {
-                    hash.update_word(u64::from_le_bytes(*chunk));
-                }
+                let (words, rest) = self.bytes.as_chunks::<8>();
+                words.iter().for_each(|word| hash.update_word(u64::from_le_bytes(*word)));
+                rest.iter().for_each(|byte| hash.update_word(u64::from(*byte)));
             }
             let header = Header::unsequenced(Kind::OrderUpdate, message.instrument());
             self.answers.push(Message::new(header, answer));

@@ -43,6 +43,9 @@ pub struct ShadowArgs {
     /// Compare what is there, keep a snapshot of its end, and end. For journals that nobody writes.
     #[arg(long)]
     once: bool,
+    /// With --once: from the beginning, not from the newest snapshot.
+    #[arg(long, requires = "once")]
+    whole: bool,
     /// One JSON object on stdout, with --once.
     #[arg(long, requires = "once")]
     json: bool,
@@ -93,7 +96,7 @@ pub fn run(a: &ShadowArgs) -> Result<Exit, Failure> {
     }
     let layout = Layout::of(&a.state);
     if a.once {
-        let status = once(&a.state, Probes::default())?;
+        let status = once(&a.state, Probes::default(), a.whole)?;
         let text = serde_json::to_string(&status).map_err(Failure::run)?;
         if a.json {
             crate::cli::print(&text)?;
@@ -135,13 +138,15 @@ pub fn summary_line(status: &Status) -> String {
     }
 }
 
-/// Compares a journal that nobody writes, from its newest snapshot on, and keeps a snapshot of its end.
+/// Compares a journal that nobody writes, from its newest snapshot on or from its beginning, and keeps a snapshot of its
+/// end.
 ///
 /// # Errors
 /// A journal that cannot be read; a state that cannot be written.
-pub fn once(state: &Path, probes: Probes) -> Result<Status, Failure> {
+pub fn once(state: &Path, probes: Probes, whole: bool) -> Result<Status, Failure> {
     let layout = Layout::of(state);
-    let (recorded, passed_over) = replay::load_latest(state)?;
+    let (recorded, passed_over) =
+        if whole { (replay::load(state)?, Vec::new()) } else { replay::load_latest(state)? };
     passed_over.iter().for_each(|why| say(why));
     let mut follower =
         Follower::new(recorded.config.clone(), probes, recorded.from.clone(), recorded.absences())?;

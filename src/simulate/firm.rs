@@ -404,7 +404,7 @@ impl Firm {
     fn shadow(&self) -> bool {
         let faults = Some(self.shared.borrow().faults.clone());
         let probes = Probes { faults, ..Probes::default() };
-        let kept = world::as_process(SHADOW, || shadow::once(Path::new(STATE), probes));
+        let kept = world::as_process(SHADOW, || shadow::once(Path::new(STATE), probes, false));
         world::end_process(SHADOW);
         match kept {
             Ok(status) => {
