@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kimera_runtime::topology::Topology;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, within};
@@ -43,7 +44,8 @@ pub struct GroupSection {
     pub strategy: Strategy,
     /// How they come back.
     pub way_back: WayBack,
-    /// Falls of one seat within `within_ms`, 0 to 100: more, and a member stays out, anybody else ends the engine.
+    /// Falls of one seat within `within_ms`, 0 to 100: more, and a member stays out, anybody else ends the engine. A stage
+    /// of the line comes back once in a start (1) or never (0).
     #[serde(default)]
     pub restarts: u32,
     /// The while in which they are counted, 1,000 to 3,600,000 ms.
@@ -67,6 +69,47 @@ impl GroupSection {
             restarts: 0,
             within_ms: a_minute(),
         }
+    }
+}
+
+impl GroupSection {
+    fn check(&self, config: &Config, topology: &Topology) -> Result<(), String> {
+        within("restarts", self.restarts.into(), 0.0, 100.0)?;
+        within("within_ms", self.within_ms.into(), 1e3, 3.6e6)?;
+        let stages = line::stages(topology);
+        for child in &self.children {
+            if topology.seat(child).is_none() || child == line::CONTROL {
+                return Err(format!("there is no seat \"{child}\""));
+            }
+            let is_stage = stages.contains(child);
+            let possible = match self.way_back {
+                WayBack::Engine => true,
+                WayBack::InPlace => config.instruments.iter().any(|i| i.feed == *child),
+                WayBack::FromJournal => {
+                    is_stage || line::MEMBERS.iter().any(|(member, _)| line::member_seat(member) == *child)
+                }
+            };
+            if !possible {
+                return Err(format!(
+                    "\"{child}\" cannot come back so: feeds do in-place, members and stages from-journal, everybody else with the engine"
+                ));
+            }
+            // The line waits for a stage: a second fall in a start is the engine's.
+            if is_stage && self.way_back == WayBack::FromJournal {
+                if self.strategy != Strategy::OneForOne {
+                    return Err(format!(
+                        "\"{child}\" is a stage of the line: it comes back one-for-one or with the engine"
+                    ));
+                }
+                within(
+                    &format!("restarts of \"{child}\", a stage of the line,"),
+                    self.restarts.into(),
+                    0.0,
+                    1.0,
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -129,30 +172,13 @@ impl SupervisionSection {
         let topology = line::topology(config);
         let mut seen: Vec<&str> = Vec::new();
         for group in &self.groups {
-            let name = &group.name;
-            within(&format!("supervision group {name}: restarts"), group.restarts.into(), 0.0, 100.0)?;
-            within(&format!("supervision group {name}: within_ms"), group.within_ms.into(), 1e3, 3.6e6)?;
+            let failed = |why: String| format!("supervision group {}: {why}", group.name);
+            group.check(config, &topology).map_err(failed)?;
             for child in &group.children {
-                if topology.seat(child).is_none() || child == line::CONTROL {
-                    return Err(format!("supervision group {name}: there is no seat \"{child}\""));
-                }
                 if seen.contains(&child.as_str()) {
-                    return Err(format!("supervision group {name}: \"{child}\" is in two groups"));
+                    return Err(failed(format!("\"{child}\" is in two groups")));
                 }
                 seen.push(child);
-                let possible = match group.way_back {
-                    WayBack::Engine => true,
-                    WayBack::InPlace => config.instruments.iter().any(|i| i.feed == *child),
-                    WayBack::FromJournal => {
-                        line::MEMBERS.iter().any(|(member, _)| line::member_seat(member) == *child)
-                            || line::stages(&topology).contains(child)
-                    }
-                };
-                if !possible {
-                    return Err(format!(
-                        "supervision group {name}: \"{child}\" cannot come back so: feeds do in-place, members and stages from-journal, everybody else with the engine"
-                    ));
-                }
             }
         }
         Ok(())
@@ -164,9 +190,55 @@ impl SupervisionSection {
         self.groups.iter().find(|group| group.children.iter().any(|child| child == seat))
     }
 
+    /// True for a stage of the line that comes back while the line waits for it, not with the engine.
+    #[must_use]
+    pub fn mends(&self, stage: &str) -> bool {
+        self.group_of(stage).is_some_and(|g| g.way_back == WayBack::FromJournal && g.restarts > 0)
+    }
+
     /// How long a venue plays on after the last word of a supervisor: longer than an orphaned engine needs for its end.
     #[must_use]
     pub fn venue_linger(&self) -> Duration {
         Duration::from_millis(u64::from(self.orphan_end_ms)) + Duration::from_secs(15)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAPER: &str = include_str!("../../config/profiles/paper.toml");
+
+    fn changed(from: &str, to: &str) -> Result<Config, String> {
+        assert!(PAPER.contains(from), "the profile has no {from}");
+        Config::parse(&PAPER.replacen(from, to, 1))
+    }
+
+    const LINE: &str = "strategy = \"one-for-one\"\nway_back = \"from-journal\"\nrestarts = 1\n";
+
+    #[test]
+    fn mistakes_of_groups_are_named() {
+        let wrong = |from: &str, to: &str, why: &str| {
+            let said = changed(from, to).unwrap_err();
+            assert!(said.contains(why), "{said}");
+        };
+        wrong("[\"sequencer\"]", "[\"sequences\"]", "group door: there is no seat \"sequences\"");
+        wrong("[\"sequencer\"]", "[\"sequencer\", \"journal\"]", "group door: \"journal\" is in two groups");
+        wrong("[\"gateway.usdm\"]", "[\"gateway.usdm\", \"feed.spot\"]", "\"feed.spot\" is in two groups");
+        wrong(LINE, &LINE.replace("from-journal", "in-place"), "\"market\" cannot come back so");
+        wrong(
+            LINE,
+            &LINE.replace("restarts = 1", "restarts = 2"),
+            "restarts of \"market\", a stage of the line, = 2",
+        );
+        wrong(LINE, &LINE.replace("one-for-one", "one-for-all"), "\"market\" is a stage of the line");
+    }
+
+    #[test]
+    fn stages_come_back_in_their_place_where_the_configuration_says_so() {
+        let mends = |to: &str, seat: &str| changed(LINE, to).unwrap().supervision.mends(seat);
+        assert!(mends(LINE, "risk") && !mends(LINE, "journal"));
+        assert!(!mends(&LINE.replace("restarts = 1", "restarts = 0"), "risk"));
+        assert!(!mends(&LINE.replace("from-journal", "engine"), "risk"));
     }
 }

@@ -64,9 +64,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     let rejoins: BTreeMap<String, Arc<Rejoin>> =
         line::MEMBERS.iter().map(|(name, _)| (line::member_seat(name), Arc::default())).collect();
     let healths = healths(topology);
-    let from_journal =
-        |name: &str| config.supervision.group_of(name).is_some_and(|g| g.way_back == WayBack::FromJournal);
-    let stages = line::stages(topology).into_iter().filter(|name| from_journal(name));
+    let stages = line::stages(topology).into_iter().filter(|name| config.supervision.mends(name));
     let mends: BTreeMap<String, Arc<Mend>> = stages.map(|name| (name, Arc::default())).collect();
     let probes = Probes {
         mends: mends.clone(),
