@@ -45,3 +45,17 @@ fn a_seed_and_a_script_say_everything() {
     assert_eq!(wrong.status.code(), Some(2));
     assert!(text(&wrong).contains("is not <milliseconds>:<fault>"));
 }
+
+#[test]
+fn a_full_disk_halts_and_the_run_goes_on_to_its_end() {
+    let run = |script: &str| sim(&["--json", "--trace", "--seed", "5", "--script", script]);
+    let (undisturbed, before) = run("");
+    let (full, after) = run("1500:disk-full=60000");
+    for output in [&undisturbed, &full] {
+        assert!(output.status.success(), "{}", text(output));
+    }
+    assert!(text(&full).contains("the disk is full: halted"), "{}", text(&full));
+    assert_eq!([&after["starts"], &before["starts"]], [1, 1]);
+    let orders = |found: &Value| found["orders"].as_u64().unwrap();
+    assert!(orders(&after) > 0 && orders(&after) < orders(&before), "{before} {after}");
+}
