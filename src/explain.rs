@@ -6,8 +6,9 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::PoisonError;
 
+use kimera_compliance::CHECKS;
 use kimera_protocol::{
-    Abstention, Features, Message, NewOrder, OrderUpdate, Quote, Refusal, Seq, Vote, Weights,
+    Abstention, Features, Message, Nanos, NewOrder, OrderId, OrderUpdate, Quote, Refusal, Seq, Vote, Weights,
 };
 use kimera_risk::Gate;
 use kimera_runtime::Tsc;
@@ -20,22 +21,17 @@ use crate::replay::{self, ExecutorChoice, Recorded};
 use crate::report::SCHEMA_VERSION;
 use crate::verbs::message_json;
 
-/// Explains an order (`k1-12807-0`) or the decision at an input (`12807`).
+/// Explains an order (`k1-12807-0`), sent or refused, or the decision at an input (`12807`).
 ///
 /// # Errors
 /// A journal that cannot be read; an order or input that it does not have.
 pub fn explain(state: &Path, what: &str) -> Result<Value, Failure> {
     let recorded = replay::load(state)?;
-    let order = recorded.said.orders.iter().find(|m| is_order(m, what)).copied();
-    let seq = match (&order, what.parse::<Seq>()) {
-        (Some(order), _) => order.header.seq,
-        (None, Ok(seq)) => seq,
-        (None, Err(_)) => {
-            return Err(Failure::usage(format!(
-                "\"{what}\" is neither an order of this journal (k1-12807-0) nor the number of an input"
-            )));
-        }
-    };
+    let order = OrderId::parse(what.as_bytes());
+    let seq = order.map_or_else(|| what.parse::<Seq>().ok(), |id| Some(id.seq)).ok_or_else(|| {
+        let text = "is neither an order (k1-12807-0) nor the number of an input";
+        Failure::usage(format!("\"{what}\" {text}"))
+    })?;
     let input = recorded.inputs.iter().find(|m| m.header.seq == seq);
     let input = *input.ok_or_else(|| Failure::usage(format!("the journal has no input {seq}")))?;
     let watch = Watch::new(seq);
@@ -46,7 +42,10 @@ pub fn explain(state: &Path, what: &str) -> Result<Value, Failure> {
         replay::recompute_from(from, &recorded.config, &recorded.inputs, &executor, seq, &probes)?;
     let weights = recomputed.said.decisions.iter().rev().find_map(|m| m.body::<Weights>().copied());
     let said = std::mem::take(&mut *watch.said.lock().unwrap_or_else(PoisonError::into_inner));
-    let route = order.map(|order| route(&recorded, &order, &said));
+    let routes = routes(&recorded, order, &said);
+    if routes.is_empty() && order.is_some() {
+        return Err(Failure::usage(format!("nobody wanted an order {what} at input {seq}")));
+    }
     let waterfall = waterfall(&watch);
     let mut said: Vec<Value> = said.iter().map(|(seat, message)| said_json(seat, message)).collect();
     // What is passed on unchanged is shown once; of an order, who has passed it.
@@ -61,26 +60,31 @@ pub fn explain(state: &Path, what: &str) -> Result<Value, Failure> {
         "what": what,
         "input": message_json(&input),
         "said": said,
-        "route": route,
+        "routes": routes,
         "latency": waterfall,
         "weights": weights.map(|w| w.weights[..line::MEMBERS.len()].to_vec()),
-        "then": order.map(|order| what_came(&recorded, &order)),
+        "then": order.map(|order| what_came(&recorded, order, input.header.time)),
     }))
 }
 
-fn is_order(message: &Message, text: &str) -> bool {
-    message.body::<NewOrder>().is_some_and(|order| order.id.to_text().as_str() == text)
+/// Where each wanted order went, or the one that is asked for: with what, and which checks it passed on the way.
+fn routes(recorded: &Recorded, only: Option<OrderId>, said: &[(String, Message)]) -> Vec<Value> {
+    let wanted = said.iter().filter(|(seat, _)| seat == line::EXECUTION);
+    let orders = wanted.filter_map(|(_, m)| Some((m.header.instrument, m.body::<NewOrder>()?)));
+    let orders = orders.filter(|(_, new)| only.is_none_or(|id| id == new.id));
+    orders.map(|(instrument, new)| route(recorded, instrument, new, said)).collect()
 }
 
-/// Where an order went, with what, and which checks it passed on the way.
-fn route(recorded: &Recorded, order: &Message, said: &[(String, Message)]) -> Value {
-    let Some(new) = order.body::<NewOrder>() else { return Value::Null };
-    let section = recorded.config.instruments.get(usize::from(order.header.instrument));
+fn route(recorded: &Recorded, instrument: u16, wanted: &NewOrder, said: &[(String, Message)]) -> Value {
     let refused =
-        said.iter().find_map(|(_, m)| m.body::<Refusal>().filter(|r| r.id == new.id).map(|r| r.reason));
+        said.iter().find_map(|(_, m)| m.body::<Refusal>().filter(|r| r.id == wanted.id).map(|r| r.reason));
+    // Risk stamps what it passes.
+    let passed = said.iter().filter_map(|(_, m)| m.body::<NewOrder>().filter(|new| new.id == wanted.id));
+    let new = passed.last().unwrap_or(wanted);
     let mut reached = true;
     let mut checks = Vec::new();
-    for check in Gate::checks() {
+    let all = Gate::checks().map(|check| (line::RISK, check));
+    for (by, check) in all.chain(CHECKS.map(|check| (line::COMPLIANCE, check))) {
         let no = refused == Some(check as u64);
         let verdict = if !reached {
             "not reached"
@@ -89,10 +93,12 @@ fn route(recorded: &Recorded, order: &Message, said: &[(String, Message)]) -> Va
         } else {
             "passed"
         };
-        checks.push(json!({"check": check.name(), "verdict": verdict}));
+        checks.push(json!({"by": by, "check": check.name(), "verdict": verdict}));
         reached &= !no;
     }
+    let section = recorded.config.instruments.get(usize::from(instrument));
     json!({
+        "id": new.id.to_text().as_str(), "sent": reached,
         "venue": new.venue, "symbol": section.map(|s| s.symbol.clone()), "gateway": recorded.config.account.gateway,
         "side": if new.side == 0 { "buy" } else { "sell" }, "price_ticks": new.price.0,
         "size": new.quantity.to_string(), "parent": new.parent, "stamp_seq": new.stamp_seq,
@@ -141,12 +147,11 @@ fn said_json(seat: &str, message: &Message) -> Value {
 }
 
 /// Reports about an order, with the market time since its cause.
-fn what_came(recorded: &Recorded, order: &Message) -> Vec<Value> {
-    let Some(id) = order.body::<NewOrder>().map(|o| o.id) else { return Vec::new() };
+fn what_came(recorded: &Recorded, id: OrderId, cause_time: Nanos) -> Vec<Value> {
     let about = |m: &&Message| m.body::<OrderUpdate>().is_some_and(|u| u.id == id);
     let report = |m: &Message| {
         let mut value = message_json(m);
-        value["after_ms"] = json!((m.header.time - order.header.time) as f64 / 1e6);
+        value["after_ms"] = json!((m.header.time - cause_time) as f64 / 1e6);
         value
     };
     recorded.inputs.iter().filter(about).map(report).collect()
@@ -165,30 +170,8 @@ pub fn text(explained: &Value) -> String {
         let of = line::MEMBERS.iter().zip(weights).map(|((name, _), w)| format!("{name} {w}"));
         let _ = writeln!(out, "weights: {}", of.collect::<Vec<_>>().join(", "));
     }
-    let route = &explained["route"];
-    if route.is_object() {
-        let checks = route["checks"].as_array();
-        let of = |verdict: &str| {
-            let named = checks.into_iter().flatten().filter(|c| c["verdict"] == verdict);
-            named.map(|c| plain(&c["check"])).collect::<Vec<_>>().join(", ")
-        };
-        let _ = writeln!(
-            out,
-            "route: {} {} at {} ticks, {} by {}, stamped at input {} under limits {}, epoch {}",
-            plain(&route["side"]),
-            plain(&route["size"]),
-            route["price_ticks"],
-            plain(&route["symbol"]),
-            plain(&route["gateway"]),
-            route["stamp_seq"],
-            route["limits_version"],
-            route["trading_epoch"]
-        );
-        let _ = writeln!(out, "checks passed: {}", of("passed"));
-        let refused = of("refused");
-        if !refused.is_empty() {
-            let _ = writeln!(out, "refused: {refused}");
-        }
+    for route in explained["routes"].as_array().into_iter().flatten() {
+        route_text(route, &mut out);
     }
     for stage in explained["latency"].as_array().into_iter().flatten() {
         let (begins, took) =
@@ -206,6 +189,34 @@ pub fn text(explained: &Value) -> String {
         let _ = writeln!(out, "  +{after:>11.3} ms  input {:<9} {}", came["seq"], came["body"]);
     }
     out
+}
+
+fn route_text(route: &Value, out: &mut String) {
+    let checks = route["checks"].as_array();
+    let of = |verdict: &str| {
+        let named = checks.into_iter().flatten().filter(|c| c["verdict"] == verdict);
+        named.map(|c| format!("{}.{}", plain(&c["by"]), plain(&c["check"]))).collect::<Vec<_>>().join(", ")
+    };
+    let _ = write!(
+        out,
+        "order {}: {} {} at {} ticks, {} by {}",
+        plain(&route["id"]),
+        plain(&route["side"]),
+        plain(&route["size"]),
+        route["price_ticks"],
+        plain(&route["symbol"]),
+        plain(&route["gateway"]),
+    );
+    let _ = if route["sent"] == true {
+        writeln!(
+            out,
+            "; sent, stamped at input {} under limits {}, epoch {}",
+            route["stamp_seq"], route["limits_version"], route["trading_epoch"]
+        )
+    } else {
+        writeln!(out, "; not sent: refused by {}", of("refused"))
+    };
+    let _ = writeln!(out, "  checks passed: {}", of("passed"));
 }
 
 fn plain(value: &Value) -> &str {

@@ -110,23 +110,16 @@ pub struct Snapshot {
     pub state: LineState,
 }
 
-/// Bytes in hexadecimal digits.
+/// A hash in hexadecimal digits.
 #[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+pub fn hex(hash: &[u8; 32]) -> String {
+    blake3::Hash::from_bytes(*hash).to_hex().to_string()
 }
 
-/// 32 bytes from 64 hexadecimal digits.
+/// A hash from 64 hexadecimal digits.
 #[must_use]
 pub fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (i, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
-    }
-    Some(bytes)
+    blake3::Hash::from_hex(text).ok().map(Into::into)
 }
 
 impl LineState {
@@ -352,6 +345,21 @@ impl Snapshot {
         files::sync_folder(folder)?;
         files::remove_file(&state_path(folder, seq))
     }
+
+    /// Takes away what a process that ended in the middle of writing or removing one has left. Nobody else writes there.
+    ///
+    /// # Errors
+    /// What the disk refuses.
+    pub fn sweep(folder: &Path) -> std::io::Result<()> {
+        let valid = Self::all(folder);
+        for name in files::names_in(folder)? {
+            let of = |end: &str| name.strip_suffix(end)?.parse::<Seq>().ok();
+            if of(".partial").is_some() || of(".state").is_some_and(|seq| !valid.contains(&seq)) {
+                files::remove_file(&folder.join(&name))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -407,6 +415,22 @@ mod tests {
             let why = Snapshot::read(&folder, 1).err().unwrap().message;
             assert!(why.contains("does not know the way from there"), "{why}");
         }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_half_written_or_half_removed_is_swept_away() {
+        let folder = std::env::temp_dir().join(format!("kimera-sweep-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        Snapshot::write(&folder, &state(), &[7; 32], Place::default()).unwrap();
+        for left in ["000000000002.state", "000000000003.partial"] {
+            std::fs::write(folder.join(left), "left").unwrap();
+        }
+        Snapshot::sweep(&folder).unwrap();
+        let mut names = files::names_in(&folder).unwrap();
+        names.sort();
+        assert_eq!(names, ["000000000001.json", "000000000001.state"]);
+        assert!(Snapshot::read(&folder, 1).is_ok());
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -18,6 +18,7 @@ pub fn tidy(layout: &Layout, keep: u32, section: &JournalSection, current: u64) 
     for old in all.iter().skip(keep as usize) {
         Snapshot::remove(&snapshots, *old)?;
     }
+    Snapshot::sweep(&snapshots)?;
     let Some(oldest) = all.get(..all.len().min(keep as usize)).and_then(<[_]>::last) else { return Ok(()) };
     let Ok(manifest) = Snapshot::manifest(&snapshots, *oldest) else { return Ok(()) };
     let place = &manifest.place;

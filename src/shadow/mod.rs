@@ -62,6 +62,8 @@ const STATUS: Duration = Duration::from_millis(500);
 const RECORDS: usize = 16_384;
 /// Longest time for the rest of the journal after it was told to end.
 const REST: Duration = Duration::from_secs(15);
+/// Longest time for which a journal cannot be read before there is nothing to wait for any more.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Faults of a journal that is being written, one behind the other: more, and it is damaged.
 const FAULTS: u32 = 20;
 
@@ -186,6 +188,14 @@ fn open(state: &Path, behind: Option<Seq>) -> Result<JournalReader, Failure> {
     }
 }
 
+/// Nobody has written anything yet.
+fn is_empty(layout: &Layout) -> bool {
+    match JournalReader::open(&layout.journal()) {
+        Ok(mut reader) => reader.next().is_none(),
+        Err(fault) => matches!(fault, Fault::NoJournal(_)),
+    }
+}
+
 fn place_of(reader: &JournalReader) -> Place {
     let start = reader.segment_start();
     Place {
@@ -240,13 +250,21 @@ impl Shadow {
             Pulse::open(&path).map_err(|e| Failure::run(format!("cannot use {}: {e}", path.display())))
         };
         let own = pulse("shadow")?;
+        let mut broken_since = None;
         let recorded = loop {
             own.beat();
             match replay::load_latest(state) {
                 Ok((recorded, _)) => break recorded,
                 Err(_) if stop.load(Ordering::Acquire) => return Ok(None),
-                Err(_) => std::thread::sleep(LOOK),
+                Err(_) if is_empty(&layout) => broken_since = None,
+                // What is being written may look broken for a moment.
+                Err(e) => {
+                    if broken_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                        return Err(e);
+                    }
+                }
             }
+            std::thread::sleep(LOOK);
         };
         let probes = flipped(flip, &recorded.config, recorded.inputs.len() as Seq / 2 + 1)?;
         let from = recorded.from.clone();

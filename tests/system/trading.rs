@@ -86,8 +86,10 @@ impl Run {
             said.iter().find(|s| s["seat"] == "compliance" && s["body"]["id"] == order["body"]["id"]);
         assert_eq!(passed.unwrap()["body"], order["body"], "{explained}");
         assert_eq!(explained["input"]["seq"], order["seq"]);
-        let checks = explained["route"]["checks"].as_array().unwrap();
-        assert!(checks.len() == 18 && checks.iter().all(|c| c["verdict"] == "passed"), "{explained}");
+        let route = &explained["routes"][0];
+        assert!(route["id"] == order["body"]["id"] && route["sent"] == true, "{explained}");
+        let checks = route["checks"].as_array().unwrap();
+        assert!(checks.len() == 22 && checks.iter().all(|c| c["verdict"] == "passed"), "{explained}");
         let stages = explained["latency"].as_array().unwrap();
         assert!(stages.iter().any(|s| s["seat"] == "risk" && s["took_ns"].as_u64() > Some(0)), "{explained}");
     }

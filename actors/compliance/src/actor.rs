@@ -1,28 +1,19 @@
 //! The stage of the main line behind risk: what it passes goes to the gateway, to the journal in full, and on.
 
-use kimera_protocol::{
-    CancelAll, CancelOrder, Kind, Message, NewOrder, OrderUpdate, OrphanAdopted, Refusal, RefusalReason,
-};
+use kimera_protocol::{CancelAll, CancelOrder, Kind, Message, NewOrder, OrderUpdate, OrphanAdopted, Refusal};
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
-use crate::rules::Rules;
+use crate::rules::{CHECKS, Rules};
 
 /// Most outputs of one input: an order to the next stage, to the gateway and to the journal.
 pub const OUTPUTS_MAX: usize = 3;
-
-const REASONS: [RefusalReason; 4] = [
-    RefusalReason::OwnTrade,
-    RefusalReason::OrderToTrade,
-    RefusalReason::MessageRate,
-    RefusalReason::TooManyOrders,
-];
 
 /// What the stage counts for those who watch.
 #[derive(Clone)]
 pub struct ComplianceMeters {
     orders: Counter,
     cancels: Counter,
-    refused: [Counter; REASONS.len()],
+    refused: [Counter; CHECKS.len()],
 }
 
 kimera_protocol::state!(ComplianceMeters { orders, cancels, refused });
@@ -34,7 +25,7 @@ impl ComplianceMeters {
         Self {
             orders: counters.counter("compliance.orders"),
             cancels: counters.counter("compliance.cancels"),
-            refused: REASONS.map(|r| counters.counter(&format!("compliance.refused.{}", r.name()))),
+            refused: CHECKS.map(|r| counters.counter(&format!("compliance.refused.{}", r.name()))),
         }
     }
 }
@@ -64,7 +55,7 @@ impl Compliance {
                 }
             }
             Err(reason) => {
-                if let Some(i) = REASONS.iter().position(|r| *r == reason) {
+                if let Some(i) = CHECKS.iter().position(|r| *r == reason) {
                     self.meters.refused[i].add(1);
                 }
                 let refusal = Refusal {

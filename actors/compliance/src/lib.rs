@@ -10,4 +10,4 @@ pub mod rules;
 pub mod window;
 
 pub use actor::{Compliance, ComplianceMeters};
-pub use rules::{ComplianceConfig, Rules};
+pub use rules::{CHECKS, ComplianceConfig, Rules};

@@ -5,6 +5,14 @@ use kimera_protocol::{Nanos, NewOrder, OrderRecord, OrderUpdate, OrphanAdopted, 
 
 use crate::window::Window;
 
+/// What is asked of an order, in this order.
+pub const CHECKS: [RefusalReason; 4] = [
+    RefusalReason::OwnTrade,
+    RefusalReason::MessageRate,
+    RefusalReason::OrderToTrade,
+    RefusalReason::TooManyOrders,
+];
+
 /// What may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ComplianceConfig {

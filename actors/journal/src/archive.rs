@@ -111,11 +111,7 @@ pub fn beginning(folder: &Path) -> io::Result<SegmentStart> {
     let mut words = text.split_whitespace();
     let start = (|| {
         let segment = words.next()?.parse().ok()?;
-        let hex = words.next().filter(|hex| hex.len() == 64 && hex.is_ascii())?;
-        let mut chain = [0; 32];
-        for (i, byte) in chain.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).ok()?;
-        }
+        let chain = blake3::Hash::from_hex(words.next()?).ok()?.into();
         Some(SegmentStart { segment, chain, block_number: words.next()?.parse().ok()? })
     })();
     start
