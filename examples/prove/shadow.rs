@@ -217,6 +217,22 @@ fn retires(cases: &mut Cases, folder: &Folder) {
         .unwrap_or_default();
     let end = last["seq"].as_u64().unwrap_or(0);
     cases.is("a snapshot of the end is left", end, newest.first().copied().unwrap_or(0));
+    says_damage(cases, &state);
+}
+
+/// A journal that cannot be read is nothing to wait for.
+fn says_damage(cases: &mut Cases, state: &std::path::Path) {
+    let folder = state.join("journal");
+    let names = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let last = folder.join(names.filter(|name| name.ends_with(".kj")).max().unwrap_or_default());
+    let mut bytes = std::fs::read(&last).unwrap_or_default();
+    let middle = bytes.len() / 2;
+    bytes.iter_mut().skip(middle).take(1).for_each(|byte| *byte ^= 1);
+    std::fs::write(&last, bytes).unwrap();
+    let ended = Command::new(program()).args(["shadow", "--state"]).arg(state).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
+    let damage = ended.status.code() == Some(1) && said.contains("at offset");
+    cases.holds("control: a damaged journal is said, not waited for", damage, said);
 }
 
 /// One bit in the replica is an alarm that names the seat, and halts.

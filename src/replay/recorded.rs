@@ -227,3 +227,53 @@ pub(crate) fn as_failure(fault: Fault) -> Failure {
         _ => Failure::run(fault),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::line::Probes;
+    use crate::replica::Replica;
+    use crate::snapshot::Place;
+    use kimera_protocol::Header;
+
+    fn started(seq: Seq, code_epoch: u64) -> Message {
+        let header = Header { seq, time: 5, ..Header::default() };
+        Message::new(header, Started { incarnation: 1, code_epoch, ..Started::default() })
+    }
+
+    /// A snapshot behind input 1, of a program of some epoch.
+    fn snapshot(code_epoch: u64) -> Snapshot {
+        let config = Config::parse(include_str!("../../config/profiles/paper.toml")).unwrap();
+        let mut replica = Replica::new(&config, &Probes::default(), None).unwrap();
+        replica.run(&[started(1, CODE_EPOCH)]).unwrap();
+        let folder = std::env::temp_dir().join(format!("kimera-epochs-{code_epoch}-{}", std::process::id()));
+        Snapshot::write(&folder, &replica.state().unwrap(), &[7; 32], Place::default()).unwrap();
+        let mut read = Snapshot::read(&folder, 1).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        read.manifest.code_epoch = code_epoch;
+        read
+    }
+
+    #[test]
+    fn another_arithmetic_is_gone_on_with_only_behind_a_snapshot_of_an_ordered_end() {
+        const OLD: u64 = CODE_EPOCH - 1;
+        let why = |snapshot: Option<&Snapshot>, inputs: &[Message], tail: &Tail| {
+            check_epochs(snapshot, inputs, tail).err().map(|e| e.message).unwrap_or_default()
+        };
+        assert_eq!(why(None, &[started(1, CODE_EPOCH)], &Tail::Open), "");
+        let of_old = why(None, &[started(1, OLD)], &Tail::Closed);
+        assert!(of_old.contains(&format!("from input 1 on the journal was written by code epoch {OLD}")));
+        let old = snapshot(OLD);
+        assert_eq!(why(Some(&old), &[], &Tail::Closed), "", "the old program ended in order right behind it");
+        for tail in [Tail::Open, Tail::Torn { segment: 1, offset: 8, bytes: 3 }] {
+            assert!(why(Some(&old), &[], &tail).contains("the run goes on behind it"), "{tail:?}");
+        }
+        assert_eq!(why(Some(&old), &[started(2, CODE_EPOCH)], &Tail::Open), "", "this program went on there");
+        let more = Message::new(Header { seq: 2, ..Header::default() }, kimera_protocol::Timer::default());
+        assert!(
+            why(Some(&old), &[more, started(3, CODE_EPOCH)], &Tail::Closed).contains("goes on behind it")
+        );
+        assert!(why(Some(&old), &[started(2, OLD)], &Tail::Closed).contains("from input 2 on"));
+        assert_eq!(why(Some(&snapshot(CODE_EPOCH)), &[more], &Tail::Open), "");
+    }
+}

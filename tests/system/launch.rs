@@ -87,6 +87,36 @@ fn a_run_is_recorded_and_replays_identically_and_damage_is_named() {
     damage(&run);
 }
 
+#[test]
+fn what_risk_refused_is_explained_as_refused() {
+    let run = Run::new("refused");
+    let profile =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles/paper.toml"));
+    let tight = profile.unwrap().replace("order_notional_max = \"10000\"", "order_notional_max = \"100\"");
+    let config = std::env::temp_dir().join(format!("kimera-tight-{}.toml", std::process::id()));
+    std::fs::write(&config, tight).unwrap();
+    let output = run.launch(&["--for", "60s", "--config", config.to_str().unwrap()]);
+    std::fs::remove_file(&config).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let cat = String::from_utf8_lossy(&kimera(&["journal", "cat", run.path()]).stdout).into_owned();
+    assert!(!cat.contains("\"kind\":\"new-order\""), "nothing may pass");
+    let refusal =
+        cat.lines().find(|line| line.contains("\"kind\":\"refusal\"")).expect("something was wanted");
+    let refusal: Value = serde_json::from_str(refusal).unwrap();
+    let id = refusal["body"]["id"].as_str().unwrap();
+    let explained = json(&kimera(&["explain", run.path(), id, "--json"]));
+    let routes = explained["routes"].as_array().unwrap();
+    assert!(routes.len() == 1 && routes[0]["id"] == id && routes[0]["sent"] == false, "{explained}");
+    let checks = routes[0]["checks"].as_array().unwrap();
+    let at = checks.iter().position(|c| c["check"] == "order-notional").unwrap();
+    assert!(checks[..at].iter().all(|c| c["verdict"] == "passed"), "{explained}");
+    assert_eq!((&checks[at]["by"], &checks[at]["verdict"]), (&"risk".into(), &"refused".into()));
+    assert!(checks[at + 1..].iter().all(|c| c["verdict"] == "not reached"), "{explained}");
+    let nobody = kimera(&["explain", run.path(), "k1-5-0"]);
+    assert_eq!(nobody.status.code(), Some(2));
+    assert!(says(&nobody).contains("nobody wanted an order k1-5-0 at input 5"), "{}", says(&nobody));
+}
+
 /// A patched parameter, a missing blob, a flipped bit: each found and named.
 fn damage(run: &Run) {
     let patch = run.0.join("patch.toml");
