@@ -79,8 +79,8 @@ fn route(recorded: &Recorded, instrument: u16, wanted: &NewOrder, said: &[(Strin
     let refused =
         said.iter().find_map(|(_, m)| m.body::<Refusal>().filter(|r| r.id == wanted.id).map(|r| r.reason));
     // Risk stamps what it passes.
-    let passed = said.iter().filter_map(|(_, m)| m.body::<NewOrder>().filter(|new| new.id == wanted.id));
-    let new = passed.last().unwrap_or(wanted);
+    let mut passed = said.iter().filter_map(|(_, m)| m.body::<NewOrder>().filter(|new| new.id == wanted.id));
+    let new = passed.next_back().unwrap_or(wanted);
     let mut reached = true;
     let mut checks = Vec::new();
     let all = Gate::checks().map(|check| (line::RISK, check));

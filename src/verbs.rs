@@ -252,7 +252,7 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
         return Some(json!({"owner": t.owner, "id": t.id, "deadline": t.deadline}));
     }
     let status = m.body::<VenueStatus>()?;
-    Some(json!({"venue": status.venue, "ready": status.ready == 1}))
+    Some(json!({"venue": status.venue, "ready": status.ready == 1, "fallen": status.fallen}))
 }
 
 fn market_body(m: &Message) -> serde_json::Value {

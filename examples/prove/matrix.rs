@@ -77,7 +77,13 @@ fn ways_back(outcome: &Outcome, actor: &str) -> Option<(&'static str, Vec<(f64, 
     let is_back = |text: &str| match (with_engine, beside) {
         (true, _) => text.starts_with("recovered:"),
         (_, true) => text.starts_with(actor) && text.contains("answers again"),
-        _ => text.starts_with(actor) && text.contains("made anew in its place"),
+        // A gateway is there at once, and may send once the venue has explained what those before it have left.
+        _ if text.starts_with(actor) && text.contains("can send again") => true,
+        _ => {
+            !actor.starts_with("gateway.")
+                && text.starts_with(actor)
+                && text.contains("made anew in its place")
+        }
     };
     let mut away = Vec::new();
     for (begun, _) in said.iter().filter(|(_, text)| fault(text)) {

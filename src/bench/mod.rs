@@ -71,14 +71,14 @@ pub struct FrameToOrderArgs {
 impl FrameToOrderArgs {
     /// A line before its first frame.
     fn pipeline(&self, config: &Config) -> Result<Pipeline, Failure> {
-        let Some(state) = &self.counters else { return Pipeline::new(config, Counters::detached()) };
+        let Some(state) = &self.counters else { return Pipeline::new(config, &Counters::detached()) };
         let path = Layout::of(state).counters();
         let failed = |e: std::io::Error| Failure::run(format!("cannot make {}: {e}", path.display()));
         // A new file for each line: whoever reads the one before goes on with that.
         let partial = path.with_extension("partial");
         let counters = Counters::create(&partial, 0).map_err(failed)?;
         std::fs::rename(&partial, &path).map_err(failed)?;
-        Pipeline::new(config, counters)
+        Pipeline::new(config, &counters)
     }
 }
 

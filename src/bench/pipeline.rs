@@ -128,13 +128,13 @@ impl Pipeline {
     ///
     /// # Errors
     /// Where it cannot be built.
-    pub fn new(config: &Config, counters: Counters) -> Result<Self, Failure> {
+    pub fn new(config: &Config, counters: &Counters) -> Result<Self, Failure> {
         let config = &config.patched(BUSY).map_err(Failure::configuration)?;
         let topology = line::topology(config);
         let mut wiring = Wiring::build(&topology).map_err(Failure::configuration)?;
         let gate = AbsenceGate::new();
         let tsc = Tsc::calibrate();
-        let cells = line::cells(config, &topology, &mut wiring, &counters, tsc, &Probes::default(), &gate)?;
+        let cells = line::cells(config, &topology, &mut wiring, counters, tsc, &Probes::default(), &gate)?;
         let mut take = |name: &str| {
             wiring.take(name).ok_or_else(|| Failure::run(format!("the topology has no seat \"{name}\"")))
         };
@@ -150,7 +150,7 @@ impl Pipeline {
         let (gateway, journal) = (take(&config.account.gateway)?, take(line::JOURNAL)?);
         let classes = line::input_classes(config, &topology);
         let door = Door::new(wiring.sinks());
-        let door = Sequencer::new(door, standing_at(0), classes, config.instruments.len(), &counters);
+        let door = Sequencer::new(door, standing_at(0), classes, config.instruments.len(), counters);
         let signer = Signer::new("measured", b"not-a-secret");
         let signer = signer.ok_or_else(|| Failure::run("the signer takes no key"))?;
         let traded = config.traded().map_err(Failure::configuration)?;

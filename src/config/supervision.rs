@@ -84,14 +84,16 @@ impl GroupSection {
             let is_stage = stages.contains(child);
             let possible = match self.way_back {
                 WayBack::Engine => true,
-                WayBack::InPlace => config.instruments.iter().any(|i| i.feed == *child),
+                WayBack::InPlace => {
+                    *child == config.account.gateway || config.instruments.iter().any(|i| i.feed == *child)
+                }
                 WayBack::FromJournal => {
                     is_stage || line::MEMBERS.iter().any(|(member, _)| line::member_seat(member) == *child)
                 }
             };
             if !possible {
                 return Err(format!(
-                    "\"{child}\" cannot come back so: feeds do in-place, members and stages from-journal, everybody else with the engine"
+                    "\"{child}\" cannot come back so: feeds and gateways do in-place, members and stages from-journal, everybody else with the engine"
                 ));
             }
             // The line waits for a stage: a second fall in a start is the engine's.

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kimera_feed::{Feed, FeedConfig};
-use kimera_gateway::{DeadManSwitch, Gateway, GatewayConfig};
+use kimera_gateway::{DeadManSwitch, Gateway, GatewayConfig, Meters, Takeover};
 use kimera_journal::{Journal, JournalConfig, JournalFailure};
 use kimera_protocol::{InstrumentId, OrderId, OrderRecord};
 use kimera_runtime::agent_seat::{AgentSeat, Remake};
 use kimera_runtime::mend::Mend;
+use kimera_runtime::seat::Ports;
 use kimera_runtime::topology::{Plane, SEQUENCER, Topology, Wiring};
 use kimera_runtime::world::{self, Killed};
-use kimera_runtime::{AbsenceGate, Counters, Durability, KillWord, Rejoin, Tsc};
+use kimera_runtime::{AbsenceGate, Counters, Durability, Health, KillWord, Rejoin, Tsc};
 use kimera_sequencer::{Door, Sequencer};
 use kimera_venues::binance::MarketDecoder;
 
@@ -26,6 +27,7 @@ use super::mend::StageSeat;
 use super::poison::Deaths;
 use super::recovery::{Earlier, Ends, catch_up};
 use super::rejoin::MemberSeat;
+use super::takeover::GatewaySeat;
 use super::tree::{Tree, healths};
 use super::venue_account::VenueAccount;
 use crate::config::{Config, WayBack};
@@ -151,8 +153,10 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     let dead_man = DeadManSwitch { after, ..DeadManSwitch::default() };
     let gates = (gate.clone(), durability.clone(), &dead_man);
     let orders = recovered.as_ref().map(|r| r.orders.clone().into_parts());
-    let gateway = gateway(config, state, account, &counters, gates, orders)?;
-    cells.push(Box::new(AgentSeat::new(gateway, ends.gateway, false)));
+    let takeover = Arc::<Takeover>::default();
+    let gateway = gateway(config, state, account, gates, orders, takeover.clone())?;
+    let falls = (faults, healths.get(&config.account.gateway).cloned().unwrap_or_default());
+    cells.push(Box::new(gateway_seat(config, gateway, &counters, falls, ends.gateway)));
     let classes = line::input_classes(config, topology);
     let sequencer = |door| Sequencer::new(door, account.clock, classes, config.instruments.len(), &counters);
     let (sequencer, missing, report) = match recovered {
@@ -181,7 +185,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     })?;
     cells.push(Box::new(AgentSeat::new(journal, ends.journal, false)));
     let frontiers = members.iter().map(|m| (m.name.clone(), m.frontier.clone())).collect();
-    let tree = Tree::new(&config.supervision, topology, &healths, &frontiers);
+    let tree = Tree::new(&config.supervision, topology, &healths, &frontiers, &config.account.gateway);
     Ok(Built {
         tree: Arc::new(tree),
         deaths,
@@ -194,6 +198,8 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         degraded: degraded.into_iter().collect(),
         members,
         gate,
+        gateway: GatewaySeat::new(account.instrument.venue.0, takeover),
+        frontiers: wiring.frontiers(),
         stages: mends.into_iter().map(|(name, mend)| StageSeat::new(name, mend)).collect(),
         dead_man_off: dead_man.off,
         recovery: report,
@@ -223,13 +229,13 @@ fn gateway(
     config: &Config,
     state: &State,
     account: &VenueAccount,
-    counters: &Counters,
     (gate, durability, dead_man): (Arc<AbsenceGate>, Arc<Durability>, &DeadManSwitch),
     recovered: Option<(Vec<(InstrumentId, OrderRecord)>, OrderId)>,
-) -> Result<Gateway, Failure> {
+    takeover: Arc<Takeover>,
+) -> Result<GatewayConfig, Failure> {
     let word = KillWord::open(&state.layout().kill_word())
         .map_err(|e| Failure::run(format!("cannot use the kill word: {e}")))?;
-    let gateway = GatewayConfig {
+    Ok(GatewayConfig {
         name: config.account.gateway.clone(),
         venue: account.instrument.venue.0,
         instrument: account.instrument.clone(),
@@ -240,6 +246,31 @@ fn gateway(
         durability,
         recovered,
         dead_man: dead_man.clone(),
-    };
-    Ok(Gateway::new(gateway, word, counters))
+        takeover,
+        word: Arc::new(word),
+    })
+}
+
+/// The gateway in its seat; where the configuration says so, another one takes its place when it falls.
+fn gateway_seat(
+    config: &Config,
+    gateway: GatewayConfig,
+    counters: &Counters,
+    (faults, health): (Option<&Faults>, Arc<Health>),
+    ports: Ports,
+) -> AgentSeat<FaultyAgent<Gateway>> {
+    let name = gateway.name.clone();
+    let meters = Meters::new(&name, counters);
+    let faults = faults.cloned();
+    let faulty = move |gateway| FaultyAgent::new(gateway, &name, faults.as_ref());
+    let seat = AgentSeat::new(faulty(Gateway::new(gateway.clone(), meters.clone())), ports, false);
+    let group = config.supervision.group_of(&gateway.name);
+    let Some(group) = group.filter(|group| group.way_back == WayBack::InPlace) else { return seat };
+    let make = move || faulty(Gateway::instead(gateway.clone(), meters.clone()));
+    seat.with_remake(Remake {
+        make: Box::new(make),
+        most: group.restarts as usize,
+        within: Duration::from_millis(group.within_ms.into()),
+        health,
+    })
 }

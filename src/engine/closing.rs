@@ -28,7 +28,9 @@ impl Live<'_> {
         let market_end = clock.now().min(self.run.venue.end);
         self.end_recovery();
         let left = self.take_orders_back();
-        self.switch_dead_man_off();
+        if left.is_none() {
+            self.switch_dead_man_off();
+        }
         let stopped = self.stop_line();
         let venue = self.run.account.state();
         let mut degraded = std::mem::take(&mut self.built.degraded);
@@ -84,10 +86,12 @@ impl Live<'_> {
             && broken(&self.executor, &self.built.failure).is_none()
         {
             clock::sleep(HOUSEKEEPING);
-            self.recover();
+            if !self.tend() {
+                break;
+            }
         }
         if self.recovering.is_some() {
-            let text = "the run ended before the venue had explained every order of an earlier start";
+            let text = "the run ended before the venue had explained every order from before";
             self.built.degraded.push(text.into());
         }
     }
@@ -111,24 +115,60 @@ impl Live<'_> {
         }
         let epoch = self.run.word.get().epoch;
         let sent = self.send(CommandCode::Halt, epoch, 0);
-        let halted = || self.counter("risk.trading_state") == TradingState::Halted as u64;
-        let seq = || self.counter("sequencer.seq");
-        let all_done = |seq: u64| self.built.sinks.iter().all(|sink| sink.get() >= seq);
-        if sent && wait(CANCEL, halted) {
-            let target = seq();
-            wait(CANCEL, || all_done(target));
-            // The gateway's own count is published a little later than it moves.
-            let quiet = || self.gateway("working") == 0;
-            if wait(CANCEL, || {
-                quiet() && {
+        let halted = |live: &Self| live.counter("risk.trading_state") == TradingState::Halted as u64;
+        if sent && self.tend_until(CANCEL, halted) {
+            let target = self.counter("sequencer.seq");
+            self.tend_until(CANCEL, |live| live.built.sinks.iter().all(|sink| sink.get() >= target));
+            // What another gateway has not been told of yet is not counted; and the count is published a little later
+            // than it moves.
+            let quiet = |live: &Self| live.gateway("working") == 0 && live.gateway("reconciled") == 1;
+            let stays = |live: &Self| {
+                quiet(live) && {
                     clock::sleep(HOUSEKEEPING);
-                    quiet()
+                    quiet(live)
                 }
-            }) {
+            };
+            if self.tend_until(CANCEL, stays) {
                 return None;
             }
         }
-        Some(format!("{} orders could not be taken back in time", self.gateway("working")))
+        let (working, after_ms) = (self.gateway("working"), self.run.config.supervision.dead_man_ms);
+        let who = if after_ms > 0 {
+            format!("the venue's dead man's switch cancels them within {} s", after_ms / 1_000)
+        } else {
+            "cancel them at the venue".into()
+        };
+        Some(format!("{working} orders could not be taken back in time: {who}"))
+    }
+
+    /// Looks after whoever has fallen; false where that does not help any more.
+    fn tend(&mut self) -> bool {
+        let tended = self.mend_stages().and_then(|()| self.take_over());
+        self.recover();
+        match tended {
+            Ok(()) => true,
+            Err(e) => {
+                self.built.degraded.push(e.message);
+                false
+            }
+        }
+    }
+
+    /// Waits, and looks after whoever falls meanwhile; true as soon as `done` says so.
+    fn tend_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let deadline = monotonic_ns() + limit.as_nanos() as u64;
+        loop {
+            if done(self) {
+                return true;
+            }
+            if monotonic_ns() > deadline
+                || broken(&self.executor, &self.built.failure).is_some()
+                || !self.tend()
+            {
+                return false;
+            }
+            clock::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Sequences the end of the run and waits until every stage is done with it.

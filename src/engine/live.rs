@@ -19,9 +19,10 @@ use super::control::{Ask, EngineHandler, PATIENCE, Wish};
 use super::faults::Faults;
 use super::orphan::{Orphan, Standing};
 use super::recovery::RecoveryReport;
-use super::rejoin::{MemberSeat, WayBack, Workshop};
+use super::rejoin::{MemberSeat, WayBack};
 use super::venue_account::VenueAccount;
 use super::watchdog::{Limits, Watchdog};
+use super::workshop::Workshop;
 use super::{Built, EngineOptions};
 use crate::config::Config;
 use crate::control::{OrdersAtEnd, Server};
@@ -128,6 +129,8 @@ pub fn run(
         changes_durable: 0,
         recovery,
         recovering,
+        unexplained: recovering.is_some(),
+        starting: recovering.is_some(),
         compare_at: 0,
         say_at: monotonic_ns() + SAY_INTERVAL,
         absence_seq: None,
@@ -204,6 +207,10 @@ pub(super) struct Live<'a> {
     /// After an earlier start: what was taken up, and until when the venue's account may still differ.
     pub(super) recovery: Option<RecoveryReport>,
     pub(super) recovering: Option<Recovering>,
+    /// It is about an earlier start, not only about a gateway that has fallen.
+    starting: bool,
+    /// The venue and the books did not agree when the last one ended, or it goes on.
+    unexplained: bool,
     pub(super) compare_at: u64,
     pub(super) say_at: u64,
     /// Says that this engine is alive.
@@ -252,6 +259,7 @@ impl Live<'_> {
             }
             self.notice_absence();
             self.mend_stages().map_err(End::Broken)?;
+            self.take_over().map_err(End::Broken)?;
             self.follow_disk();
             self.built.tree.follow();
             self.recover();
@@ -314,7 +322,7 @@ impl Live<'_> {
                     self.say_at = monotonic_ns() + SAY_INTERVAL;
                     let (working, unknown) = (self.gateway("working"), self.gateway("unknown"));
                     say(&format!(
-                        "still asking the venue about an earlier start: {working} orders may stand, {unknown} of them unknown"
+                        "still asking the venue about orders from before: {working} orders may stand, {unknown} of them unknown"
                     ));
                 }
                 return;
@@ -338,11 +346,16 @@ impl Live<'_> {
             return;
         }
         self.recovering = None;
+        self.unexplained = difference.is_some();
         let (orphans, fills_found) = (self.gateway("orphans"), self.gateway("fills_found"));
-        if let Some(report) = &mut self.recovery {
+        if let Some(report) = self.recovery.as_mut().filter(|_| std::mem::take(&mut self.starting)) {
             (report.orphans, report.fills_found) = (orphans, fills_found);
             report.explained = difference.is_none();
             say(&format!("recovered: {report:?}"));
+        }
+        if let Some(since) = self.built.gateway.since.take() {
+            let (name, ms) = (&self.run.config.account.gateway, (now - since) / 1_000_000);
+            say(&format!("{name} can send again after {ms} ms: the venue has explained every order"));
         }
         match difference {
             None => {
@@ -364,13 +377,13 @@ impl Live<'_> {
         match self.run.account.state() {
             Ok(venue) if venue.position == position && venue.cash == Some(cash) => None,
             Ok(venue) => Some(format!(
-                "after the restart the books say position {} and cash {}, the venue {} and {}: only ways out leave",
+                "the books say position {} and cash {}, the venue {} and {}: only ways out leave",
                 money(position),
                 money(cash),
                 money(venue.position),
                 venue.cash.map_or_else(|| "nothing".into(), money)
             )),
-            Err(e) => Some(format!("after the restart the venue's account could not be compared: {e}")),
+            Err(e) => Some(format!("the venue's account could not be compared: {e}")),
         }
     }
 
@@ -382,8 +395,7 @@ impl Live<'_> {
             let word = self.run.word.get();
             let code = if orphaned { CommandCode::Reduce } else { CommandCode::Resume };
             // A stronger word than ours stays as it is, and so does what a recovery has left.
-            let unexplained = self.recovery.as_ref().is_some_and(|r| !r.explained);
-            if unexplained || word.state != TradingState::Active || self.send(code, word.epoch, 0) {
+            if self.unexplained || word.state != TradingState::Active || self.send(code, word.epoch, 0) {
                 self.orphaned = orphaned;
             }
         }

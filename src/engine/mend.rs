@@ -2,19 +2,17 @@
 //! and another takes its seat. Where that takes too long the engine ends, and comes back with everything it knew.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, TryRecvError};
 
-use kimera_protocol::{Absent, Message, Seq};
+use kimera_protocol::{Absent, Seq};
 use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::mend::Mend;
-use kimera_runtime::world;
 
 use super::live::Live;
-use super::rejoin::Workshop;
+use super::workshop::{Workshop, beside};
 use crate::exit::{Failure, say};
 use crate::line::Probes;
 use crate::replay;
-use crate::replica::Replica;
 
 /// Longest time that the line waits for a stage, ns.
 const BUDGET: u64 = 500_000_000;
@@ -44,8 +42,12 @@ impl StageSeat {
         Self { name, mend, job: None }
     }
 
-    /// Makes progress; `durable` is the last input on disk.
-    fn poll(&mut self, workshop: &Workshop, durable: Seq) -> Result<(), Failure> {
+    fn is_well(&self) -> bool {
+        self.job.is_none() && self.mend.wanted().is_none()
+    }
+
+    /// Makes progress; `durable` is the last input on disk, `absences` is who is out.
+    fn poll(&mut self, workshop: &Workshop, durable: Seq, absences: &[Absent]) -> Result<(), Failure> {
         let Some(at) = self.mend.wanted() else {
             if let Some(job) = self.job.take() {
                 let ms = monotonic_ns().saturating_sub(job.since) / 1_000_000;
@@ -71,7 +73,10 @@ impl StageSeat {
             return Ok(());
         }
         match &job.made {
-            None if durable >= at.0 => job.made = Some(make(workshop, &self.name, at)?),
+            None if durable >= at.0 => {
+                let (workshop, name, absences) = (workshop.clone(), self.name.clone(), absences.to_vec());
+                job.made = Some(beside(move || state_before(&workshop, &name, at, &absences))?);
+            }
             None => {}
             Some(made) => match made.try_recv() {
                 Ok(state) => {
@@ -91,40 +96,17 @@ impl StageSeat {
     }
 }
 
-/// Computes the state beside the line. A world has one thread: there it is done at once.
-fn make(
+/// The state of a stage before a message about an input, from the newest snapshot and the journal.
+fn state_before(
     workshop: &Workshop,
     stage: &str,
     at: (Seq, u64),
-) -> Result<Receiver<Result<Vec<u8>, Failure>>, Failure> {
-    let (sender, receiver) = channel();
-    let (workshop, stage) = (workshop.clone(), stage.to_owned());
-    let make = move || {
-        let _ = sender.send(state_before(&workshop, &stage, at));
-    };
-    if world::active() {
-        make();
-    } else {
-        let spawned = std::thread::Builder::new().name("maker".into()).spawn(make);
-        spawned.map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
-    }
-    Ok(receiver)
-}
-
-/// The state of a stage before a message about an input, from the newest snapshot and the journal.
-fn state_before(workshop: &Workshop, stage: &str, at: (Seq, u64)) -> Result<Vec<u8>, Failure> {
+    absences: &[Absent],
+) -> Result<Vec<u8>, Failure> {
     let (recorded, _) = replay::load_latest(workshop.layout.root())?;
-    let inputs: Vec<Message> = recorded.inputs.iter().copied().take_while(|m| m.header.seq <= at.0).collect();
-    if inputs.last().map_or(recorded.behind(), |m| m.header.seq) != at.0 || recorded.behind() >= at.0 {
-        return Err(Failure::run(format!("the journal does not hold input {}", at.0)));
-    }
     let probes =
         Probes { faults: workshop.faults.clone(), stop: Some((stage.to_owned(), at)), ..Probes::default() };
-    let mut replica = Replica::new(&workshop.config, &probes, recorded.from.as_ref())?;
-    for absent in inputs.iter().filter_map(|m| m.body::<Absent>()) {
-        replica.note_absence(absent);
-    }
-    replica.try_run(&inputs)?;
+    let replica = workshop.replica(&recorded, at.0, absences, &probes)?;
     replica.actor_state(stage).ok_or_else(|| Failure::run(format!("nobody sits in {stage}")))
 }
 
@@ -134,7 +116,11 @@ impl Live<'_> {
     /// # Errors
     /// Where one does not come back in time: the engine has to end.
     pub(super) fn mend_stages(&mut self) -> Result<(), Failure> {
+        if self.built.stages.iter().all(StageSeat::is_well) {
+            return Ok(());
+        }
         let durable = self.counter("journal.durable_seq");
-        self.built.stages.iter_mut().try_for_each(|stage| stage.poll(&self.workshop, durable))
+        let absences = self.built.frontiers.absences();
+        self.built.stages.iter_mut().try_for_each(|stage| stage.poll(&self.workshop, durable, &absences))
     }
 }

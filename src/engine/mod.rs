@@ -1,7 +1,8 @@
 //! A live run: builds the line, agrees on the clock, runs until its end, closes everything in order.
 //!
 //! * [`build`]: seats, rings, agents; [`recovery`]: what an earlier start has left
-//! * [`rejoin`]: members that are out, and how they come back
+//! * [`rejoin`]: members that are out, and how they come back; [`mend`]: stages of the line; [`takeover`]: gateways;
+//!   [`workshop`]: what is computed for them beside the line
 //! * [`live`]: the engine's own loop; [`commands`]: what is asked of it; [`closing`]: its end in order
 //! * [`control`]: its control socket; [`tree`]: the supervision tree inside
 //! * [`venue_account`]: what the venue itself says of our account
@@ -23,9 +24,11 @@ pub mod orphan;
 pub mod poison;
 pub mod recovery;
 pub mod rejoin;
+pub mod takeover;
 pub mod tree;
 pub mod venue_account;
 pub mod watchdog;
+pub mod workshop;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +44,7 @@ use kimera_runtime::failpoint;
 use kimera_runtime::memory::{ArenaReport, in_arena, init_arena, lock_arena};
 use kimera_runtime::plan::available_cores;
 use kimera_runtime::seat::{Cell, Ports};
+use kimera_runtime::topology::Frontiers;
 use kimera_runtime::world;
 use kimera_runtime::{AbsenceGate, Counters, Frontier, KillWord, MarketClock, Port};
 use kimera_venues::binance::signing::Signer;
@@ -109,6 +113,10 @@ pub struct Built {
     pub skips_told: u64,
     /// Stages that can be made anew in their place.
     pub stages: Vec<mend::StageSeat>,
+    /// The gateway's seat.
+    pub gateway: takeover::GatewaySeat,
+    /// Progress and absences of every seat.
+    pub frontiers: Frontiers,
     /// Holds orders back while an absence is not durable.
     pub gate: Arc<AbsenceGate>,
     /// Set once the venue's dead man's switch is to be switched off.
@@ -210,7 +218,8 @@ pub fn run_in(
             // One that is made anew in its place panics within its seat.
             let group = config.supervision.group_of(cell.name());
             let in_place = group.is_some_and(|g| g.way_back == WayBack::InPlace);
-            let agent = !in_place && agents.iter().any(|name| name == cell.name());
+            let gateway = cell.name() == config.account.gateway;
+            let agent = !in_place && !gateway && agents.iter().any(|name| name == cell.name());
             Held::wrap(cell, agent, faults)
         };
         built.cells = built.cells.into_iter().map(held).collect();

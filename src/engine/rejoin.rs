@@ -3,20 +3,19 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use kimera_protocol::{Absent, Message, Seq};
 use kimera_runtime::health::Wish;
-use kimera_runtime::{Frontier, Health, Rejoin, SeatState, world};
+use kimera_runtime::{Frontier, Health, Rejoin, SeatState};
 
-use super::faults::Faults;
-use crate::config::{self, Config, SupervisionSection};
+use super::workshop::{Workshop, beside};
+use crate::config::{self, SupervisionSection};
 use crate::exit::{Failure, say};
 use crate::line::Probes;
 use crate::replay::{self, Recorded};
 use crate::replica::Replica;
-use crate::state::Layout;
 use crate::supervise::restarts::Restarts;
 
 /// Inputs that a new actor may leave out because it does not survive them.
@@ -42,17 +41,6 @@ pub struct MemberSeat {
 pub struct Rebuilt {
     actor: Box<dyn Any + Send>,
     skips: Vec<Seq>,
-}
-
-/// What has to be known to make one.
-#[derive(Clone)]
-pub struct Workshop {
-    /// Where the journal lies.
-    pub layout: Layout,
-    /// Configuration of the run.
-    pub config: Config,
-    /// Faults, where they are allowed: a poison acts there as well.
-    pub faults: Option<Faults>,
 }
 
 enum Stage {
@@ -234,16 +222,14 @@ impl WayBack {
     }
 
     fn make(member: &MemberSeat, workshop: &Workshop, before: Seq) -> Stage {
-        let (sender, made) = channel();
-        let (name, workshop) = (member.name.clone(), workshop.clone());
-        let work = move || drop(sender.send(rebuild(&workshop, &name, before)));
-        if world::active() {
-            work();
-        } else if let Err(e) = std::thread::Builder::new().name("rebuild".into()).spawn(work) {
-            say(&format!("{} stays out: no thread to make it anew: {e}", member.name));
-            return Stage::GivenUp;
+        let (name, of) = (member.name.clone(), workshop.clone());
+        match beside(move || rebuild(&of, &name, before)) {
+            Ok(made) => Stage::Making(made),
+            Err(e) => {
+                say(&format!("{} stays out: {}", member.name, e.message));
+                Stage::GivenUp
+            }
         }
-        Stage::Making(made)
     }
 }
 

@@ -39,6 +39,7 @@ struct Group {
 /// The tree.
 pub struct Tree {
     groups: Vec<Group>,
+    gateway: String,
     /// Falls that were seen, child by child.
     seen: Mutex<BTreeMap<String, u64>>,
 }
@@ -51,6 +52,7 @@ impl Tree {
         topology: &Topology,
         healths: &Healths,
         members: &BTreeMap<String, Arc<Frontier>>,
+        gateway: &str,
     ) -> Self {
         let child = |name: &String| {
             let frontier = members.get(name).cloned();
@@ -68,7 +70,7 @@ impl Tree {
             let children = others.iter().filter_map(child).collect();
             groups.push(Group { section: GroupSection::with_the_engine("others", others), children });
         }
-        Self { groups, seen: Mutex::default() }
+        Self { groups, gateway: gateway.into(), seen: Mutex::default() }
     }
 
     /// Sends who goes with somebody that has fallen on the same way.
@@ -113,6 +115,11 @@ impl Tree {
         if group.section.way_back == WayBack::Engine {
             return Err(RpcError::refused(format!(
                 "{name} goes with the engine: nothing leaves the line without it; actor.restart of \"engine\" makes it anew"
+            )));
+        }
+        if wish == Wish::Stop && name == self.gateway {
+            return Err(RpcError::refused(format!(
+                "{name} takes orders back, also while nothing else leaves; trading.halt stops everything else"
             )));
         }
         if group.section.way_back == WayBack::FromJournal && child.frontier.is_none() {

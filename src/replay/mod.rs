@@ -23,7 +23,7 @@ use crate::verbs;
 
 pub use line::{Collector, Inputs, Recomputed, Sink, recompute, recompute_from};
 pub(crate) use recorded::as_failure;
-pub use recorded::{Recorded, Said, load, load_from, load_latest};
+pub use recorded::{Recorded, Said, load, load_behind, load_from, load_latest};
 
 /// Which executor replays.
 #[derive(Clone, Debug, PartialEq, Eq)]

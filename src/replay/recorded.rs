@@ -127,9 +127,17 @@ pub fn load(state: &Path) -> Result<Recorded, Failure> {
 /// # Errors
 /// As [`load`].
 pub fn load_latest(state: &Path) -> Result<(Recorded, Vec<String>), Failure> {
+    load_behind(state, Seq::MAX)
+}
+
+/// As [`load_latest`], with everything behind an input: a snapshot that is newer is none for this.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_behind(state: &Path, seq: Seq) -> Result<(Recorded, Vec<String>), Failure> {
     let folder = Layout::of(state).snapshots();
     let mut passed_over = Vec::new();
-    for seq in Snapshot::all(&folder) {
+    for seq in Snapshot::all(&folder).into_iter().filter(|at| *at <= seq) {
         match Snapshot::read(&folder, seq).and_then(|snapshot| load_from(state, Some(snapshot))) {
             Ok(recorded) => return Ok((recorded, passed_over)),
             Err(e) => passed_over.push(format!("{}; it is passed over", e.message)),

@@ -8,7 +8,8 @@ use kimera_runtime::{Counter, Counters, files};
 use kimera_simulator::matching::OrderSide;
 
 use super::firm::{Outcome, Shared, halted};
-use crate::replay::{self, ExecutorChoice, ReplayOptions};
+use crate::orders::OrderTable;
+use crate::replay::{self, ExecutorChoice, Recorded, ReplayOptions};
 use crate::report::EngineSummary;
 
 /// No more than this may ever be at risk, in 1e-8: the position and everything that stands on one side. Risk's own limit
@@ -211,11 +212,21 @@ fn accounts_agree(shared: &Shared, facts: &Facts<'_>) -> Option<String> {
         return Some(format!("order {} still stands at the end", open.placement.client_id));
     }
     let traded: BTreeSet<u64> = account.trades().iter().map(|t| t.trade_id).collect();
-    (traded != filled).then(|| {
+    if traded != filled {
         let lost: Vec<_> = traded.difference(&filled).collect();
         let invented: Vec<_> = filled.difference(&traded).collect();
-        format!("fills lost {lost:?}, invented {invented:?}")
-    })
+        return Some(format!("fills lost {lost:?}, invented {invented:?}"));
+    }
+    without_an_end(&recorded)
+}
+
+/// Of every order the line has heard what became of it: one that it takes for working for ever holds its limits.
+fn without_an_end(recorded: &Recorded) -> Option<String> {
+    let mut table = OrderTable::default();
+    table.follow(&recorded.said.orders, recorded.inputs.iter());
+    let open =
+        table.iter().find(|(_, record)| record.state.is_working()).map(|(_, record)| record.order.id)?;
+    Some(format!("the line never hears what became of order {}", open.to_text().as_str()))
 }
 
 /// A line that begins with a state of the middle says the same as one that has seen everything.

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use kimera_protocol::TradingState;
 use kimera_runtime::clock::{self, monotonic_ns};
+use kimera_runtime::failpoint::{self, Dies};
 use kimera_runtime::memory::sealed_allocations;
 use kimera_runtime::world::disk::Disk;
 use kimera_runtime::world::network::Network;
 use kimera_runtime::world::{self, Killed, ProcessId, Random, Resident};
-use kimera_runtime::{Counters, KillWord, failpoint};
+use kimera_runtime::{Counters, KillWord};
 use kimera_simulator::{Server, ServerConfig, Tape};
 use kimera_venues::binance::signing::Signer;
 
@@ -203,7 +204,8 @@ impl Director {
                 self.shared.borrow_mut().power = true;
                 world::kill(ENGINE);
             }
-            Fault::Place(name, count) => failpoint::arm_in_world(Some((name, count))),
+            Fault::Place(name, count) => failpoint::arm_in_world(Some((name, count, Dies::Process))),
+            Fault::Fall(name, count) => failpoint::arm_in_world(Some((name, count, Dies::Seat))),
             Fault::Cut(label) => network(|net| {
                 net.cut(&label);
             }),

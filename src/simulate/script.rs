@@ -16,6 +16,8 @@ pub enum Fault {
     Power,
     /// The engine dies when it gets to a place for the n-th time.
     Place(&'static str, u64),
+    /// The gateway alone dies when it gets to a place for the n-th time.
+    Fall(&'static str, u64),
     /// Connections whose first words contain this break; what is on its way is lost.
     Cut(String),
     /// Nothing arrives on them for so many milliseconds.
@@ -89,7 +91,12 @@ impl Script {
             let fault = Self::draw(&mut random, seats);
             let deadly = matches!(
                 fault,
-                Fault::Kill | Fault::Power | Fault::Place(..) | Fault::Panic(_) | Fault::DiskFails(_)
+                Fault::Kill
+                    | Fault::Power
+                    | Fault::Place(..)
+                    | Fault::Fall(..)
+                    | Fault::Panic(_)
+                    | Fault::DiskFails(_)
             );
             // A stage dies of it in the run and in the recovery.
             let poisoned = matches!(&fault, Fault::Poison(seat) if !seat.starts_with("member."));
@@ -114,12 +121,16 @@ impl Script {
         let connection = CONNECTIONS[random.below(CONNECTIONS.len() as u64) as usize].to_owned();
         let a_while = random.within(20, 1_500);
         let few = random.within(1, 4) as u32;
-        match random.below(28) {
+        match random.below(30) {
             0 | 1 => Fault::Kill,
             2 | 3 => Fault::Power,
             4..=6 => {
                 let place = failpoint::NAMES[random.below(failpoint::NAMES.len() as u64) as usize];
                 Fault::Place(place, random.within(1, 30))
+            }
+            28 | 29 => {
+                let places = failpoint::OF_GATEWAYS;
+                Fault::Fall(places[random.below(places.len() as u64) as usize], random.within(1, 30))
             }
             7 | 8 => Fault::Cut(connection),
             9 | 10 => Fault::Stall(connection, a_while),
@@ -166,6 +177,7 @@ impl fmt::Display for Fault {
             Self::Kill => f.write_str("kill"),
             Self::Power => f.write_str("power"),
             Self::Place(name, n) => write!(f, "place={name},{n}"),
+            Self::Fall(name, n) => write!(f, "fall={name},{n}"),
             Self::Cut(label) => write!(f, "cut={label}"),
             Self::Stall(label, ms) => write!(f, "stall={label},{ms}"),
             Self::Slow(low, high, ms) => write!(f, "slow={low},{high},{ms}"),
@@ -225,6 +237,10 @@ impl FromStr for Fault {
                 let known = failpoint::NAMES.into_iter().find(|n| *n == place)?;
                 Some(Self::Place(known, a.number()?))
             }),
+            "fall" => a.text().and_then(|place| {
+                let known = failpoint::OF_GATEWAYS.into_iter().find(|n| *n == place)?;
+                Some(Self::Fall(known, a.number()?))
+            }),
             "cut" => a.text().map(|l| Self::Cut(l.to_owned())),
             "stall" => a.text().and_then(|l| Some(Self::Stall(l.to_owned(), a.number()?))),
             "slow" => a.number().and_then(|low| Some(Self::Slow(low, a.number()?, a.number()?))),
@@ -283,8 +299,17 @@ mod tests {
                 text.split('=').next().unwrap_or_default().to_owned()
             }));
         }
-        assert_eq!(kinds.len(), 23, "{kinds:?}");
-        for wrong in ["kill", "x:kill", "5:kil", "5:cut", "5:hold=1", "5:kill=3", "5:place=nowhere,1"] {
+        assert_eq!(kinds.len(), 24, "{kinds:?}");
+        for wrong in [
+            "kill",
+            "x:kill",
+            "5:kil",
+            "5:cut",
+            "5:hold=1",
+            "5:kill=3",
+            "5:place=nowhere,1",
+            "5:fall=journal.after_sync,1",
+        ] {
             assert!(wrong.parse::<Script>().is_err(), "{wrong}");
         }
     }

@@ -217,16 +217,48 @@ fn a_line_that_does_not_come_back_is_ended_and_started_again() {
     assert_eq!(summary["ledger"]["venue_match"], true);
 }
 
+/// A seat as the tree shows it.
+fn child(run: &Run, group: &str, name: &str) -> Value {
+    let tree = run.engine("tree");
+    let group = tree.as_array().unwrap().iter().find(|g| g["group"] == group).cloned().unwrap();
+    group["children"].as_array().unwrap().iter().find(|c| c["name"] == name).cloned().unwrap()
+}
+
+#[test]
+fn a_gateway_that_panics_is_made_anew_in_its_place_and_asks_about_every_order() {
+    let mut run = Run::start("gateways", &["--speed", "20"]);
+    run.until(working);
+    let incarnation = run.engine("status")["incarnation"].clone();
+    let gateway = json!({"actor": "gateway.usdm"});
+    let again = |run: &mut Run, restarts: u64| {
+        while child(run, "egress", "gateway.usdm")["restarts"] != restarts {
+            std::thread::yield_now();
+        }
+        // It is asked whether the venue has explained every order before anything new leaves.
+        run.until(|s| s["trading"] == "active" && s["venue_ready"] == true);
+        run.until(working);
+    };
+    run.ask("engine", "faults.panic", &json!({"seat": "gateway.usdm"})).unwrap().unwrap();
+    again(&mut run, 1);
+    let fallen = child(&run, "egress", "gateway.usdm");
+    assert_eq!((&fallen["falls"], &fallen["state"]), (&json!(1), &json!("running")), "{fallen}");
+    let refused = run.ask("control", "actor.stop", &gateway).unwrap().unwrap_err();
+    assert!(refused.message.contains("takes orders back"), "{refused:?}");
+    run.ask("control", "actor.restart", &gateway).unwrap().unwrap();
+    again(&mut run, 2);
+    assert_eq!(child(&run, "egress", "gateway.usdm")["falls"], 1, "told to is not fallen");
+    assert_eq!(run.engine("status")["incarnation"], incarnation);
+    let cat = Command::new(PROGRAM).args(["journal", "cat", run.state.to_str().unwrap()]).output().unwrap();
+    let cat = String::from_utf8_lossy(&cat.stdout).into_owned();
+    assert!(cat.contains("\"fallen\":2") && !cat.contains("orphan"), "the journal knows every order");
+    assert_eq!(run.finish()["ledger"]["venue_match"], true);
+}
+
 #[test]
 fn a_feed_that_panics_is_made_anew_in_its_place_and_others_by_hand() {
     let mut run = Run::start("feeds", &["--speed", "20"]);
     run.until(working);
     let incarnation = run.engine("status")["incarnation"].clone();
-    let child = |run: &Run, group: &str, name: &str| -> Value {
-        let tree = run.engine("tree");
-        let group = tree.as_array().unwrap().iter().find(|g| g["group"] == group).cloned().unwrap();
-        group["children"].as_array().unwrap().iter().find(|c| c["name"] == name).cloned().unwrap()
-    };
     run.ask("engine", "faults.panic", &json!({"seat": "feed.usdm"})).unwrap().unwrap();
     run.until(|_| true);
     while child(&run, "ingress", "feed.usdm")["restarts"] != 1 {

@@ -1,8 +1,13 @@
 //! The duty cycle, the same every time: kill word, order ring to its end, cancels, new orders one by one with the word
 //! read before each, then what the venue says.
+//!
+//! One that takes the place of another takes what comes out of the line from its first cycle on and sends nothing, until it
+//! has been told of the orders of those before it and the venue has explained each.
 
 mod dead_man;
 mod http;
+mod instead;
+mod meters;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -15,19 +20,19 @@ use kimera_protocol::{
 use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::failpoint;
 use kimera_runtime::net::http::Exchange;
-use kimera_runtime::{
-    AbsenceGate, Agent, Counter, Counters, Durability, Histogram, KillWord, MarketClock, Port, Ports, Tsc,
-    Word, Work,
-};
+use kimera_runtime::{AbsenceGate, Agent, Durability, KillWord, MarketClock, Port, Ports, Tsc, Word, Work};
 use kimera_venues::binance::orders::{Asked, OrderWriter, RECEIVE_WINDOW_MS, read_response};
 use kimera_venues::binance::signing::Signer;
 use kimera_venues::binance::user_data::{UserEvent, read_user_event};
 
 use crate::desk::{Desk, Unsent};
 use crate::link::{Link, Turn};
+use crate::takeover::Takeover;
 use dead_man::DeadMan;
+use instead::Meanwhile;
 
 pub use dead_man::DeadManSwitch;
+pub use meters::Meters;
 
 /// Orders that may wait for the socket.
 const WAITING_MAX: usize = 1_024;
@@ -45,6 +50,7 @@ const SILENCE_MAX: u64 = 3_000_000_000;
 const CYCLES_PER_TICK: u32 = 64;
 
 /// Where a gateway connects and for whom.
+#[derive(Clone)]
 pub struct GatewayConfig {
     /// Name of its seat.
     pub name: String,
@@ -67,11 +73,17 @@ pub struct GatewayConfig {
     pub recovered: Option<(Vec<(InstrumentId, OrderRecord)>, OrderId)>,
     /// The venue's own way of taking everything back.
     pub dead_man: DeadManSwitch,
+    /// How another one gets to know the orders of one that has fallen.
+    pub takeover: Arc<Takeover>,
+    /// What may leave.
+    pub word: Arc<KillWord>,
 }
 
 /// How far the venue has been asked about an earlier start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reconciling {
+    /// The orders of the gateways before are still to come.
+    Awaiting,
     /// All orders are to be listed.
     Wanted,
     /// Listed; what is not explained is asked about one by one.
@@ -80,31 +92,12 @@ enum Reconciling {
     Done,
 }
 
-struct Meters {
-    sent: Counter,
-    cancels: Counter,
-    unsent: Counter,
-    reports: Counter,
-    working: Counter,
-    unknown: Counter,
-    unexplained: Counter,
-    foreign_fills: Counter,
-    unreadable: Counter,
-    orphans: Counter,
-    fills_found: Counter,
-    reconciled: Counter,
-    connections: Counter,
-    ready: Counter,
-    frame_to_order: Histogram,
-    frame_to_socket: Histogram,
-}
-
 /// The agent.
 pub struct Gateway {
     config: GatewayConfig,
     desk: Desk,
     writer: OrderWriter,
-    word: KillWord,
+    word: Arc<KillWord>,
     seen: Word,
     /// Under a halt, when what still stands is asked for again.
     cancel_again_at: u64,
@@ -129,6 +122,9 @@ pub struct Gateway {
     known: BTreeMap<OrderId, (InstrumentId, OrderRecord)>,
     /// Ended orders up to this one may be missing from them.
     forgotten: OrderId,
+    meanwhile: Option<Meanwhile>,
+    /// Gateways that have fallen here before.
+    fallen: u64,
     told_ready: bool,
     dead_man: DeadMan,
     cycles: u32,
@@ -139,27 +135,7 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway that connects at its first duty cycle.
     #[must_use]
-    pub fn new(config: GatewayConfig, word: KillWord, counters: &Counters) -> Self {
-        let counter = |what: &str| counters.counter(&format!("{}.{what}", config.name));
-        let histogram = |what: &str| counters.histogram(&format!("{}.{what}", config.name));
-        let meters = Meters {
-            sent: counter("sent"),
-            cancels: counter("cancels"),
-            unsent: counter("unsent"),
-            reports: counter("reports"),
-            working: counter("working"),
-            unknown: counter("unknown"),
-            unexplained: counter("unexplained"),
-            foreign_fills: counter("foreign_fills"),
-            unreadable: counter("unreadable"),
-            orphans: counter("orphans"),
-            fills_found: counter("fills_found"),
-            reconciled: counter("reconciled"),
-            connections: counter("connections"),
-            ready: counter("ready"),
-            frame_to_order: histogram("frame_to_order_ns"),
-            frame_to_socket: histogram("frame_to_socket_ns"),
-        };
+    pub fn new(config: GatewayConfig, meters: Meters) -> Self {
         let mut desk = Desk::default();
         let earlier = config.recovered.clone();
         let reconciling = if earlier.is_some() { Reconciling::Wanted } else { Reconciling::Done };
@@ -172,14 +148,14 @@ impl Gateway {
         meters.reconciled.set(u64::from(reconciling == Reconciling::Done));
         let (switch, speed) = (config.dead_man.clone(), config.clock.speed);
         Self {
-            dead_man: DeadMan::new(switch, speed, &config.name, counters),
+            dead_man: DeadMan::new(switch, speed, meters.dead_man.clone()),
             desk,
             writer: OrderWriter::new(config.instrument.clone(), config.signer.clone()),
             // Nothing seen yet: a halt from before this start is a halt to act on.
             seen: Word { state: TradingState::Active, epoch: 0 },
             cancel_again_at: 0,
             unanswered_since: None,
-            word,
+            word: config.word.clone(),
             orders: Link::new(config.address),
             private: Link::new(config.address),
             private_path: None,
@@ -195,6 +171,8 @@ impl Gateway {
             listed_last: false,
             known,
             forgotten,
+            meanwhile: None,
+            fallen: 0,
             told_ready: false,
             cycles: 0,
             tsc: Tsc::calibrate(),
@@ -256,6 +234,9 @@ impl Gateway {
 
     fn take(&mut self, message: &Message) {
         if let Some(order) = message.body::<NewOrder>() {
+            if let Some(meanwhile) = &mut self.meanwhile {
+                meanwhile.taken.insert(order.id);
+            }
             if self.waiting.len() < WAITING_MAX {
                 self.waiting.push_back(*message);
             } else {
@@ -264,12 +245,17 @@ impl Gateway {
         } else if let Some(cancel) = message.body::<CancelOrder>() {
             let before = self.waiting.len();
             self.withdraw(|order| order.id == cancel.id);
-            if self.waiting.len() == before {
-                self.desk.cancel(cancel.id);
+            match &mut self.meanwhile {
+                _ if self.waiting.len() < before => {}
+                Some(meanwhile) => meanwhile.cancels.push(cancel.id),
+                None => self.desk.cancel(cancel.id),
             }
         } else if message.body::<CancelAll>().is_some() {
             self.withdraw(|_| true);
             self.desk.cancel_all();
+            if let Some(meanwhile) = &mut self.meanwhile {
+                meanwhile.cancel_all = true;
+            }
         }
     }
 
@@ -421,6 +407,9 @@ impl Gateway {
     }
 
     fn serve_private(&mut self) -> bool {
+        if self.meanwhile.is_some() {
+            return false; // what is said of orders that are not known yet would be counted twice
+        }
         if self.staged.len() > STAGED_MAX {
             return false; // the sequencer is behind: the venue has to wait, orders and cancels do not
         }
@@ -510,6 +499,15 @@ impl Gateway {
         worked
     }
 
+    fn stage_status(&mut self) {
+        let ready = u64::from(self.told_ready);
+        let venue = u64::from(self.config.venue);
+        let status = VenueStatus { venue, ready, fallen: self.fallen, ..VenueStatus::default() };
+        let header = Header::unsequenced(Kind::VenueStatus, self.config.instrument.id);
+        self.staged.push_back(Message::new(header, status));
+        self.meters.ready.set(ready);
+    }
+
     /// Reports and changes of readiness to the sequencer, in order, as far as its ring takes them.
     fn tell(&mut self, ports: &mut Ports) -> bool {
         let ingress = Tsc::now();
@@ -522,11 +520,7 @@ impl Gateway {
         }
         if self.is_ready() != self.told_ready {
             self.told_ready = !self.told_ready;
-            let venue = u64::from(self.config.venue);
-            let status = VenueStatus { venue, ready: u64::from(self.told_ready), ..VenueStatus::default() };
-            let header = Header::unsequenced(Kind::VenueStatus, self.config.instrument.id);
-            self.staged.push_back(Message::new(header, status));
-            self.meters.ready.set(u64::from(self.told_ready));
+            self.stage_status();
         }
         let mut worked = self.staged.len() > before;
         while let Some(message) = self.staged.front() {
@@ -545,6 +539,7 @@ impl Agent for Gateway {
     fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
         self.look_at_word();
         let mut worked = self.drain(ports);
+        worked |= self.meanwhile.is_some() && self.take_over(ports.frontier.get());
         worked |= self.send_cancels();
         worked |= self.send_orders();
         worked |= self.serve_orders();
@@ -554,9 +549,12 @@ impl Agent for Gateway {
             worked |= self.serve_http();
             worked |= self.ask();
             self.conclude();
-            self.meters.working.set(self.desk.working() as u64);
-            self.meters.unknown.set(self.desk.unknown() as u64);
-            self.meters.unexplained.set(self.desk.unexplained());
+            // Before the orders of the gateways before are known, the last count of theirs stands.
+            if self.meanwhile.is_none() {
+                self.meters.working.set(self.desk.working() as u64);
+                self.meters.unknown.set(self.desk.unknown() as u64);
+                self.meters.unexplained.set(self.desk.unexplained());
+            }
         }
         worked |= self.tell(ports);
         if worked { Work::Done } else { Work::Idle }

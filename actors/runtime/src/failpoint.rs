@@ -24,9 +24,30 @@ pub const NAMES: [&str; 10] = [
     "recovery.orphan",
 ];
 
+/// Places on a gateway's way: who dies there may be the gateway alone.
+pub const OF_GATEWAYS: [&str; 7] = [
+    "gateway.before_order",
+    "gateway.after_order",
+    "gateway.ack",
+    "gateway.fill",
+    "gateway.cancel",
+    "recovery.asked",
+    "recovery.orphan",
+];
+
 struct Armed {
     name: &'static str,
     left: AtomicU64,
+    dies: Dies,
+}
+
+/// Who dies at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dies {
+    /// The whole process, at once.
+    Process,
+    /// Whoever gets there, by a panic.
+    Seat,
 }
 
 static ARMED: OnceLock<Vec<Armed>> = OnceLock::new();
@@ -36,10 +57,9 @@ thread_local! {
     static ARMED_IN_WORLD: RefCell<Vec<Armed>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Arms one place in the world of this thread, and nothing else: whoever gets there `count` times dies there. None
-/// disarms.
-pub fn arm_in_world(place: Option<(&'static str, u64)>) {
-    let armed = place.map(|(name, count)| Armed { name, left: AtomicU64::new(count) });
+/// Arms one place in the world of this thread, and nothing else: at the `count`-th time somebody dies there. None disarms.
+pub fn arm_in_world(place: Option<(&'static str, u64, Dies)>) {
+    let armed = place.map(|(name, count, dies)| Armed { name, left: AtomicU64::new(count), dies });
     ARMED_IN_WORLD.with(|a| *a.borrow_mut() = armed.into_iter().collect());
 }
 
@@ -68,7 +88,7 @@ fn parse(text: &str, incarnation: u64) -> Result<Vec<Armed>, String> {
         let start = start.map(str::parse::<u64>).transpose().map_err(|_| wrong())?;
         let name = NAMES.into_iter().find(|known| *known == name).ok_or_else(wrong)?;
         if start.is_none_or(|start| start == incarnation) {
-            armed.push(Armed { name, left: AtomicU64::new(count) });
+            armed.push(Armed { name, left: AtomicU64::new(count), dies: Dies::Process });
         }
     }
     Ok(armed)
@@ -83,14 +103,19 @@ pub fn hit(name: &str) {
         reached(name, armed);
     }
     if world::active() {
-        ARMED_IN_WORLD.with(|armed| reached(name, &armed.borrow()));
+        let seat_dies = ARMED_IN_WORLD.with(|armed| reached(name, &armed.borrow()));
+        assert!(!seat_dies, "it falls at {name}, on purpose");
     }
 }
 
+/// True where whoever has got here is to panic.
 #[cold]
-fn reached(name: &str, armed: &[Armed]) {
+fn reached(name: &str, armed: &[Armed]) -> bool {
     for one in armed.iter().filter(|a| a.name == name) {
         if one.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if one.dies == Dies::Seat {
+                return true;
+            }
             if world::active() {
                 world::die();
             }
@@ -101,6 +126,7 @@ fn reached(name: &str, armed: &[Armed]) {
             }
         }
     }
+    false
 }
 
 #[cfg(test)]

@@ -30,23 +30,36 @@ pub(super) struct DeadMan {
     retry_at: u64,
     /// When the venue's countdown ends, as far as it has said that it holds.
     ends_at: u64,
+    meters: DeadManMeters,
+}
+
+#[derive(Clone)]
+pub(super) struct DeadManMeters {
     armed: Counter,
     put_off: Counter,
     failed: Counter,
 }
 
-impl DeadMan {
-    pub(super) fn new(switch: DeadManSwitch, speed: u32, name: &str, counters: &Counters) -> Self {
+impl DeadManMeters {
+    pub(super) fn new(name: &str, counters: &Counters) -> Self {
         let counter = |what: &str| counters.counter(&format!("{name}.{what}"));
         Self {
-            switch,
-            speed: u64::from(speed),
-            next_at: 0,
-            retry_at: 0,
-            ends_at: 0,
             armed: counter("dead_man_armed"),
             put_off: counter("dead_man_put_off"),
             failed: counter("dead_man_failed"),
+        }
+    }
+}
+
+impl DeadMan {
+    pub(super) fn new(switch: DeadManSwitch, speed: u32, meters: DeadManMeters) -> Self {
+        Self { switch, speed: u64::from(speed), next_at: 0, retry_at: 0, ends_at: 0, meters }
+    }
+
+    /// Somebody else may have set a countdown that still runs.
+    pub(super) fn may_run(&mut self) {
+        if !self.switch.after.is_zero() {
+            self.ends_at = monotonic_ns() + self.switch.after.as_nanos() as u64;
         }
     }
 
@@ -55,7 +68,7 @@ impl DeadMan {
         if self.switch.after.is_zero() {
             return None;
         }
-        self.armed.set(u64::from(now < self.ends_at));
+        self.meters.armed.set(u64::from(now < self.ends_at));
         if self.switch.off.load(Ordering::Acquire) {
             return (self.ends_at > 0 && now >= self.retry_at).then_some(0);
         }
@@ -65,15 +78,15 @@ impl DeadMan {
     /// The venue has taken a countdown.
     pub(super) fn taken(&mut self, countdown: u64) {
         let (now, after) = (monotonic_ns(), self.switch.after.as_nanos() as u64);
-        self.put_off.add(1);
+        self.meters.put_off.add(1);
         self.next_at = now + after / u64::from(PUT_OFF);
         self.ends_at = if countdown == 0 { 0 } else { now + after };
-        self.armed.set(u64::from(countdown > 0));
+        self.meters.armed.set(u64::from(countdown > 0));
     }
 
     /// The venue has not; it is asked again soon.
     pub(super) fn refused(&mut self, again_at: u64) {
-        self.failed.add(1);
+        self.meters.failed.add(1);
         self.retry_at = again_at;
     }
 }
@@ -86,7 +99,7 @@ mod tests {
     fn it_is_put_off_four_times_in_its_length_and_switched_off_at_once() {
         let switch = DeadManSwitch { after: Duration::from_secs(40), ..DeadManSwitch::default() };
         let off = switch.off.clone();
-        let mut dead_man = DeadMan::new(switch, 5, "gateway", &Counters::detached());
+        let mut dead_man = DeadMan::new(switch, 5, DeadManMeters::new("gateway", &Counters::detached()));
         let now = monotonic_ns();
         // In the venue's time, which runs five times as fast.
         assert_eq!(dead_man.due(now), Some(200_000));
@@ -99,8 +112,15 @@ mod tests {
         off.store(true, Ordering::Release);
         assert_eq!(dead_man.due(later), Some(0), "it does not wait for its turn");
         dead_man.taken(0);
-        assert_eq!((dead_man.due(later), dead_man.armed.get()), (None, 0));
-        let mut none = DeadMan::new(DeadManSwitch::default(), 5, "none", &Counters::detached());
+        assert_eq!((dead_man.due(later), dead_man.meters.armed.get()), (None, 0));
+        let switch = DeadManSwitch { after: Duration::from_secs(40), ..DeadManSwitch::default() };
+        switch.off.store(true, Ordering::Release);
+        let mut other = DeadMan::new(switch, 5, DeadManMeters::new("other", &Counters::detached()));
+        assert_eq!(other.due(now), None, "nothing was set");
+        other.may_run();
+        assert_eq!(other.due(now), Some(0), "somebody before it may have set one");
+        let mut none =
+            DeadMan::new(DeadManSwitch::default(), 5, DeadManMeters::new("none", &Counters::detached()));
         assert_eq!(none.due(now), None, "a venue without one");
     }
 }
