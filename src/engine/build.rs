@@ -248,6 +248,7 @@ fn gateway(
         dead_man: dead_man.clone(),
         takeover,
         word: Arc::new(word),
+        tsc: Tsc::calibrate(),
     })
 }
 

@@ -28,6 +28,10 @@ impl Live<'_> {
         let market_end = clock.now().min(self.run.venue.end);
         self.end_recovery();
         let left = self.take_orders_back();
+        if self.recovering.is_some() {
+            let text = "the run ended before the venue had explained every order from before";
+            self.built.degraded.push(text.into());
+        }
         if left.is_none() {
             self.switch_dead_man_off();
         }
@@ -90,10 +94,6 @@ impl Live<'_> {
                 break;
             }
         }
-        if self.recovering.is_some() {
-            let text = "the run ended before the venue had explained every order from before";
-            self.built.degraded.push(text.into());
-        }
     }
 
     /// The run has ended in order: what it leaves at the venue may stay, and nothing of a later one is to be cancelled.
@@ -154,14 +154,16 @@ impl Live<'_> {
         }
     }
 
-    /// Waits, and looks after whoever falls meanwhile; true as soon as `done` says so.
+    /// Waits, and looks after whoever falls meanwhile; true as soon as `done` says so. While the venue explains the orders of
+    /// a gateway that has fallen there is more time.
     fn tend_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
-        let deadline = monotonic_ns() + limit.as_nanos() as u64;
+        let begun = monotonic_ns();
         loop {
             if done(self) {
                 return true;
             }
-            if monotonic_ns() > deadline
+            let limit = if self.recovering.is_some() { limit + RECOVERY } else { limit };
+            if monotonic_ns() > begun + limit.as_nanos() as u64
                 || broken(&self.executor, &self.built.failure).is_some()
                 || !self.tend()
             {

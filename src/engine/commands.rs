@@ -49,7 +49,7 @@ impl Live<'_> {
     pub(super) fn resume(&mut self, epoch: u64) -> Result<Value, RpcError> {
         if self.recovering.is_some() {
             return Err(RpcError::refused(
-                "the venue is still being asked about an earlier start; trading resumes by itself",
+                "the venue is still being asked about orders from before; trading resumes by itself",
             ));
         }
         if files::exists(&self.halt_file) {

@@ -314,7 +314,10 @@ impl Live<'_> {
     /// where it does not, only ways out leave, and the difference is said.
     pub(super) fn recover(&mut self) {
         self.built.counters.counter_of("engine.recovering").set(u64::from(self.recovering.is_some()));
-        let Some(recovering) = self.recovering else { return };
+        // What a gateway's fall has to tell the line comes before what its return has.
+        let Some(recovering) = self.recovering.filter(|_| self.built.gateway.to_tell.is_none()) else {
+            return;
+        };
         let deadline = match recovering {
             Recovering::Asking if self.gateway("reconciled") == 1 => monotonic_ns() + SETTLE,
             Recovering::Asking => {
@@ -355,7 +358,12 @@ impl Live<'_> {
         }
         if let Some(since) = self.built.gateway.since.take() {
             let (name, ms) = (&self.run.config.account.gateway, (now - since) / 1_000_000);
-            say(&format!("{name} can send again after {ms} ms: the venue has explained every order"));
+            match &difference {
+                None => {
+                    say(&format!("{name} can send again after {ms} ms: the venue has explained every order"))
+                }
+                Some(difference) => say(&format!("{name} is back, and sends only ways out: {difference}")),
+            }
         }
         match difference {
             None => {

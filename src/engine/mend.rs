@@ -106,7 +106,7 @@ fn state_before(
     let (recorded, _) = replay::load_latest(workshop.layout.root())?;
     let probes =
         Probes { faults: workshop.faults.clone(), stop: Some((stage.to_owned(), at)), ..Probes::default() };
-    let replica = workshop.replica(&recorded, at.0, absences, &probes)?;
+    let (replica, _) = workshop.replica(&recorded, at.0, absences, &probes)?;
     replica.actor_state(stage).ok_or_else(|| Failure::run(format!("nobody sits in {stage}")))
 }
 

@@ -1,5 +1,6 @@
 //! A gateway that takes the place of one that has fallen: the orders of those before it are computed beside the line from the
-//! journal, as far as anything of theirs can reach; the venue says what became of each. Until then nothing but ways out leaves.
+//! journal, as far as anything of theirs can reach; the venue says what became of each. Until its orders are known nothing leaves
+//! there, and until its account agrees with the books only ways out.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -10,6 +11,7 @@ use kimera_runtime::clock::monotonic_ns;
 
 use super::live::{Live, Recovering};
 use super::workshop::{Workshop, beside};
+use crate::control::OrdersAtEnd;
 use crate::exit::{Failure, say};
 use crate::line::Probes;
 use crate::replay;
@@ -26,18 +28,20 @@ type Looked = Result<Option<Known>, Failure>;
 pub struct GatewaySeat {
     venue: u64,
     takeover: Arc<Takeover>,
-    /// Gateways that had fallen when it was last looked at, and the last input then.
+    /// Gateways that had fallen when it was last looked at, and the last input while nobody else had.
     fallen: u64,
     seq: Seq,
     job: Option<Job>,
     /// When the last one fell, until the venue has explained its orders.
     pub(super) since: Option<u64>,
-    /// The line is still to be told that only ways out may leave.
-    to_tell: bool,
+    /// What the line is still to be told of it.
+    pub(super) to_tell: Option<CommandCode>,
 }
 
 struct Job {
     since: u64,
+    /// The last input when the one before still sat there: the new one's first word comes after it.
+    behind: Seq,
     look_at: u64,
     looking: Option<Receiver<Looked>>,
 }
@@ -46,7 +50,7 @@ impl GatewaySeat {
     /// A seat where nobody has fallen.
     #[must_use]
     pub fn new(venue: u8, takeover: Arc<Takeover>) -> Self {
-        Self { venue: venue.into(), takeover, fallen: 0, seq: 0, job: None, since: None, to_tell: false }
+        Self { venue: venue.into(), takeover, fallen: 0, seq: 0, job: None, since: None, to_tell: None }
     }
 
     /// True once after another one has sat down.
@@ -57,31 +61,38 @@ impl GatewaySeat {
             return false;
         }
         self.fallen = fallen;
-        self.job = Some(Job { since: now, look_at: 0, looking: None });
+        self.job = Some(Job { since: now, behind: self.seq, look_at: now + LOOK, looking: None });
         self.since.get_or_insert(now);
-        self.to_tell = true;
         true
     }
 
-    /// Makes progress with the orders of those before.
-    fn poll(&mut self, workshop: &Workshop, absences: Vec<Absent>, now: u64) -> Result<(), Failure> {
-        let Some(job) = &mut self.job else { return Ok(()) };
+    /// Makes progress with the orders of those before; `durable` is the last input on disk.
+    fn poll(
+        &mut self,
+        workshop: &Workshop,
+        durable: Seq,
+        absences: Vec<Absent>,
+        now: u64,
+    ) -> Result<(), Failure> {
+        // Put back where it goes on.
+        let Some(mut job) = self.job.take() else { return Ok(()) };
         if now.saturating_sub(job.since) > BUDGET {
             return Err(Failure::run(
                 "a gateway took the place of another, and its orders were not known in time",
             ));
         }
         match &job.looking {
-            None if now >= job.look_at => {
-                let (workshop, venue, fallen, seq) = (workshop.clone(), self.venue, self.fallen, self.seq);
-                job.looking = Some(beside(move || look(&workshop, (venue, fallen), seq, &absences))?);
+            None if now >= job.look_at && durable > job.behind => {
+                let (workshop, venue, fallen, behind) =
+                    (workshop.clone(), self.venue, self.fallen, job.behind);
+                job.looking = Some(beside(move || look(&workshop, (venue, fallen), behind, &absences))?);
             }
             None => {}
             Some(looking) => match looking.try_recv() {
                 Ok(looked) => match looked? {
                     Some(known) => {
                         self.takeover.deliver(known);
-                        self.job = None;
+                        return Ok(());
                     }
                     None => (job.looking, job.look_at) = (None, now + LOOK),
                 },
@@ -91,13 +102,14 @@ impl GatewaySeat {
                 }
             },
         }
+        self.job = Some(job);
         Ok(())
     }
 }
 
-/// Everything that the line has sent up to the first word of the gateway that sits there now, which comes after `seq`.
-fn look(workshop: &Workshop, (venue, fallen): (u64, u64), seq: Seq, absences: &[Absent]) -> Looked {
-    let (recorded, _) = replay::load_behind(workshop.layout.root(), seq)?;
+/// Everything that the line has sent up to the first word of the gateway that sits there now, which comes after `behind`.
+fn look(workshop: &Workshop, (venue, fallen): (u64, u64), behind: Seq, absences: &[Absent]) -> Looked {
+    let (recorded, _) = replay::load_behind(workshop.layout.root(), behind)?;
     let mut up_to: Option<Seq> = None;
     for message in recorded.inputs.iter() {
         if message.body::<Started>().is_some() {
@@ -110,7 +122,12 @@ fn look(workshop: &Workshop, (venue, fallen): (u64, u64), seq: Seq, absences: &[
     }
     let Some(up_to) = up_to else { return Ok(None) };
     let probes = Probes { faults: workshop.faults.clone(), ..Probes::default() };
-    let replica = workshop.replica(&recorded, up_to, absences, &probes)?;
+    let (replica, said) = workshop.replica(&recorded, up_to, absences, &probes)?;
+    let written = recorded.said.orders.iter().filter(|m| m.header.seq <= up_to);
+    if written.zip(&said.said.orders).any(|(written, computed)| written != computed) {
+        // Somebody is out and that was not known yet.
+        return Ok(None);
+    }
     let (orders, forgotten) = replica.orders().clone().into_parts();
     Ok(Some(Known { orders, forgotten, up_to, fallen }))
 }
@@ -129,17 +146,27 @@ impl Live<'_> {
                 "another {name} has taken its place: it asks the venue about every order of those before"
             ));
             self.recovering = Some(Recovering::Asking);
+            self.built.gateway.to_tell = match (self.ending, self.orders_at_end) {
+                (false, _) => Some(CommandCode::Reduce),
+                // What was asked of the one before may be lost with it.
+                (true, OrdersAtEnd::Cancel) => Some(CommandCode::CancelAll),
+                (true, OrdersAtEnd::Keep) => None,
+            };
         }
-        if self.built.gateway.to_tell && self.counter("risk.epoch") > 0 {
+        if let Some(code) = self.built.gateway.to_tell
+            && self.counter("risk.epoch") > 0
+        {
             let word = self.run.word.get();
             // A stronger word stays as it is.
-            let tell = word.state == TradingState::Active && !self.ending;
-            self.built.gateway.to_tell = tell && !self.send(CommandCode::Reduce, word.epoch, 0);
+            let stronger = code == CommandCode::Reduce && word.state != TradingState::Active;
+            if stronger || self.send(code, word.epoch, 0) {
+                self.built.gateway.to_tell = None;
+            }
         }
         if self.built.gateway.job.is_none() {
             return Ok(());
         }
-        let absences = self.built.frontiers.absences();
-        self.built.gateway.poll(&self.workshop, absences, now)
+        let (durable, absences) = (self.counter("journal.durable_seq"), self.built.frontiers.absences());
+        self.built.gateway.poll(&self.workshop, durable, absences, now)
     }
 }

@@ -9,7 +9,7 @@ use super::faults::Faults;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::line::Probes;
-use crate::replay::Recorded;
+use crate::replay::{Recomputed, Recorded};
 use crate::replica::Replica;
 use crate::state::Layout;
 
@@ -25,7 +25,7 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// A line that has taken everything up to an input. `absences` is who is out now: the journal may not say it yet.
+    /// A line that has taken everything up to an input, and what it has said of that. `absences` is who is out now: the journal may not say it yet.
     ///
     /// # Errors
     /// A journal that does not hold that input; a stage that panics.
@@ -35,7 +35,7 @@ impl Workshop {
         up_to: Seq,
         absences: &[Absent],
         probes: &Probes,
-    ) -> Result<Replica, Failure> {
+    ) -> Result<(Replica, Recomputed), Failure> {
         let inputs: Vec<Message> =
             recorded.inputs.iter().copied().take_while(|m| m.header.seq <= up_to).collect();
         if inputs.last().is_none_or(|m| m.header.seq != up_to) {
@@ -43,8 +43,8 @@ impl Workshop {
         }
         let mut replica = Replica::new(&self.config, probes, recorded.from.as_ref())?;
         recorded.absences().iter().chain(absences).for_each(|absent| replica.note_absence(absent));
-        replica.try_run(&inputs)?;
-        Ok(replica)
+        let said = replica.try_run(&inputs)?;
+        Ok((replica, said))
     }
 }
 

@@ -1,8 +1,8 @@
 //! The duty cycle, the same every time: kill word, order ring to its end, cancels, new orders one by one with the word
 //! read before each, then what the venue says.
 //!
-//! One that takes the place of another takes what comes out of the line from its first cycle on and sends nothing, until it
-//! has been told of the orders of those before it and the venue has explained each.
+//! One that takes the place of another takes what comes out of the line from its first cycle on. It cancels once it has been
+//! told of the orders of those before it, and places new ones once the venue has explained each of those.
 
 mod dead_man;
 mod http;
@@ -77,6 +77,8 @@ pub struct GatewayConfig {
     pub takeover: Arc<Takeover>,
     /// What may leave.
     pub word: Arc<KillWord>,
+    /// The time-stamp counter.
+    pub tsc: Tsc,
 }
 
 /// How far the venue has been asked about an earlier start.
@@ -136,10 +138,13 @@ impl Gateway {
     /// A gateway that connects at its first duty cycle.
     #[must_use]
     pub fn new(config: GatewayConfig, meters: Meters) -> Self {
+        let reconciling = if config.recovered.is_some() { Reconciling::Wanted } else { Reconciling::Done };
+        Self::beginning(config, meters, reconciling)
+    }
+
+    fn beginning(mut config: GatewayConfig, meters: Meters, reconciling: Reconciling) -> Self {
         let mut desk = Desk::default();
-        let earlier = config.recovered.clone();
-        let reconciling = if earlier.is_some() { Reconciling::Wanted } else { Reconciling::Done };
-        let (earlier, forgotten) = earlier.unwrap_or_default();
+        let (earlier, forgotten) = config.recovered.take().unwrap_or_default();
         let known: BTreeMap<_, _> =
             earlier.into_iter().map(|(instrument, r)| (r.order.id, (instrument, r))).collect();
         for (instrument, record) in known.values().filter(|(_, r)| r.state.is_working()) {
@@ -175,7 +180,7 @@ impl Gateway {
             fallen: 0,
             told_ready: false,
             cycles: 0,
-            tsc: Tsc::calibrate(),
+            tsc: config.tsc,
             meters,
             config,
         }

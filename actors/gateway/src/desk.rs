@@ -167,7 +167,7 @@ impl Desk {
     }
 
     /// Takes up an order of an earlier start that may still stand: the venue is asked what became of it. It was sent, if
-    /// at all, by its send-by time.
+    /// at all, by its send-by time. One that was found there and adopted is taken back.
     pub fn adopt(&mut self, record: &OrderRecord, instrument: InstrumentId, now: u64) {
         let timestamp_ms = record.order.send_by / 1_000_000 + 1;
         self.entries.push(Entry {
@@ -185,6 +185,10 @@ impl Desk {
         });
         if record.state == OrderState::Pending {
             self.report(record.order.id, OrderEvent::Silent, 0);
+        }
+        if record.order.stamp_seq == 0 {
+            // Nobody on the line wanted it: an orphan, whose cancel may not have left.
+            self.cancel(record.order.id);
         }
     }
 

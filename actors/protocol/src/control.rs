@@ -165,8 +165,8 @@ pub struct VenueStatus {
     pub venue: u64,
     /// 1 where orders can be sent and their reports are heard.
     pub ready: u64,
-    /// Gateways that have fallen there in this start: the first word of another one is the last place in the sequence that
-    /// anything of those before it can have.
+    /// Gateways that have fallen there in this start, or were told to go: the first word of another one is the last place in
+    /// the sequence that anything of those before it can have.
     pub fallen: u64,
     /// Zero.
     pub reserved: [u64; 9],

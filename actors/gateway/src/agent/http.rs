@@ -31,8 +31,10 @@ impl Gateway {
     /// The next thing to do over HTTP, one at a time.
     fn next_job(&mut self, now: u64) -> Option<Job> {
         let halted = self.seen.state == TradingState::Halted;
-        if halted && !self.orders.is_open() && self.desk.working() > 0 {
-            return Some(Job::CancelAll); // the order connection is away, and a halt does not wait for it
+        // A halt waits neither for the order connection nor for knowing what stands.
+        let away = !self.orders.is_open() && self.desk.working() > 0;
+        if halted && (away || self.meanwhile.is_some()) {
+            return Some(Job::CancelAll);
         }
         if self.private_path.is_none() {
             return Some(Job::Key);

@@ -23,9 +23,8 @@ impl Gateway {
     #[must_use]
     pub fn instead(config: GatewayConfig, meters: Meters) -> Self {
         let takeover = config.takeover.clone();
-        let mut gateway = Self::new(GatewayConfig { recovered: None, ..config }, meters);
-        gateway.reconciling = Reconciling::Awaiting;
-        gateway.meters.reconciled.set(0);
+        let config = GatewayConfig { recovered: None, ..config };
+        let mut gateway = Self::beginning(config, meters, Reconciling::Awaiting);
         gateway.meanwhile = Some(Meanwhile::default());
         // The countdown of the one before may run.
         gateway.dead_man.may_run();

@@ -237,3 +237,18 @@ fn a_venue_that_will_not_take_it_back_and_says_that_it_stands_is_not_asked_in_a_
     // The second time at once, from then on four times a second.
     assert!(asked.len() >= 8 && asked.len() <= 10 && asked[1] < 10_000_000, "{asked:?}");
 }
+
+#[test]
+fn an_orphan_that_is_taken_up_again_is_taken_back_again() {
+    let mut desk = Desk::default();
+    let record = |seq, stamp_seq| {
+        let mut record = OrderRecord::new(NewOrder { stamp_seq, ..order(seq) });
+        record.state = OrderState::Unknown;
+        record
+    };
+    // The journal has adopted it, and the gateway that did so may have fallen before its cancel left.
+    desk.adopt(&record(1, 0), PERP, 5);
+    desk.adopt(&record(2, 2), PERP, 5);
+    assert_eq!((desk.next_cancel(), desk.next_cancel()), (Some(order(1).id), None));
+    assert!(!desk.is_explained());
+}
