@@ -59,3 +59,13 @@ fn a_full_disk_halts_and_the_run_goes_on_to_its_end() {
     let orders = |found: &Value| found["orders"].as_u64().unwrap();
     assert!(orders(&after) > 0 && orders(&after) < orders(&before), "{before} {after}");
 }
+
+#[test]
+fn a_fill_that_a_stage_leaves_out_is_booked_all_the_same() {
+    // The input that market does not survive is a fill.
+    let script =
+        "1642:reject=3 1880:panic=member.sentiment 2174:stall=/stream,472 2824:poison=market 2874:away=45";
+    let (output, found) = sim(&["--json", "--seed", "303259", "--steps", "500", "--script", script]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(found["starts"], 3);
+}

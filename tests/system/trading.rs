@@ -154,7 +154,7 @@ fn working(status: &Value) -> bool {
 
 #[test]
 fn trading_is_halted_resumed_and_the_books_agree() {
-    let mut run = Run::start("halt", &["--speed", "40"]);
+    let mut run = Run::start("halt", &["--speed", "20"]);
     run.until(working);
     let halted = run.ask("control", "trading.halt", &json!({})).unwrap().unwrap();
     assert_eq!(halted["trading"], "halted");
@@ -186,7 +186,7 @@ fn trading_is_halted_resumed_and_the_books_agree() {
 
 #[test]
 fn a_member_that_panics_comes_back_and_the_replay_knows() {
-    let mut run = Run::start("absent", &["--speed", "40"]);
+    let mut run = Run::start("absent", &["--speed", "20"]);
     run.until(working);
     let fault = json!({"seat": "member.thermodynamic"});
     run.ask("engine", "faults.panic", &fault).unwrap().unwrap();

@@ -108,6 +108,21 @@ impl Kind {
         (self as u8) < 64
     }
 
+    /// True for inputs that every stage has to hear of, also where one before it leaves them out: what became of orders,
+    /// what was commanded, who is there. Nothing of the market is.
+    #[must_use]
+    pub fn is_for_every_stage(self) -> bool {
+        matches!(
+            self,
+            Self::Started
+                | Self::Command
+                | Self::Absent
+                | Self::OrderUpdate
+                | Self::VenueStatus
+                | Self::OrphanAdopted
+        )
+    }
+
     /// Name for tables and reports.
     #[must_use]
     pub fn name(self) -> &'static str {

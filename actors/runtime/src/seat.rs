@@ -378,7 +378,11 @@ impl<A: Actor + 'static> Seat<A> {
         self.outbox.begin(message);
         if self.member.is_none() {
             if self.ports.frontier.absences().is_skipped(seq) {
-                return Handled::Nobody; // it does not survive this one
+                // It does not survive this one; who comes after it has to hear of a fill or a halt all the same.
+                if message.kind().is_some_and(Kind::is_for_every_stage) {
+                    self.outbox.forward(Port::Line, message);
+                }
+                return Handled::Nobody;
             }
             if self.stage.is_some() {
                 return self.handle_as_stage(message, joins);

@@ -4,7 +4,7 @@ mod stage;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use kimera_protocol::{Features, Flags, InstrumentId, Quote, Ticker};
+use kimera_protocol::{Features, Flags, InstrumentId, OrderUpdate, Quote, Ticker};
 use proptest::prelude::*;
 
 use super::*;
@@ -97,6 +97,26 @@ fn outputs_carry_the_seq_of_their_cause() {
     rig.input(ticker(9, 2));
     assert_eq!(rig.seat.poll(), Work::Done);
     assert_eq!(rig.said(), [(3, 1), (3, 1_001), (9, 2), (9, 1_002)]);
+}
+
+#[test]
+fn a_stage_that_leaves_inputs_out_passes_on_what_every_stage_has_to_hear_of() {
+    let mut rig = rig(0, 64);
+    for seq in [3, 4] {
+        rig.frontier.absences().skip(seq);
+    }
+    let fill = Message::new(
+        Header { seq: 4, ..Header::default() },
+        OrderUpdate { trade_id: 77, ..OrderUpdate::default() },
+    );
+    rig.input(ticker(3, 1));
+    rig.input(fill);
+    assert_eq!(rig.seat.poll(), Work::Done);
+    assert!(
+        rig.line.pop() == Some(fill) && rig.line.pop().is_none(),
+        "the fill as it came, and nothing of the market"
+    );
+    assert!(rig.frontier.get() >= 3);
 }
 
 #[test]
