@@ -265,6 +265,7 @@ fn gateway_seat(
     let faults = faults.cloned();
     let faulty = move |gateway| FaultyAgent::new(gateway, &name, faults.as_ref());
     let seat = AgentSeat::new(faulty(Gateway::new(gateway.clone(), meters.clone())), ports, false);
+    let gateway = GatewayConfig { recovered: None, ..gateway }; // another one gets to know later orders too
     let group = config.supervision.group_of(&gateway.name);
     let Some(group) = group.filter(|group| group.way_back == WayBack::InPlace) else { return seat };
     let make = move || faulty(Gateway::instead(gateway.clone(), meters.clone()));

@@ -84,8 +84,6 @@ pub struct GatewayConfig {
 /// How far the venue has been asked about an earlier start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reconciling {
-    /// The orders of the gateways before are still to come.
-    Awaiting,
     /// All orders are to be listed.
     Wanted,
     /// Listed; what is not explained is asked about one by one.
@@ -99,7 +97,6 @@ pub struct Gateway {
     config: GatewayConfig,
     desk: Desk,
     writer: OrderWriter,
-    word: Arc<KillWord>,
     seen: Word,
     /// Under a halt, when what still stands is asked for again.
     cancel_again_at: u64,
@@ -124,13 +121,13 @@ pub struct Gateway {
     known: BTreeMap<OrderId, (InstrumentId, OrderRecord)>,
     /// Ended orders up to this one may be missing from them.
     forgotten: OrderId,
+    /// While the orders of the gateways before are still to come.
     meanwhile: Option<Meanwhile>,
     /// Gateways that have fallen here before.
     fallen: u64,
     told_ready: bool,
     dead_man: DeadMan,
     cycles: u32,
-    tsc: Tsc,
     meters: Meters,
 }
 
@@ -160,7 +157,6 @@ impl Gateway {
             seen: Word { state: TradingState::Active, epoch: 0 },
             cancel_again_at: 0,
             unanswered_since: None,
-            word: config.word.clone(),
             orders: Link::new(config.address),
             private: Link::new(config.address),
             private_path: None,
@@ -180,7 +176,6 @@ impl Gateway {
             fallen: 0,
             told_ready: false,
             cycles: 0,
-            tsc: config.tsc,
             meters,
             config,
         }
@@ -199,7 +194,7 @@ impl Gateway {
 
     /// Reads the kill word; at a halt everything that stands is wanted back, from our own table.
     fn look_at_word(&mut self) {
-        let word = self.word.get();
+        let word = self.config.word.get();
         if word != self.seen {
             self.seen = word;
             if word.state == TradingState::Halted {
@@ -309,7 +304,7 @@ impl Gateway {
             let late = self.config.clock.now() > order.send_by;
             let ahead = self.config.durability.holds(order.stamp_seq);
             let waits = blocked || ahead || self.config.gate.holds(order.stamp_seq);
-            if waits && !late && self.word.get().state != TradingState::Halted {
+            if waits && !late && self.config.word.get().state != TradingState::Halted {
                 break;
             }
             self.waiting.pop_front();
@@ -321,7 +316,7 @@ impl Gateway {
 
     fn send_order(&mut self, message: &Message, order: &NewOrder) {
         let market_now = self.config.clock.now();
-        let (word, ready) = (self.word.get(), self.is_ready());
+        let (word, ready) = (self.config.word.get(), self.is_ready());
         if self.desk.admit(order, message.instrument(), word, ready, market_now).is_err() {
             self.meters.unsent.add(1);
             return;
@@ -336,7 +331,7 @@ impl Gateway {
         let timed = message.header.ingress != 0;
         let age = |tsc: &Tsc| tsc.to_ns(Tsc::now().saturating_sub(message.header.ingress));
         if timed {
-            self.meters.frame_to_order.record(age(&self.tsc));
+            self.meters.frame_to_order.record(age(&self.config.tsc));
         }
         failpoint::hit("gateway.before_order");
         if let Some(client) = self.orders.client() {
@@ -348,7 +343,7 @@ impl Gateway {
         self.flush();
         failpoint::hit("gateway.after_order");
         if timed {
-            self.meters.frame_to_socket.record(age(&self.tsc));
+            self.meters.frame_to_socket.record(age(&self.config.tsc));
         }
     }
 

@@ -23,8 +23,8 @@ impl Gateway {
     #[must_use]
     pub fn instead(config: GatewayConfig, meters: Meters) -> Self {
         let takeover = config.takeover.clone();
-        let config = GatewayConfig { recovered: None, ..config };
-        let mut gateway = Self::beginning(config, meters, Reconciling::Awaiting);
+        // The list is wanted at once, and asked for once its private stream is open: not before it knows its orders.
+        let mut gateway = Self::beginning(config, meters, Reconciling::Wanted);
         gateway.meanwhile = Some(Meanwhile::default());
         // The countdown of the one before may run.
         gateway.dead_man.may_run();
@@ -48,7 +48,6 @@ impl Gateway {
             self.known.insert(record.order.id, (instrument, record));
         }
         self.forgotten = known.forgotten;
-        self.reconciling = Reconciling::Wanted;
         meanwhile.cancels.into_iter().for_each(|id| self.desk.cancel(id));
         if meanwhile.cancel_all {
             self.desk.cancel_all();
