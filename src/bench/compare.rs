@@ -262,7 +262,13 @@ pub fn run(a: &CompareArgs) -> Result<Exit, Failure> {
         // Both count in a file where one of them is read there.
         let counts = sides.iter().any(|side| side.beside.contains(&"stat"));
         let server = |i: usize| sides[i].start(core, counts.then_some(scratch.side(i)?.as_path()));
-        let mut servers = [server(0)?, server(1)?];
+        // Who is started first changes from round to round.
+        let mut servers = if number.is_multiple_of(2) {
+            [server(0)?, server(1)?]
+        } else {
+            let second = server(1)?;
+            [server(0)?, second]
+        };
         let mut rounds = [servers[0].warm_up()?, servers[1].warm_up()?];
         let start = |i: usize| Beside::start(&sides[i].beside, core, &read, &scratch.side(i)?);
         let beside = [start(0)?, start(1)?];
