@@ -18,6 +18,8 @@ use crate::report::SCHEMA_VERSION;
 
 /// Changes smaller than this are none: less than what code at other addresses makes.
 const LEAST: f64 = 0.01;
+/// An interval that reaches further than this from one, on either side, does not say that there is no change.
+const TELLS: f64 = 0.05;
 
 /// Parts of the recording: both sides take turns part by part, so that what the machine does meanwhile meets both.
 const PARTS: usize = 32;
@@ -320,6 +322,8 @@ fn verdict(ratio: &Ratio) -> &'static str {
         "slower"
     } else if ratio.high < 1.0 && ratio.ratio < 1.0 - LEAST {
         "faster"
+    } else if ratio.low < 1.0 - TELLS || ratio.high > 1.0 + TELLS {
+        "cannot tell, more rounds would"
     } else {
         "no change"
     }
@@ -363,5 +367,22 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_that_is_too_wide_says_nothing() {
+        let of = |low, ratio, high| verdict(&Ratio { ratio, low, high });
+        assert_eq!(of(0.99, 1.002, 1.02), "no change");
+        assert_eq!(of(0.99, 1.02, 1.26), "cannot tell, more rounds would");
+        assert_eq!(of(0.94, 0.99, 1.01), "cannot tell, more rounds would");
+        assert_eq!(of(1.03, 1.05, 1.07), "slower");
+        assert_eq!(of(0.93, 0.95, 0.97), "faster");
+        // A change, and too small to be one.
+        assert_eq!(of(1.002, 1.005, 1.008), "no change");
     }
 }
