@@ -4,11 +4,13 @@
 //! * [`compare`]: two builds, or one build in two surroundings, in rounds beside one another
 //! * [`restart`]: how long a start takes
 //! * [`statistics`]: medians and intervals
+//! * [`waterfall`]: the same, stage by stage
 
 pub mod compare;
 pub mod pipeline;
 pub mod restart;
 pub mod statistics;
+pub mod waterfall;
 
 use std::path::PathBuf;
 
@@ -24,6 +26,7 @@ use crate::exit::{Exit, Failure};
 use crate::report::SCHEMA_VERSION;
 use crate::state::Layout;
 use pipeline::{Frames, Pipeline};
+use waterfall::{StageRow, Waterfall};
 
 /// Arguments of `kimera bench`.
 #[derive(Debug, Args)]
@@ -63,6 +66,9 @@ pub struct FrameToOrderArgs {
     /// State directory in which the line keeps its counters, as a run does: `kimera stat` reads them there.
     #[arg(long, hide = true)]
     counters: Option<PathBuf>,
+    /// Another pass, that says how long each stage takes for a frame that leads to an order.
+    #[arg(long)]
+    stages: bool,
     /// One JSON object on stdout.
     #[arg(long)]
     json: bool,
@@ -115,10 +121,30 @@ pub struct Measured {
     pub frame_to_order: Row,
     /// Frames, until the line was at rest again.
     pub frame_to_rest: Row,
+    /// Each stage of a frame that led to an order, where it was asked for: timed in a pass of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageRow>,
     /// Hash of every order's bytes: equal, or it is not the same work.
     pub fingerprint: String,
     /// True where the thread had its core.
     pub pinned: bool,
+}
+
+impl Measured {
+    /// As lines for people.
+    fn table(&self) -> String {
+        let row = |name: &str, r: &Row| {
+            format!("{name:<22}{:>9.0}{:>9.0}{:>9.0}{:>9}\n", r.p50, r.p90, r.p99, r.count)
+        };
+        let mut text = format!("{:<22}{:>9}{:>9}{:>9}{:>9}\n", "ns", "p50", "p90", "p99", "count");
+        text += &row("frame to order", &self.frame_to_order);
+        text += &row("frame to rest", &self.frame_to_rest);
+        text += &self.stages.iter().map(|s| row(&format!("  {}", s.stage), &s.took)).collect::<String>();
+        if !self.pinned {
+            text += "the thread could not be pinned\n";
+        }
+        text
+    }
 }
 
 /// Measures.
@@ -133,16 +159,7 @@ pub fn run(a: &BenchArgs) -> Result<Exit, Failure> {
             let text = if a.json {
                 serde_json::to_string(&measured).map_err(Failure::run)?
             } else {
-                let row = |name: &str, r: &Row| {
-                    format!("{name:<16}{:>9.0}{:>9.0}{:>9.0}{:>9}\n", r.p50, r.p90, r.p99, r.count)
-                };
-                let head = format!("{:<16}{:>9}{:>9}{:>9}{:>9}\n", "ns", "p50", "p90", "p99", "count");
-                let rows = [
-                    ("frame to order", &measured.frame_to_order),
-                    ("frame to rest", &measured.frame_to_rest),
-                ];
-                let pinned = if measured.pinned { "" } else { "the thread could not be pinned\n" };
-                head + &rows.map(|(name, r)| row(name, r)).concat() + pinned
+                measured.table()
             };
             print(&text)?;
             Ok(Exit::Ok)
@@ -173,7 +190,7 @@ fn serve(a: &FrameToOrderArgs) -> Result<Exit, Failure> {
         if part == 0 {
             pipeline = a.pipeline(&config)?.slower_by(a.slower);
         }
-        let pass = pipeline.run_part(&frames, part, of);
+        let pass = pipeline.run_part(&frames, part, of, &mut ());
         let ns = |ticks: &[u64], step: usize| {
             let text = ticks.iter().step_by(step).map(|t| tsc.to_ns(*t).to_string());
             text.collect::<Vec<_>>().join(" ")
@@ -201,10 +218,18 @@ fn frame_to_order(a: &FrameToOrderArgs) -> Result<Measured, Failure> {
         orders.extend(pass.frame_to_order);
         rests.extend(pass.frame_to_rest);
     }
+    let mut stages = Vec::new();
+    if a.stages {
+        let mut pipeline = a.pipeline(&config)?;
+        let mut waterfall = Waterfall::new(pipeline.stages());
+        pipeline.run_part(&frames, 0, 1, &mut waterfall);
+        stages = waterfall.rows(tsc);
+    }
     Ok(Measured {
         schema_version: SCHEMA_VERSION,
         frame_to_order: Row::of(&mut orders, tsc),
         frame_to_rest: Row::of(&mut rests, tsc),
+        stages,
         fingerprint: format!("{fingerprint:016x}"),
         pinned,
     })

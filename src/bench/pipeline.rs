@@ -26,6 +26,8 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::line::{self, Probes};
 
+use super::waterfall::Observer;
+
 /// Quotes follow every tick, and nothing holds them up: many orders in a short recording.
 const BUSY: &str = "\
 [execution]
@@ -206,15 +208,29 @@ impl Pipeline {
             }
         }
         self.door.with(|door, _| door.set_clock(standing_at(time)));
-        while self.poll() {}
+        while self.poll(&mut ()) {}
         self.drain_orders(time, None);
     }
 
+    /// Every stage's name, in the order in which an [`Observer`] hears of them.
+    #[must_use]
+    pub fn stages(&self) -> Vec<String> {
+        let cells = self.cells.iter().map(|cell| cell.name().to_owned());
+        ["decoder and book feed", SEQUENCER]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(cells)
+            .chain(["order's bytes".to_owned()])
+            .collect()
+    }
+
     #[inline]
-    fn poll(&mut self) -> bool {
+    fn poll(&mut self, observer: &mut impl Observer) -> bool {
         let mut worked = self.door.poll() == Work::Done;
-        for cell in &mut self.cells {
+        observer.done(1);
+        for (i, cell) in self.cells.iter_mut().enumerate() {
             worked |= cell.poll() == Work::Done;
+            observer.done(i + 2);
         }
         worked
     }
@@ -257,11 +273,17 @@ impl Pipeline {
 
     /// Sends the whole recording through, once.
     pub fn run(&mut self, frames: &Frames) -> Pass {
-        self.run_part(frames, 0, 1)
+        self.run_part(frames, 0, 1, &mut ())
     }
 
     /// Sends one of `of` equal parts of the recording through; the parts come one behind the other.
-    pub fn run_part(&mut self, frames: &Frames, part: usize, of: usize) -> Pass {
+    pub fn run_part(
+        &mut self,
+        frames: &Frames,
+        part: usize,
+        of: usize,
+        observer: &mut impl Observer,
+    ) -> Pass {
         let mut pass = Pass::default();
         let mut hash = RollingHash::default();
         let at = |part: usize| frames.order.len() * part / of;
@@ -270,14 +292,21 @@ impl Pipeline {
             let (text, is_snapshot) = (frame.text.as_str().as_bytes(), frame.stream.is_none());
             self.between(time);
             let begun = Tsc::now();
+            observer.begin(begun);
             self.sources[market].take(text, is_snapshot, begun);
+            observer.done(0);
             let (mut ordered, mut since) = (None, begun);
-            while self.poll() {
+            while self.poll(observer) {
                 if self.slower > 0 {
                     self.spin(since);
                     since = Tsc::now();
                 }
-                ordered = self.drain_orders(time, Some(&mut hash)).or(ordered);
+                let signed = self.drain_orders(time, Some(&mut hash));
+                observer.done(self.cells.len() + 2);
+                if ordered.is_none() {
+                    ordered = signed;
+                    observer.end(ordered.is_some());
+                }
             }
             let rested = Tsc::now();
             if is_snapshot {

@@ -154,7 +154,7 @@ fn working(status: &Value) -> bool {
 
 #[test]
 fn trading_is_halted_resumed_and_the_books_agree() {
-    let mut run = Run::start("halt", &["--speed", "20"]);
+    let mut run = Run::start("halt", &["--speed", "5"]);
     run.until(working);
     let halted = run.ask("control", "trading.halt", &json!({})).unwrap().unwrap();
     assert_eq!(halted["trading"], "halted");
@@ -186,7 +186,7 @@ fn trading_is_halted_resumed_and_the_books_agree() {
 
 #[test]
 fn a_member_that_panics_comes_back_and_the_replay_knows() {
-    let mut run = Run::start("absent", &["--speed", "20"]);
+    let mut run = Run::start("absent", &["--speed", "5"]);
     run.until(working);
     let fault = json!({"seat": "member.thermodynamic"});
     run.ask("engine", "faults.panic", &fault).unwrap().unwrap();
@@ -226,7 +226,7 @@ fn child(run: &Run, group: &str, name: &str) -> Value {
 
 #[test]
 fn a_gateway_that_panics_is_made_anew_in_its_place_and_asks_about_every_order() {
-    let mut run = Run::start("gateways", &["--speed", "20"]);
+    let mut run = Run::start("gateways", &["--speed", "5"]);
     run.until(working);
     let incarnation = run.engine("status")["incarnation"].clone();
     let gateway = json!({"actor": "gateway.usdm"});
@@ -256,7 +256,7 @@ fn a_gateway_that_panics_is_made_anew_in_its_place_and_asks_about_every_order() 
 
 #[test]
 fn a_feed_that_panics_is_made_anew_in_its_place_and_others_by_hand() {
-    let mut run = Run::start("feeds", &["--speed", "20"]);
+    let mut run = Run::start("feeds", &["--speed", "5"]);
     run.until(working);
     let incarnation = run.engine("status")["incarnation"].clone();
     run.ask("engine", "faults.panic", &json!({"seat": "feed.usdm"})).unwrap().unwrap();
