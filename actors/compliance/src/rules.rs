@@ -1,6 +1,6 @@
 //! The rules and what they know of our own orders.
 
-use kimera_protocol::order::OrderFlags;
+use kimera_protocol::order::{OrderFlags, OrderTable};
 use kimera_protocol::{Nanos, NewOrder, OrderRecord, OrderUpdate, OrphanAdopted, RefusalReason, Side};
 
 use crate::window::Window;
@@ -49,7 +49,7 @@ const ORDERS_MAX: usize = 512;
 #[derive(Clone, Debug)]
 pub struct Rules {
     config: ComplianceConfig,
-    orders: Vec<(u16, OrderRecord)>,
+    orders: OrderTable<(u16, OrderRecord)>,
     messages: Window,
     orders_sent: Window,
     trades: Window,
@@ -62,7 +62,7 @@ impl Rules {
     #[must_use]
     pub fn new(config: ComplianceConfig) -> Self {
         Self {
-            orders: Vec::with_capacity(ORDERS_MAX),
+            orders: OrderTable::new(ORDERS_MAX),
             messages: Window::new(config.message_window),
             orders_sent: Window::new(config.order_to_trade_window),
             trades: Window::new(config.order_to_trade_window),
@@ -86,10 +86,9 @@ impl Rules {
         if !reduces && self.orders_sent.count(now) >= allowed {
             return Err(RefusalReason::OrderToTrade);
         }
-        if !self.make_room() {
+        if !self.orders.insert((instrument, OrderRecord::new(*order))) {
             return Err(RefusalReason::TooManyOrders);
         }
-        self.orders.push((instrument, OrderRecord::new(*order)));
         self.messages.add(now);
         self.orders_sent.add(now);
         Ok(())
@@ -97,10 +96,9 @@ impl Rules {
 
     /// An order of any strategy of this owner on the other side, at a price that would meet it.
     fn trades_with_own(&self, order: &NewOrder, instrument: u16) -> bool {
-        self.orders.iter().any(|(of, record)| {
+        self.orders.working().any(|(of, record)| {
             let own = &record.order;
-            record.state.is_working()
-                && *of == instrument
+            *of == instrument
                 && own.venue == order.venue
                 && match (order.side == Side::Bid as u8, own.side == Side::Bid as u8) {
                     (true, false) => order.price >= own.price,
@@ -110,19 +108,10 @@ impl Rules {
         })
     }
 
-    fn make_room(&mut self) -> bool {
-        if self.orders.len() < ORDERS_MAX {
-            return true;
-        }
-        let ended = self.orders.iter().position(|(_, record)| !record.state.is_working());
-        ended.map(|i| self.orders.remove(i)).is_some()
-    }
-
     /// An order that was sent before stands, though its cause is lost.
     pub fn adopt(&mut self, orphan: &OrphanAdopted, instrument: u16) {
-        if !self.orders.iter().any(|(_, r)| r.order.id == orphan.id) && self.make_room() {
-            self.orders.push((instrument, OrderRecord::new(orphan.order())));
-        }
+        // One that is known already stays as it is known.
+        let _ = self.orders.insert((instrument, OrderRecord::new(orphan.order())));
     }
 
     /// A cancel leaves: it is never refused, and it counts.
@@ -132,9 +121,7 @@ impl Rules {
 
     /// Takes a report.
     pub fn report(&mut self, update: &OrderUpdate, now: Nanos) {
-        if let Some((_, record)) = self.orders.iter_mut().rev().find(|(_, r)| r.order.id == update.id)
-            && record.apply(update).books_fill()
-        {
+        if self.orders.change(update.id, |(_, record)| record.apply(update).books_fill()) == Some(true) {
             self.trades.add(now);
         }
     }
@@ -142,7 +129,7 @@ impl Rules {
     /// A digest of the orders that may still trade.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        self.orders.iter().filter(|(_, r)| r.state.is_working()).fold(0, |d: u64, (instrument, r)| {
+        self.orders.working().fold(0, |d: u64, (instrument, r)| {
             d.rotate_left(13)
                 ^ r.order.id.seq
                 ^ u64::from(*instrument)

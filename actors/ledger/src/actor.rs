@@ -1,6 +1,7 @@
 //! The last stage of the main line: books each fill once, whatever order its reports come in.
 
-use kimera_protocol::{NewOrder, OrderId, OrderRecord, OrderUpdate, OrphanAdopted, Quote};
+use kimera_protocol::order::OrderTable;
+use kimera_protocol::{NewOrder, OrderRecord, OrderUpdate, OrphanAdopted, Quote};
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -62,7 +63,7 @@ fn units(amount: Decimal) -> u64 {
 /// The stage. It says nothing: it is where inputs end.
 pub struct Ledger {
     books: Books,
-    orders: Vec<OrderRecord>,
+    orders: OrderTable<OrderRecord>,
     fills: u64,
     alarms: u64,
     meters: LedgerMeters,
@@ -74,7 +75,7 @@ impl Ledger {
     /// A stage with these books.
     #[must_use]
     pub fn new(books: Books, meters: LedgerMeters) -> Self {
-        let ledger = Self { books, orders: Vec::with_capacity(ORDERS_MAX), fills: 0, alarms: 0, meters };
+        let ledger = Self { books, orders: OrderTable::new(ORDERS_MAX), fills: 0, alarms: 0, meters };
         ledger.publish();
         ledger
     }
@@ -104,25 +105,13 @@ impl Ledger {
         self.alarms
     }
 
-    fn find(&mut self, id: OrderId) -> Option<&mut OrderRecord> {
-        self.orders.iter_mut().rev().find(|r| r.order.id == id)
-    }
-
+    /// Follows an order from now on; that there is no room for it, or that it is followed already, is an alarm.
     fn follow(&mut self, record: OrderRecord) {
-        if self.orders.len() == ORDERS_MAX {
-            match self.orders.iter().position(|r| !r.state.is_working()) {
-                Some(ended) => drop(self.orders.remove(ended)),
-                None => {
-                    self.alarms += 1;
-                    return;
-                }
-            }
-        }
-        self.orders.push(record);
+        self.alarms += u64::from(!self.orders.insert(record));
     }
 
     fn report(&mut self, instrument: u16, update: &OrderUpdate) {
-        if self.find(update.id).is_none() {
+        if !self.orders.knows(update.id) {
             // Not one that passed here: of an earlier start, or not ours. Its money is booked all the same.
             let fills = kimera_protocol::OrderEvent::from_code(update.event).is_some_and(|e| e.is_fill());
             if !fills {
@@ -137,10 +126,10 @@ impl Ledger {
             };
             self.follow(OrderRecord::new(order));
         }
-        let Some(record) = self.find(update.id) else { return };
-        let applied = record.apply(update);
+        let taken = self.orders.change(update.id, |record| (record.apply(update), record.order.side));
+        let Some((applied, side)) = taken else { return };
         // The side is the order's own where it is known: a report cannot turn a purchase into a sale.
-        let booked = OrderUpdate { side: record.order.side, ..*update };
+        let booked = OrderUpdate { side, ..*update };
         self.alarms += u64::from(applied.is_alarm());
         if applied.books_fill() {
             match self.books.fill(instrument, &booked) {
@@ -158,9 +147,8 @@ impl Actor for Ledger {
         if let Some(order) = message.body::<NewOrder>() {
             self.follow(OrderRecord::new(*order));
         } else if let Some(orphan) = message.body::<OrphanAdopted>() {
-            match self.find(orphan.id) {
-                Some(stranger) => stranger.identify(orphan.order()),
-                None => self.follow(OrderRecord::new(orphan.order())),
+            if self.orders.change(orphan.id, |stranger| stranger.identify(orphan.order())).is_none() {
+                self.follow(OrderRecord::new(orphan.order()));
             }
         } else if let Some(update) = message.body::<OrderUpdate>() {
             self.report(message.header.instrument, update);
@@ -184,7 +172,7 @@ impl Actor for Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kimera_protocol::{Body, Header, Message, OrderEvent, Price, Quantity, Side};
+    use kimera_protocol::{Body, Header, Message, OrderEvent, OrderId, Price, Quantity, Side};
     use proptest::prelude::*;
 
     const UNIT: i64 = 100_000_000;

@@ -114,7 +114,9 @@ impl Actor for Risk {
             self.gate.command(command, time);
             self.tell_trading();
         } else if let Some(orphan) = message.body::<OrphanAdopted>() {
-            self.gate.adopt(orphan, message.header.instrument, time);
+            let charged = self.gate.adopt(orphan, message.header.instrument, time);
+            self.alarms += u64::from(!charged);
+            self.meters.alarms.set(self.alarms);
         } else if message.kind() == Some(Kind::Started) {
             self.gate.restarted();
             self.tell_trading();

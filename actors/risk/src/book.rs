@@ -1,6 +1,7 @@
 //! Working orders and positions. Orders enter when they pass; everything else moves by sequenced reports only.
 
 use kimera_protocol::order::record::Applied;
+use kimera_protocol::order::{Followed, OrderTable};
 use kimera_protocol::{NewOrder, OrderId, OrderRecord, OrderState, OrderUpdate, Side};
 
 /// An order that has passed, with what the checks ask about it.
@@ -16,6 +17,13 @@ pub struct Passed {
 
 kimera_protocol::state!(Passed { record, instrument, time });
 
+impl Followed for Passed {
+    #[inline]
+    fn record(&self) -> &OrderRecord {
+        &self.record
+    }
+}
+
 /// What a report did to the positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effect {
@@ -29,18 +37,16 @@ pub struct Effect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PositionBook {
     positions: Vec<i64>,
-    orders: Vec<Passed>,
-    /// Most orders kept; ended ones make room, oldest first.
-    capacity: usize,
+    orders: OrderTable<Passed>,
 }
 
-kimera_protocol::state!(PositionBook { positions, orders } fixed { capacity });
+kimera_protocol::state!(PositionBook { positions, orders });
 
 impl PositionBook {
     /// A book for `instruments`, keeping at most `capacity` orders, all memory taken now.
     #[must_use]
     pub fn new(instruments: usize, capacity: usize) -> Self {
-        Self { positions: vec![0; instruments], orders: Vec::with_capacity(capacity), capacity }
+        Self { positions: vec![0; instruments], orders: OrderTable::new(capacity) }
     }
 
     /// An instrument's position in 1e-8, with its sign.
@@ -51,13 +57,19 @@ impl PositionBook {
 
     /// Orders that may still be filled.
     pub fn working(&self) -> impl Iterator<Item = &Passed> {
-        self.orders.iter().filter(|p| p.record.state.is_working())
+        self.orders.working()
+    }
+
+    /// How many may still be filled.
+    #[must_use]
+    pub fn working_len(&self) -> usize {
+        self.orders.working_len()
     }
 
     /// True where an order of this identity is known, working or not.
     #[must_use]
     pub fn knows(&self, id: OrderId) -> bool {
-        self.orders.iter().any(|p| p.record.order.id == id)
+        self.orders.knows(id)
     }
 
     /// Size of the working orders of a side, in 1e-8.
@@ -95,39 +107,34 @@ impl PositionBook {
     /// True where another order has room.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.orders.len() < self.capacity || self.orders.iter().any(|p| !p.record.state.is_working())
+        self.orders.has_room()
     }
 
-    /// Keeps an order that has passed. The caller made sure of room.
-    pub fn insert(&mut self, passed: Passed) {
-        if self.orders.len() >= self.capacity {
-            match self.orders.iter().position(|p| !p.record.state.is_working()) {
-                // Oldest first: orders are in the order they passed.
-                Some(ended) => drop(self.orders.remove(ended)),
-                None => return,
-            }
-        }
-        self.orders.push(passed);
+    /// Keeps an order that has passed; false where there is no room or one of its identity is known, which the checks have
+    /// made sure of.
+    #[must_use]
+    pub fn insert(&mut self, passed: Passed) -> bool {
+        self.orders.insert(passed)
     }
 
-    /// An order that was sent and whose cause is lost: charged like any other, whatever of it was heard before.
-    pub fn adopt(&mut self, order: NewOrder, instrument: u16, time: i64) {
-        if let Some(known) = self.orders.iter_mut().find(|p| p.record.order.id == order.id) {
-            known.record.identify(order);
-            return;
+    /// An order that was sent and whose cause is lost: charged like any other, whatever of it was heard before. False where
+    /// there is no room for it.
+    #[must_use]
+    pub fn adopt(&mut self, order: NewOrder, instrument: u16, time: i64) -> bool {
+        if self.orders.change(order.id, |known| known.record.identify(order)).is_some() {
+            return true;
         }
         let mut record = OrderRecord::new(order);
         record.state = OrderState::Unknown;
-        self.insert(Passed { record, instrument, time });
+        self.insert(Passed { record, instrument, time })
     }
 
     /// Takes a report. A fill of an order that is not known any more still moves the position: the money is real.
     pub fn apply(&mut self, instrument: u16, update: &OrderUpdate) -> Effect {
-        let Some(passed) = self.orders.iter_mut().find(|p| p.record.order.id == update.id) else {
-            return self.apply_unknown(instrument, update);
-        };
-        let applied = passed.record.apply(update);
-        let (instrument, side) = (passed.instrument, passed.record.order.side);
+        let taken = self.orders.change(update.id, |passed| {
+            (passed.record.apply(update), passed.instrument, passed.record.order.side)
+        });
+        let Some((applied, instrument, side)) = taken else { return self.apply_unknown(instrument, update) };
         let mut effect = Effect { signed_fill: 0, alarm: applied.is_alarm() };
         if applied.books_fill() {
             effect.signed_fill = signed(side, update.quantity.0);
@@ -145,7 +152,8 @@ impl PositionBook {
         // Kept from now on, so that the same report does not move the position twice.
         let mut record = OrderRecord::stranger(update.id, update.side);
         let booked = record.apply(update).books_fill();
-        self.insert(Passed { record, instrument, time: 0 });
+        // That there is no room for it changes nothing: someone has to look in any case.
+        let _ = self.insert(Passed { record, instrument, time: 0 });
         let signed_fill = if booked { signed(update.side, update.quantity.0) } else { 0 };
         self.move_position(instrument, signed_fill);
         Effect { signed_fill, alarm: true }

@@ -43,7 +43,7 @@ pub(crate) const CHECKS: [Check; 18] = [
     (RefusalReason::AssetLimit, |c| c.reduces || asset_holds(c)),
     (RefusalReason::Rate, |c| c.gate.tokens_at(c.now) >= 1),
     (RefusalReason::TooManyOrders, |c| {
-        c.gate.book.working().count() < c.gate.limits.working_max && c.gate.book.has_room()
+        c.gate.book.working_len() < c.gate.limits.working_max && c.gate.book.has_room()
     }),
     (RefusalReason::Duplicate, is_new),
     (RefusalReason::SelfCross, crosses_none_of_ours),

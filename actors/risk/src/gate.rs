@@ -119,9 +119,11 @@ impl Gate {
             send_by: now.saturating_add(self.limits.send_within),
             ..*order
         };
+        if !self.book.insert(Passed { record: OrderRecord::new(stamped), instrument, time: now }) {
+            return Err(RefusalReason::TooManyOrders); // what is not followed is not sent, whatever the checks said
+        }
         self.tokens = self.refilled(now) - SECOND;
         self.tokens_time = now;
-        self.book.insert(Passed { record: OrderRecord::new(stamped), instrument, time: now });
         Ok(stamped)
     }
 
@@ -141,9 +143,11 @@ impl Gate {
         self.trading = Trading::default();
     }
 
-    /// Charges an order that was sent and whose cause is lost: it may be filled like any other.
-    pub fn adopt(&mut self, orphan: &OrphanAdopted, instrument: u16, now: Nanos) {
-        self.book.adopt(orphan.order(), instrument, now);
+    /// Charges an order that was sent and whose cause is lost: it may be filled like any other. False where there is no room
+    /// for it.
+    #[must_use]
+    pub fn adopt(&mut self, orphan: &OrphanAdopted, instrument: u16, now: Nanos) -> bool {
+        self.book.adopt(orphan.order(), instrument, now)
     }
 
     /// Takes a report about an order.

@@ -9,11 +9,13 @@ pub mod fill_book;
 pub mod fills;
 pub mod life_cycle;
 pub mod record;
+pub mod table;
 
 pub use fill_book::FillBook;
 pub use fills::{FillError, Fills};
 pub use life_cycle::{Move, OrderEvent, OrderState, next};
 pub use record::{Applied, OrderRecord};
+pub use table::{Followed, OrderTable};
 
 use bytemuck::{Pod, Zeroable};
 
