@@ -159,7 +159,7 @@ fn last_cancel(config: &Config) -> Option<Claim> {
     const ROUNDS: u32 = 2_000;
     let orders = config.risk.working_max;
     let instrument = config.traded().ok()?;
-    let mut writer = OrderWriter::new(instrument, Signer::new("key", b"secret")?);
+    let mut writer = OrderWriter::new(instrument, &Signer::new("key", b"secret")?);
     let mut text = Vec::with_capacity(4_096);
     let begun = Instant::now();
     for i in 0..ROUNDS {

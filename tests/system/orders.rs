@@ -125,7 +125,7 @@ struct Client {
 impl Client {
     fn new(venue: &Venue) -> Self {
         let signer = Signer::new(KEY, SECRET.as_bytes()).unwrap();
-        Self { writer: OrderWriter::new(instrument(), signer), socket: venue.connect("/ws-fapi/v1") }
+        Self { writer: OrderWriter::new(instrument(), &signer), socket: venue.connect("/ws-fapi/v1") }
     }
 
     fn ask(&mut self, write: impl FnOnce(&mut OrderWriter, &mut Vec<u8>)) -> Response {

@@ -152,7 +152,7 @@ impl Gateway {
         Self {
             dead_man: DeadMan::new(switch, speed, meters.dead_man.clone()),
             desk,
-            writer: OrderWriter::new(config.instrument.clone(), config.signer.clone()),
+            writer: OrderWriter::new(config.instrument.clone(), &config.signer),
             // Nothing seen yet: a halt from before this start is a halt to act on.
             seen: Word { state: TradingState::Active, epoch: 0 },
             cancel_again_at: 0,
@@ -524,7 +524,7 @@ impl Gateway {
         }
         let mut worked = self.staged.len() > before;
         while let Some(message) = self.staged.front() {
-            if !ports.send(Port::Input, *message) {
+            if !ports.send(Port::Input, message) {
                 break;
             }
             self.staged.pop_front();

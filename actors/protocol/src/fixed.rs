@@ -111,17 +111,26 @@ pub fn format_decimal(value: i128, decimals: u32) -> DecimalText {
     let mut bytes = [b'0'; 48];
     let mut at = bytes.len();
     // An i128 has at most 39 digits; with a dot and a sign that is 41 of the 48 bytes.
-    let mut rest = value.unsigned_abs();
+    let mut wide = value.unsigned_abs();
     let mut written = 0;
-    while rest > 0 || written <= decimals {
+    let mut digit = |digit: u8, bytes: &mut [u8; 48]| {
         if written == decimals && decimals > 0 {
             at -= 1;
             bytes[at] = b'.';
         }
         at -= 1;
-        bytes[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
+        bytes[at] = b'0' + digit;
         written += 1;
+        written <= decimals
+    };
+    // Divisions of 128 bits are calls, and dear: only what does not fit a word pays for them.
+    while wide > u128::from(u64::MAX) {
+        digit((wide % 10) as u8, &mut bytes);
+        wide /= 10;
+    }
+    let mut rest = wide as u64;
+    while digit((rest % 10) as u8, &mut bytes) || rest >= 10 {
+        rest /= 10;
     }
     if value < 0 {
         at -= 1;

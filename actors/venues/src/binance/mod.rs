@@ -9,6 +9,7 @@ mod fast;
 mod generic;
 pub mod orders;
 pub mod signing;
+mod template;
 pub mod user_data;
 
 use kimera_protocol::{DepthBegin, FrameRef, Instrument};

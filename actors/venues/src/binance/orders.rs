@@ -7,6 +7,7 @@ use kimera_protocol::fixed::{UNIT_DECIMALS, format_decimal};
 use kimera_protocol::{Instrument, NewOrder, OrderEvent, OrderId, Price, Quantity, Side, TimeInForce};
 
 use super::signing::Signer;
+use super::template::{Template, Value};
 use crate::frame::DecodeError;
 use crate::json::Reader;
 
@@ -16,7 +17,10 @@ pub const RECEIVE_WINDOW_MS: u32 = 5_000;
 /// Writes the requests of one account for one instrument.
 pub struct OrderWriter {
     instrument: Instrument,
-    signer: Signer,
+    place: Template,
+    place_reducing: Template,
+    cancel: Template,
+    status: Template,
     payload: Vec<u8>,
 }
 
@@ -31,40 +35,48 @@ pub enum EncodeError {
     NotPositive,
 }
 
-struct Parameters<'a> {
-    out: &'a mut Vec<u8>,
-    payload: &'a mut Vec<u8>,
-}
-
-impl Parameters<'_> {
-    fn text(&mut self, name: &str, value: &[u8]) {
-        self.put(name, value, true);
-    }
-
-    fn number(&mut self, name: &str, value: i128) {
-        self.put(name, format_decimal(value, 0).as_bytes(), false);
-    }
-
-    fn put(&mut self, name: &str, value: &[u8], quoted: bool) {
-        if !self.payload.is_empty() {
-            self.payload.push(b'&');
-        }
-        self.payload.extend_from_slice(name.as_bytes());
-        self.payload.push(b'=');
-        self.payload.extend_from_slice(value);
-        self.out.push(b'"');
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(if quoted { b"\":\"" } else { b"\":" });
-        self.out.extend_from_slice(value);
-        self.out.extend_from_slice(if quoted { b"\"," } else { b"," });
-    }
-}
-
 impl OrderWriter {
     /// A writer for an account and an instrument.
     #[must_use]
-    pub fn new(instrument: Instrument, signer: Signer) -> Self {
-        Self { instrument, signer, payload: Vec::with_capacity(512) }
+    pub fn new(instrument: Instrument, signer: &Signer) -> Self {
+        let window = RECEIVE_WINDOW_MS.to_string();
+        let (symbol, key) = (instrument.symbol.as_str(), signer.api_key());
+        let place = |reducing: &[(&str, Value<'_>)]| {
+            let before = [
+                ("apiKey", Value::Text(key)),
+                ("newClientOrderId", Value::TextToCome),
+                ("newOrderRespType", Value::Text("ACK")),
+                ("price", Value::TextToCome),
+                ("quantity", Value::TextToCome),
+                ("recvWindow", Value::Number(&window)),
+            ];
+            let behind = [
+                ("side", Value::TextToCome),
+                ("symbol", Value::Text(symbol)),
+                ("timeInForce", Value::TextToCome),
+                ("timestamp", Value::NumberToCome),
+                ("type", Value::Text("LIMIT")),
+            ];
+            Template::new(signer, "p", "order.place", &[&before, reducing, &behind].concat())
+        };
+        let about = |kind: &str, method: &str| {
+            let parameters = [
+                ("apiKey", Value::Text(key)),
+                ("origClientOrderId", Value::TextToCome),
+                ("recvWindow", Value::Number(&window)),
+                ("symbol", Value::Text(symbol)),
+                ("timestamp", Value::NumberToCome),
+            ];
+            Template::new(signer, kind, method, &parameters)
+        };
+        Self {
+            place: place(&[]),
+            place_reducing: place(&[("reduceOnly", Value::Text("true"))]),
+            cancel: about("c", "order.cancel"),
+            status: about("s", "order.status"),
+            instrument,
+            payload: Vec::with_capacity(512),
+        }
     }
 
     /// Writes `order.place` into `out`; `timestamp_ms` is the venue's time.
@@ -92,70 +104,25 @@ impl OrderWriter {
         if order.price.0 <= 0 || order.quantity.0 <= 0 {
             return Err(EncodeError::NotPositive);
         }
+        let (id, timestamp) = (order.id.to_text(), format_decimal(i128::from(timestamp_ms), 0));
         let (price, quantity) = (self.price_text(order.price), quantity_text(order.quantity));
-        self.request("p", order.id, "order.place", timestamp_ms, out, |p, api_key, timestamp, symbol| {
-            p.text("apiKey", api_key);
-            p.text("newClientOrderId", order.id.to_text().as_bytes());
-            p.text("newOrderRespType", b"ACK");
-            p.text("price", price.as_bytes());
-            p.text("quantity", quantity.as_bytes());
-            p.number("recvWindow", i128::from(RECEIVE_WINDOW_MS));
-            if order.flags & kimera_protocol::order::OrderFlags::REDUCE_ONLY != 0 {
-                p.text("reduceOnly", b"true");
-            }
-            p.text("side", side);
-            p.text("symbol", symbol);
-            p.text("timeInForce", tif);
-            p.number("timestamp", i128::from(timestamp));
-            p.text("type", b"LIMIT");
-        });
+        let reducing = order.flags & kimera_protocol::order::OrderFlags::REDUCE_ONLY != 0;
+        let template = if reducing { &self.place_reducing } else { &self.place };
+        let values = [id.as_bytes(), price.as_bytes(), quantity.as_bytes(), side, tif, timestamp.as_bytes()];
+        template.write(&values, &mut self.payload, out);
         Ok(())
     }
 
     /// Writes `order.cancel` into `out`.
     pub fn cancel(&mut self, id: OrderId, timestamp_ms: i64, out: &mut Vec<u8>) {
-        self.about("c", "order.cancel", id, timestamp_ms, out);
+        let (id, timestamp) = (id.to_text(), format_decimal(i128::from(timestamp_ms), 0));
+        self.cancel.write(&[id.as_bytes(), timestamp.as_bytes()], &mut self.payload, out);
     }
 
     /// Writes `order.status` into `out`.
     pub fn status(&mut self, id: OrderId, timestamp_ms: i64, out: &mut Vec<u8>) {
-        self.about("s", "order.status", id, timestamp_ms, out);
-    }
-
-    fn about(&mut self, kind: &str, method: &str, id: OrderId, timestamp_ms: i64, out: &mut Vec<u8>) {
-        self.request(kind, id, method, timestamp_ms, out, |p, api_key, timestamp, symbol| {
-            p.text("apiKey", api_key);
-            p.text("origClientOrderId", id.to_text().as_bytes());
-            p.number("recvWindow", i128::from(RECEIVE_WINDOW_MS));
-            p.text("symbol", symbol);
-            p.number("timestamp", i128::from(timestamp));
-        });
-    }
-
-    fn request(
-        &mut self,
-        kind: &str,
-        id: OrderId,
-        method: &str,
-        timestamp_ms: i64,
-        out: &mut Vec<u8>,
-        parameters: impl FnOnce(&mut Parameters<'_>, &[u8], i64, &[u8]),
-    ) {
-        out.clear();
-        self.payload.clear();
-        // The request's identity says what was asked about which order: an answer needs no table to be understood.
-        out.extend_from_slice(b"{\"id\":\"");
-        out.extend_from_slice(kind.as_bytes());
-        out.extend_from_slice(id.to_text().as_bytes());
-        out.extend_from_slice(b"\",\"method\":\"");
-        out.extend_from_slice(method.as_bytes());
-        out.extend_from_slice(b"\",\"params\":{");
-        let mut p = Parameters { out, payload: &mut self.payload };
-        parameters(&mut p, self.signer.api_key().as_bytes(), timestamp_ms, self.instrument.symbol.as_bytes());
-        let signature = self.signer.sign(&self.payload);
-        out.extend_from_slice(b"\"signature\":\"");
-        out.extend_from_slice(&signature);
-        out.extend_from_slice(b"\"}}");
+        let (id, timestamp) = (id.to_text(), format_decimal(i128::from(timestamp_ms), 0));
+        self.status.write(&[id.as_bytes(), timestamp.as_bytes()], &mut self.payload, out);
     }
 
     fn price_text(&self, price: Price) -> kimera_protocol::fixed::DecimalText {
@@ -294,7 +261,7 @@ mod tests {
     fn writer() -> OrderWriter {
         let instrument =
             Instrument::new(InstrumentId(1), VenueId(1), "BTCUSDT", 10_000_000, 100_000).unwrap();
-        OrderWriter::new(instrument, Signer::new("key", SECRET).unwrap())
+        OrderWriter::new(instrument, &Signer::new("key", SECRET).unwrap())
     }
 
     fn order() -> NewOrder {

@@ -41,15 +41,57 @@ impl Signer {
     /// The signature of `payload`.
     #[must_use]
     pub fn sign(&self, payload: &[u8]) -> [u8; SIGNATURE_BYTES] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut mac = self.keyed.clone();
-        mac.update(payload);
-        let mut text = [0u8; SIGNATURE_BYTES];
-        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(mac.finalize().into_bytes()) {
-            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
-        }
-        text
+        hexadecimal(self.keyed.clone(), payload)
     }
+
+    /// Begins a signature: what `beginning` makes of the hash is computed once for every text that starts with it.
+    #[must_use]
+    pub fn begin(&self, beginning: &[u8]) -> BegunSignature {
+        let mut keyed = self.keyed.clone();
+        keyed.update(beginning);
+        BegunSignature { keyed }
+    }
+}
+
+/// A signature over a text of which the beginning is known.
+#[derive(Clone)]
+pub struct BegunSignature {
+    keyed: Hmac<Sha256>,
+}
+
+impl fmt::Debug for BegunSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BegunSignature(…)")
+    }
+}
+
+impl BegunSignature {
+    /// The signature of the beginning with `rest` behind it.
+    #[must_use]
+    pub fn sign(&self, rest: &[u8]) -> [u8; SIGNATURE_BYTES] {
+        hexadecimal(self.keyed.clone(), rest)
+    }
+}
+
+/// Both digits of every byte.
+const DIGITS: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
+fn hexadecimal(mut mac: Hmac<Sha256>, payload: &[u8]) -> [u8; SIGNATURE_BYTES] {
+    mac.update(payload);
+    let mut text = [0u8; SIGNATURE_BYTES];
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(mac.finalize().into_bytes()) {
+        *pair = DIGITS[usize::from(byte)];
+    }
+    text
 }
 
 #[cfg(test)]
@@ -78,7 +120,12 @@ mod tests {
             )),
             "cc15477742bd704c29492d96c7ead9414dfd8e0ec4a00f947bb5bb454ddbd08a"
         );
-        // RFC 4231, case 2.
+        // RFC 4231, case 2, in one piece and in every two.
+        for cut in 0..28 {
+            let (beginning, rest) = b"what do ya want for nothing?".split_at(cut);
+            let text = Signer::new("k", b"Jefe").unwrap().begin(beginning).sign(rest);
+            assert_eq!(&text[..], b"5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        }
         let text = Signer::new("k", b"Jefe").unwrap().sign(b"what do ya want for nothing?");
         assert_eq!(&text[..], b"5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     }
@@ -87,6 +134,7 @@ mod tests {
     fn nothing_secret_is_printed_and_no_key_breaks_a_request() {
         let signer = Signer::new(KEY, SECRET).unwrap();
         assert_eq!(format!("{signer:?}"), "Signer(…)");
+        assert_eq!(format!("{:?}", signer.begin(b"x")), "BegunSignature(…)");
         assert!(Signer::new("a\"b", SECRET).is_none() && Signer::new("", SECRET).is_none());
     }
 }
