@@ -62,35 +62,59 @@ pub struct Agreement {
     pub heterogeneity: f64,
 }
 
-/// Combines estimates `f` with error covariance `sigma` (its first rows). A singular one is loaded with 1e-8 of its mean
-/// diagonal. `None` for fewer than two estimates, or where nothing helps.
+/// Everything that a covariance alone decides about combining estimates: it changes far less often than they do.
+#[derive(Clone, Copy, Debug)]
+pub struct Combiner {
+    factor: Cholesky,
+    weights: [f64; ESTIMATES_MAX],
+    total: f64,
+    standard_error: f64,
+}
+
+impl Combiner {
+    /// Of `k` estimates with error covariance `sigma` (its first rows). A singular one is loaded with 1e-8 of its mean
+    /// diagonal. `None` for fewer than two estimates, or where nothing helps.
+    #[must_use]
+    pub fn new(sigma: &Square, k: usize) -> Option<Self> {
+        if !(2..=ESTIMATES_MAX).contains(&k) {
+            return None;
+        }
+        let factor = Cholesky::new(sigma, k).or_else(|| {
+            let mut loaded = *sigma;
+            let trace = (0..k).fold(0.0, |sum, i| sum + sigma[i][i]);
+            (0..k).for_each(|i| loaded[i][i] += 1e-8 * trace / k as f64);
+            Cholesky::new(&loaded, k)
+        })?;
+        let mut ones = [0.0; ESTIMATES_MAX];
+        ones[..k].fill(1.0);
+        let weights = factor.solve(ones);
+        let total = weights[..k].iter().fold(0.0, |sum, w| sum + w);
+        let usable = total > 0.0 && total.is_finite();
+        usable.then(|| Self { factor, weights, total, standard_error: (1.0 / total).sqrt() })
+    }
+
+    /// What as many estimates as it was made for say together; `None` where they say nothing finite.
+    #[must_use]
+    pub fn combine(&self, f: &[f64]) -> Option<Agreement> {
+        let k = self.factor.n;
+        if f.len() != k {
+            return None;
+        }
+        let mean = self.weights[..k].iter().zip(f).fold(0.0, |sum, (w, f)| sum + w * f) / self.total;
+        let mut residual = [0.0; ESTIMATES_MAX];
+        residual.iter_mut().zip(f).for_each(|(r, f)| *r = f - mean);
+        let solved = self.factor.solve(residual);
+        let q = residual[..k].iter().zip(&solved).fold(0.0, |sum, (r, s)| sum + r * s).max(0.0);
+        let heterogeneity = if q > 0.0 { ((q - (k - 1) as f64) / q).max(0.0) } else { 0.0 };
+        let agreement = Agreement { mean, standard_error: self.standard_error, q, heterogeneity };
+        (mean.is_finite() && q.is_finite()).then_some(agreement)
+    }
+}
+
+/// Combines estimates `f` with error covariance `sigma`, once: [`Combiner`].
 #[must_use]
 pub fn combine(f: &[f64], sigma: &Square) -> Option<Agreement> {
-    let k = f.len();
-    if !(2..=ESTIMATES_MAX).contains(&k) {
-        return None;
-    }
-    let factor = Cholesky::new(sigma, k).or_else(|| {
-        let mut loaded = *sigma;
-        let trace = (0..k).fold(0.0, |sum, i| sum + sigma[i][i]);
-        (0..k).for_each(|i| loaded[i][i] += 1e-8 * trace / k as f64);
-        Cholesky::new(&loaded, k)
-    })?;
-    let mut ones = [0.0; ESTIMATES_MAX];
-    ones[..k].fill(1.0);
-    let weights = factor.solve(ones);
-    let total = weights[..k].iter().fold(0.0, |sum, w| sum + w);
-    if !(total > 0.0 && total.is_finite()) {
-        return None;
-    }
-    let mean = weights[..k].iter().zip(f).fold(0.0, |sum, (w, f)| sum + w * f) / total;
-    let mut residual = [0.0; ESTIMATES_MAX];
-    residual.iter_mut().zip(f).for_each(|(r, f)| *r = f - mean);
-    let solved = factor.solve(residual);
-    let q = residual[..k].iter().zip(&solved).fold(0.0, |sum, (r, s)| sum + r * s).max(0.0);
-    let heterogeneity = if q > 0.0 { ((q - (k - 1) as f64) / q).max(0.0) } else { 0.0 };
-    let agreement = Agreement { mean, standard_error: (1.0 / total).sqrt(), q, heterogeneity };
-    (mean.is_finite() && q.is_finite()).then_some(agreement)
+    Combiner::new(sigma, f.len())?.combine(f)
 }
 
 /// Covariance of errors about zero, decayed, shrunk towards a multiple of the identity (Ledoit and Wolf 2004).

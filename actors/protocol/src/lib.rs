@@ -33,7 +33,7 @@ pub use order::{
     OrphanAdopted, Refusal, RefusalReason, TimeInForce,
 };
 pub use signal::{Features, Quote, Side, Status};
-pub use state::{Loader, Saver, State, StateError};
+pub use state::{Derived, Loader, Saver, State, StateError};
 pub use vote::{Absent, Abstention, Consensus, MEMBERS_MAX, Vote, Weights};
 
 /// Place of an input in the one order of the system; the first input of a journal is 1.

@@ -306,6 +306,39 @@ impl State for Message {
     }
 }
 
+/// What can be computed again from the rest of a state: nothing of it is saved, and nothing of it is left after loading.
+#[derive(Clone, Copy, Debug)]
+pub struct Derived<T>(Option<T>);
+
+impl<T> Default for Derived<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Derived<T> {
+    /// The value, computed where it is not there.
+    #[inline]
+    pub fn get(&mut self, compute: impl FnOnce() -> T) -> &mut T {
+        self.0.get_or_insert_with(compute)
+    }
+
+    /// What it was computed from has changed.
+    #[inline]
+    pub fn forget(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl<T> State for Derived<T> {
+    fn save(&self, _out: &mut Saver) {}
+
+    fn load(&mut self, _from: &mut Loader<'_>) -> Result<(), StateError> {
+        self.forget();
+        Ok(())
+    }
+}
+
 /// Values with a code of their own.
 macro_rules! coded {
     ($($type:ident: $what:literal [$($value:ident),*];)*) => { $(

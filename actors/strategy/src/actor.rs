@@ -8,7 +8,7 @@ use kimera_protocol::{
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
 use crate::fair::{FairConfig, FairPrice};
-use crate::glft::Glft;
+use crate::glft::{GlftError, GlftModel};
 use crate::maker::{MakerConfig, quotes};
 
 /// Most outputs of one input: the input itself, a decision to execution and to the journal, a deadline.
@@ -92,6 +92,7 @@ impl StrategyMeters {
 /// The stage.
 pub struct MakerStage {
     config: StrategyConfig,
+    model: Result<GlftModel, GlftError>,
     trading: Trading,
     venue_ready: bool,
     quote: Quote,
@@ -105,7 +106,7 @@ pub struct MakerStage {
     meters: StrategyMeters,
 }
 
-kimera_protocol::state!(MakerStage { trading, venue_ready, quote, quote_time, fair, volatility, signal, confidence, fills, position, meters } fixed { config });
+kimera_protocol::state!(MakerStage { trading, venue_ready, quote, quote_time, fair, volatility, signal, confidence, fills, position, meters } fixed { config, model });
 
 impl MakerStage {
     /// A maker that has seen nothing and may not trade yet.
@@ -123,6 +124,7 @@ impl MakerStage {
             fills: FillBook::default(),
             position: 0,
             meters,
+            model: GlftModel::new(config.risk_aversion, config.fill_rate, config.fill_decay),
             config,
         }
     }
@@ -203,8 +205,7 @@ impl MakerStage {
         decision.fair = fair;
         let volatility = self.volatility.per_root_second().ok_or(HoldReason::Unfit)?;
         let c = &self.config;
-        let glft = Glft::new(volatility, c.risk_aversion, c.fill_rate, c.fill_decay)
-            .map_err(|_| HoldReason::Unfit)?;
+        let glft = self.model.and_then(|model| model.at(volatility)).map_err(|_| HoldReason::Unfit)?;
         let inventory = self.position as f64 / c.size as f64;
         let distances = glft.distances(inventory);
         let best = |level: Level| (level.size.0 > 0).then_some(level);

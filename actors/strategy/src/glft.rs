@@ -16,6 +16,16 @@ pub enum GlftError {
     Unfit,
 }
 
+/// What risk aversion and fill model alone decide: it is computed once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GlftModel {
+    risk_aversion: f64,
+    fill_rate: f64,
+    fill_decay: f64,
+    c1: f64,
+    power: f64,
+}
+
 /// The two constants of a parameter set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Glft {
@@ -32,8 +42,41 @@ pub struct Distances {
     pub ask: f64,
 }
 
+fn fit(x: f64) -> bool {
+    x.is_finite() && x > 0.0
+}
+
+impl GlftModel {
+    /// From risk aversion γ and the fill model `A·e^(−k·δ)`.
+    ///
+    /// # Errors
+    /// [`GlftError::Unfit`].
+    pub fn new(risk_aversion: f64, fill_rate: f64, fill_decay: f64) -> Result<Self, GlftError> {
+        if ![risk_aversion, fill_rate, fill_decay].into_iter().all(fit) {
+            return Err(GlftError::Unfit);
+        }
+        let ratio = risk_aversion / fill_decay;
+        let log = ln(1.0 + ratio);
+        let power = exp(log * (1.0 + 1.0 / ratio));
+        Ok(Self { risk_aversion, fill_rate, fill_decay, c1: log / risk_aversion, power })
+    }
+
+    /// The constants at a volatility σ.
+    ///
+    /// # Errors
+    /// [`GlftError::Unfit`].
+    pub fn at(&self, volatility: f64) -> Result<Glft, GlftError> {
+        if !fit(volatility) {
+            return Err(GlftError::Unfit);
+        }
+        let (gamma, a, k) = (self.risk_aversion, self.fill_rate, self.fill_decay);
+        let c2 = (volatility * volatility * gamma / (2.0 * k * a) * self.power).sqrt();
+        if fit(self.c1) && fit(c2) { Ok(Glft { c1: self.c1, c2 }) } else { Err(GlftError::Unfit) }
+    }
+}
+
 impl Glft {
-    /// From volatility σ, risk aversion γ and the fill model `A·e^(−k·δ)`.
+    /// From volatility σ, risk aversion γ and the fill model `A·e^(−k·δ)`, once: [`GlftModel`].
     ///
     /// # Errors
     /// [`GlftError::Unfit`].
@@ -43,16 +86,7 @@ impl Glft {
         fill_rate: f64,
         fill_decay: f64,
     ) -> Result<Self, GlftError> {
-        let fit = |x: f64| x.is_finite() && x > 0.0;
-        if ![volatility, risk_aversion, fill_rate, fill_decay].into_iter().all(fit) {
-            return Err(GlftError::Unfit);
-        }
-        let ratio = risk_aversion / fill_decay;
-        let log = ln(1.0 + ratio);
-        let power = exp(log * (1.0 + 1.0 / ratio));
-        let c1 = log / risk_aversion;
-        let c2 = (volatility * volatility * risk_aversion / (2.0 * fill_decay * fill_rate) * power).sqrt();
-        if fit(c1) && fit(c2) { Ok(Self { c1, c2 }) } else { Err(GlftError::Unfit) }
+        GlftModel::new(risk_aversion, fill_rate, fill_decay)?.at(volatility)
     }
 
     /// Distances at an inventory of `q` quote sizes.

@@ -12,5 +12,5 @@ pub mod maker;
 
 pub use actor::{MakerStage, StrategyConfig, StrategyMeters};
 pub use fair::{FairConfig, FairPrice};
-pub use glft::{Distances, Glft, GlftError};
+pub use glft::{Distances, Glft, GlftError, GlftModel};
 pub use maker::{MakerConfig, MakerQuotes, quotes};

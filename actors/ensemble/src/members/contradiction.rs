@@ -5,9 +5,9 @@
 //! later. The level is I²; the direction is where the sources that are not the own book see the price, and it counts
 //! for as much as they agree.
 
-use kimera_numerics::gls::{ESTIMATES_MAX, Square, combine};
+use kimera_numerics::gls::{Combiner, ESTIMATES_MAX, Square};
 use kimera_numerics::{DecayedMean, ErrorCovariance, tanh};
-use kimera_protocol::{Abstention, Features, InstrumentId, Message, Nanos, Quote};
+use kimera_protocol::{Abstention, Derived, Features, InstrumentId, Message, Nanos, Quote};
 use kimera_runtime::{Actor, Input, Outbox};
 
 use super::send;
@@ -51,9 +51,38 @@ pub struct Contradiction {
     basis: DecayedMean,
     sampled: Option<([f64; SOURCES], Nanos)>,
     errors: ErrorCovariance,
+    combiners: Derived<Combiners>,
 }
 
-kimera_protocol::state!(Contradiction { mid, sources, other, basis, sampled, errors } fixed { config });
+kimera_protocol::state!(Contradiction { mid, sources, other, basis, sampled, errors, combiners } fixed { config });
+
+/// What the error covariance alone decides, until the next sample.
+#[derive(Clone, Copy, Debug)]
+struct Combiners {
+    covariance: Square,
+    /// By the set of sources that are combined, a bit each.
+    by_sources: [Option<Combiner>; 1 << SOURCES],
+}
+
+impl Combiners {
+    fn new(errors: &ErrorCovariance) -> Self {
+        let (covariance, _) = errors.shrunk();
+        let by_sources = std::array::from_fn(|set: usize| {
+            let (mut which, mut n) = ([0; SOURCES], 0);
+            for source in (0..SOURCES).filter(|source| set & (1 << source) != 0) {
+                which[n] = source;
+                n += 1;
+            }
+            Combiner::new(&part(&covariance, &which[..n]), n)
+        });
+        Self { covariance, by_sources }
+    }
+
+    fn of(&self, which: &[usize]) -> Option<&Combiner> {
+        let set = which.iter().fold(0, |set, source| set | 1 << source);
+        self.by_sources.get(set)?.as_ref()
+    }
+}
 
 impl Contradiction {
     /// Nothing seen yet.
@@ -67,6 +96,7 @@ impl Contradiction {
             basis: DecayedMean::new(config.basis_half_life),
             sampled: None,
             errors: ErrorCovariance::new(SOURCES, step),
+            combiners: Derived::default(),
             config,
         }
     }
@@ -118,6 +148,7 @@ impl Contradiction {
             && time.saturating_sub(at) < 2 * interval
         {
             self.errors.add(&then.map(|f| f - mid));
+            self.combiners.forget();
         }
         let live: Option<Vec3> =
             self.live(time).map(|(values, _)| values).filter(|_| self.live_count(time) == SOURCES);
@@ -141,22 +172,23 @@ impl Contradiction {
     }
 
     /// The forecast, the level and the direction.
-    fn judge(&self, time: Nanos) -> Result<(Forecast, f64, f64), Abstention> {
+    fn judge(&mut self, time: Nanos) -> Result<(Forecast, f64, f64), Abstention> {
         let (mid, _) = self.mid.filter(|m| self.is_fresh(m.1, time)).ok_or(Abstention::Degenerate)?;
         let n = self.live_count(time);
         let (values, which) = self.live(time).filter(|_| n >= 2).ok_or(Abstention::NoSources)?;
         if self.errors.n() < self.config.errors_min {
             return Err(Abstention::Warmup);
         }
-        let (covariance, _) = self.errors.shrunk();
-        let all = combine(&values[..n], &part(&covariance, &which[..n])).ok_or(Abstention::Degenerate)?;
+        let combiners = self.combiners.get(|| Combiners::new(&self.errors));
+        let combine = |f: &[f64], which: &[usize]| combiners.of(which).and_then(|c| c.combine(f));
+        let all = combine(&values[..n], &which[..n]).ok_or(Abstention::Degenerate)?;
         // The direction comes from the sources that are not the own book.
         let others: usize = which[..n].iter().position(|&i| i != 0).unwrap_or(0);
         let (rest, rest_which) = (&values[others..n], &which[others..n]);
         let (mean, error) = if rest.len() == 1 {
-            (rest[0], covariance[rest_which[0]][rest_which[0]].sqrt())
+            (rest[0], combiners.covariance[rest_which[0]][rest_which[0]].sqrt())
         } else {
-            let a = combine(rest, &part(&covariance, rest_which)).ok_or(Abstention::Degenerate)?;
+            let a = combine(rest, rest_which).ok_or(Abstention::Degenerate)?;
             (a.mean, a.standard_error)
         };
         if error <= 0.0 || error.is_nan() {
