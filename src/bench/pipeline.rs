@@ -163,15 +163,15 @@ impl Pipeline {
             control,
             gateway,
             journal,
-            writer: OrderWriter::new(traded.clone(), signer),
+            writer: OrderWriter::new(traded.clone(), &signer),
             answers: Vec::with_capacity(1_024),
             bytes: Vec::with_capacity(1_024),
             slower: 0,
         };
         let started = Started { incarnation: 1, ..Started::default() };
         let resume = Command { code: CommandCode::Resume as u64, epoch: 1, ..Command::default() };
-        pipeline.control.send(Port::Input, Message::new(Header::default(), started));
-        pipeline.control.send(Port::Input, Message::new(Header::default(), resume));
+        pipeline.control.send(Port::Input, &Message::new(Header::default(), started));
+        pipeline.control.send(Port::Input, &Message::new(Header::default(), resume));
         let venue = u64::from(traded.venue.0);
         pipeline
             .answers
@@ -198,7 +198,7 @@ impl Pipeline {
     /// What is not measured: the venue's answers, the journal's ring, the time.
     fn between(&mut self, time: Nanos) {
         for answer in self.answers.drain(..) {
-            self.gateway.send(Port::Input, answer);
+            self.gateway.send(Port::Input, &answer);
         }
         for port in &mut self.journal.inlets {
             while let Some(message) = port.inlet.pop() {

@@ -293,7 +293,7 @@ impl Live<'_> {
         let body = Command { code: code as u64, epoch, ..Command::default() };
         let mut message = Message::new(Header::default(), body);
         message.header.flags |= flags;
-        self.built.control.send(Port::Input, message)
+        self.built.control.send(Port::Input, &message)
     }
 
     /// Tells the line what the kill word says at the start: a halt survives a restart.
@@ -443,7 +443,7 @@ impl Live<'_> {
         let durable = self.counter("journal.durable_seq");
         for (member, way) in self.built.members.iter().zip(&mut self.ways_back) {
             for (absent, waits) in way.untold(member) {
-                if !self.built.control.send(Port::Input, Message::new(Header::default(), absent)) {
+                if !self.built.control.send(Port::Input, &Message::new(Header::default(), absent)) {
                     break;
                 }
                 way.tell(&absent);

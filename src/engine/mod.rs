@@ -234,7 +234,7 @@ pub fn run_in(
         origin: venue.clock.origin,
         speed: u64::from(venue.clock.speed),
     };
-    if !built.control.send(Port::Input, Message::new(Header::default(), started)) {
+    if !built.control.send(Port::Input, &Message::new(Header::default(), started)) {
         return Err(Failure::run("the sequencer's control ring is full before the start"));
     }
     let untold = built.deaths.untold(&earlier.as_ref().map_or_else(Vec::new, |e| e.recorded.absences()));
@@ -245,7 +245,7 @@ pub fn run_in(
         errors::note(seat, &text);
         built.degraded.push(text);
         word.halt().map_err(|e| Failure::run(format!("cannot halt: {e}")))?;
-        if !built.control.send(Port::Input, Message::new(Header::default(), *absent)) {
+        if !built.control.send(Port::Input, &Message::new(Header::default(), *absent)) {
             return Err(Failure::run("the sequencer's control ring is full before the start"));
         }
     }

@@ -99,12 +99,12 @@ pub fn inputs(count: usize) -> Arc<[Message]> {
     let door = Door::new(vec![sink.clone()]);
     let sequencer = Sequencer::new(door, clock, classes, config.instruments.len(), &Counters::detached());
     let mut cell = AgentSeat::new(sequencer, ports(inlets, vec![(Port::Line, line_outlet)]), false);
-    assert!(control.push(Message::new(Header::default(), Started { incarnation: 1, ..Started::default() })));
+    assert!(control.push(&Message::new(Header::default(), Started { incarnation: 1, ..Started::default() })));
     // Trading begins at once, with a venue that takes orders and never says what became of them.
     let resume = Command { code: CommandCode::Resume as u64, epoch: 1, ..Command::default() };
-    assert!(control.push(Message::new(Header::default(), resume)));
+    assert!(control.push(&Message::new(Header::default(), resume)));
     let ready = VenueStatus { venue: 1, ready: 1, ..VenueStatus::default() };
-    assert!(gateway.unwrap().push(Message::new(Header::default(), ready)));
+    assert!(gateway.unwrap().push(&Message::new(Header::default(), ready)));
     let mut frames: Vec<(i64, usize, usize)> = Vec::new();
     for (market, recording) in tape.recordings.iter().enumerate() {
         frames.extend(recording.frames.iter().enumerate().map(|(i, f)| (f.time, market, i)));

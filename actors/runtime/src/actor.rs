@@ -74,9 +74,10 @@ pub trait Agent: Send {
 
 /// Outputs of the handler that is running, sent when it has returned.
 pub struct Outbox {
-    staged: Vec<Message>,
-    ports: Vec<Port>,
-    limit: usize,
+    /// As many as one input may cause; the first `length` are staged.
+    staged: Box<[Message]>,
+    ports: Box<[Port]>,
+    length: usize,
     cause: Header,
 }
 
@@ -85,9 +86,9 @@ impl Outbox {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
-            staged: Vec::with_capacity(limit),
-            ports: Vec::with_capacity(limit),
-            limit,
+            staged: vec![Message::default(); limit].into(),
+            ports: vec![Port::Line; limit].into(),
+            length: 0,
             cause: Header::default(),
         }
     }
@@ -95,8 +96,7 @@ impl Outbox {
     /// Prepares for the handler of `input`: nothing staged, outputs caused by it.
     #[inline]
     pub fn begin(&mut self, input: &Message) {
-        self.staged.clear();
-        self.ports.clear();
+        self.length = 0;
         self.cause = input.header;
     }
 
@@ -132,25 +132,28 @@ impl Outbox {
 
     #[inline]
     fn stage(&mut self, port: Port, message: Message) {
-        assert!(self.staged.len() < self.limit, "more outputs than the topology declares for one input");
-        self.staged.push(message);
-        self.ports.push(port);
+        let places = self.staged.get_mut(self.length).zip(self.ports.get_mut(self.length));
+        let Some((place, of)) = places else { too_many() };
+        *place = message;
+        *of = port;
+        self.length += 1;
     }
 
     /// What is staged, in order.
+    #[inline]
     pub fn staged(&self) -> impl Iterator<Item = (Port, &Message)> {
-        self.ports.iter().copied().zip(&self.staged)
+        self.ports.iter().copied().zip(&self.staged).take(self.length)
     }
 
     /// Most outputs of one input.
     #[must_use]
     pub fn limit(&self) -> usize {
-        self.limit
+        self.staged.len()
     }
 
     /// Changes the lowest bit of the first staged body; false where nothing is staged.
     pub fn flip_one_bit(&mut self) -> bool {
-        let Some(first) = self.staged.first_mut() else { return false };
+        let Some(first) = self.staged[..self.length].first_mut() else { return false };
         let mut words = *first.words();
         words[0] ^= 1;
         *first = Message::from_words(first.header, words);
@@ -161,6 +164,11 @@ impl Outbox {
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.staged.is_empty()
+        self.length == 0
     }
+}
+
+#[cold]
+fn too_many() -> ! {
+    panic!("more outputs than the topology declares for one input")
 }

@@ -1,11 +1,310 @@
-//! The queue between two seats. Nothing else in the project names the crate behind it.
+//! The queue between seats: one writer, and one or more readers who each see every message.
+//!
+//! A message is copied once, into its slot, however many read it there. The writer's count of what was sent and each
+//! reader's count of what it has let go lie on cache lines of their own; what the other side has published is read anew
+//! only where the last known value does not suffice. Behind the door credit makes sure that no ring ever fills; before it
+//! the writer asks for room. The model checker runs these very lines (`--cfg loom`).
 
-#[cfg(loom)]
-mod modelled;
-#[cfg(not(loom))]
-mod real;
+use std::cell::Cell;
+use std::sync::Arc;
 
-#[cfg(loom)]
-pub use modelled::{Inlet, Outlet, ring};
-#[cfg(not(loom))]
-pub use real::{Inlet, Outlet, ring};
+use kimera_protocol::Message;
+
+use crate::sync::{AtomicU64, Ordering, UnsafeCell};
+
+/// A reader that is gone: nobody waits for it.
+const GONE: u64 = u64::MAX;
+
+/// On a pair of cache lines of its own: the adjacent-line prefetcher would otherwise share it.
+#[repr(align(128))]
+struct Alone(AtomicU64);
+
+struct Shared {
+    slots: Box<[UnsafeCell<Message>]>,
+    /// Messages ever sent. The writer's.
+    sent: Alone,
+    /// Messages ever let go, a reader each.
+    let_go: Box<[Alone]>,
+}
+
+// SAFETY: a slot is written only by the one writer, and only while every reader has let its last message go; it is read
+// only by readers that have seen it sent and have not let it go. Both are told by the counts, with release and acquire.
+unsafe impl Sync for Shared {}
+// SAFETY: messages are plain data.
+unsafe impl Send for Shared {}
+
+/// Reading end of an edge.
+pub struct Inlet {
+    shared: Arc<Shared>,
+    reader: usize,
+    /// Messages let go, and the slot of the next one.
+    taken: u64,
+    slot: usize,
+    /// Messages sent, as far as was seen.
+    seen: Cell<u64>,
+}
+
+/// Writing end of an edge, or of all edges of a port.
+pub struct Outlet {
+    shared: Arc<Shared>,
+    /// Messages sent, and the slot of the next one.
+    sent: u64,
+    slot: usize,
+    /// So many may have been sent before the readers have to be looked at again.
+    free_until: u64,
+}
+
+impl Shared {
+    fn new(capacity: usize, readers: usize) -> Arc<Self> {
+        let alone = || Alone(AtomicU64::new(0));
+        Arc::new(Self {
+            slots: (0..capacity.max(1)).map(|_| UnsafeCell::new(Message::default())).collect(),
+            sent: alone(),
+            let_go: (0..readers).map(|_| alone()).collect(),
+        })
+    }
+}
+
+/// A ring of `capacity` messages with one reader.
+#[must_use]
+pub fn ring(capacity: usize) -> (Outlet, Inlet) {
+    let shared = Shared::new(capacity, 1);
+    (Outlet::new(&shared), Inlet::new(&shared, 0))
+}
+
+/// A ring of `capacity` messages whose `readers` each see all of them.
+#[must_use]
+pub fn broadcast(capacity: usize, readers: usize) -> (Outlet, Vec<Inlet>) {
+    let shared = Shared::new(capacity, readers);
+    (Outlet::new(&shared), (0..readers).map(|reader| Inlet::new(&shared, reader)).collect())
+}
+
+impl Inlet {
+    fn new(shared: &Arc<Shared>, reader: usize) -> Self {
+        Self { shared: shared.clone(), reader, taken: 0, slot: 0, seen: Cell::new(0) }
+    }
+
+    /// The oldest message, left in place.
+    #[inline]
+    #[must_use]
+    pub fn peek(&self) -> Option<&Message> {
+        if self.taken == self.seen.get() && self.look() == self.taken {
+            return None;
+        }
+        let slot = &self.shared.slots[self.slot];
+        // SAFETY: it was sent, and it is not let go before this borrow has ended.
+        Some(slot.with(|message| unsafe { &*message }))
+    }
+
+    /// Messages sent, read anew.
+    #[inline]
+    fn look(&self) -> u64 {
+        let sent = self.shared.sent.0.load(Ordering::Acquire);
+        self.seen.set(sent);
+        sent
+    }
+
+    /// Takes the oldest message.
+    #[inline]
+    pub fn pop(&mut self) -> Option<Message> {
+        let message = *self.peek()?;
+        self.let_go(1);
+        Some(message)
+    }
+
+    /// Drops the oldest message, which [`Inlet::peek`] showed.
+    #[inline]
+    pub fn advance(&mut self) {
+        debug_assert!(self.peek().is_some(), "advance without a message");
+        self.let_go(1);
+    }
+
+    #[inline]
+    fn let_go(&mut self, messages: usize) {
+        self.taken += messages as u64;
+        self.slot += messages;
+        if self.slot >= self.shared.slots.len() {
+            self.slot -= self.shared.slots.len();
+        }
+        self.shared.let_go[self.reader].0.store(self.taken, Ordering::Release);
+    }
+
+    /// Messages waiting, read fresh from the writer.
+    #[inline]
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        (self.look() - self.taken) as usize
+    }
+
+    /// Shows up to `limit` waiting messages as two runs and takes as many as `take` says.
+    #[inline]
+    pub fn drain(&mut self, limit: usize, take: impl FnOnce(&[Message], &[Message]) -> usize) -> usize {
+        let available = self.waiting().min(limit);
+        let first = available.min(self.shared.slots.len() - self.slot);
+        let taken = take(self.run(self.slot, first), self.run(0, available - first)).min(available);
+        self.let_go(taken);
+        taken
+    }
+
+    /// Waiting messages that lie behind one another.
+    #[cfg(not(loom))]
+    fn run(&self, from: usize, count: usize) -> &[Message] {
+        let slots = &self.shared.slots[from..from + count];
+        // SAFETY: a cell has the layout of what is in it; these were sent and are not let go before this borrow has ended.
+        unsafe { std::slice::from_raw_parts(slots.as_ptr().cast::<Message>(), slots.len()) }
+    }
+
+    /// The model's cells do not lie behind one another: copies, never given back.
+    #[cfg(loom)]
+    fn run(&self, from: usize, count: usize) -> &[Message] {
+        // SAFETY: as above.
+        let copy = |slot: &UnsafeCell<Message>| slot.with(|message| unsafe { *message });
+        self.shared.slots[from..from + count].iter().map(copy).collect::<Vec<_>>().leak()
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.shared.let_go[self.reader].0.store(GONE, Ordering::Release);
+    }
+}
+
+impl Outlet {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: shared.clone(), sent: 0, slot: 0, free_until: 0 }
+    }
+
+    /// Room for messages; the readers are looked at only where the last known room is short of `wanted`.
+    #[inline]
+    #[must_use]
+    pub fn has_room(&mut self, wanted: usize) -> bool {
+        let after = self.sent + wanted as u64;
+        after <= self.free_until || after <= self.look()
+    }
+
+    /// So many may have been sent, as the readers say now.
+    #[cold]
+    fn look(&mut self) -> u64 {
+        let let_go = self.shared.let_go.iter().map(|reader| reader.0.load(Ordering::Acquire));
+        let slowest = let_go.filter(|taken| *taken != GONE).min().unwrap_or(self.sent);
+        self.free_until = slowest + self.shared.slots.len() as u64;
+        self.free_until
+    }
+
+    /// Appends one message; false where the ring is full.
+    #[inline]
+    #[must_use]
+    pub fn push(&mut self, message: &Message) -> bool {
+        if !self.has_room(1) {
+            return false;
+        }
+        self.write(message);
+        self.shared.sent.0.store(self.sent, Ordering::Release);
+        true
+    }
+
+    /// Appends all of `messages` so that a reader sees them at once, or none of them.
+    #[inline]
+    #[must_use]
+    pub fn push_all(&mut self, messages: &[Message]) -> bool {
+        if !self.has_room(messages.len()) {
+            return false;
+        }
+        messages.iter().for_each(|message| self.write(message));
+        self.shared.sent.0.store(self.sent, Ordering::Release);
+        true
+    }
+
+    /// Puts a message into its slot, without saying so yet.
+    #[inline]
+    fn write(&mut self, message: &Message) {
+        let slot = &self.shared.slots[self.slot];
+        // SAFETY: there is room, so every reader has let go what was there; and there is one writer.
+        slot.with_mut(|place| unsafe { *place = *message });
+        self.sent += 1;
+        self.slot += 1;
+        if self.slot == self.shared.slots.len() {
+            self.slot = 0;
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use kimera_protocol::{Header, Ticker};
+    use proptest::prelude::*;
+
+    fn numbered(seq: u64) -> Message {
+        Message::new(Header { seq, ..Header::default() }, Ticker::default())
+    }
+
+    fn seqs(inlet: &mut Inlet) -> Vec<u64> {
+        std::iter::from_fn(|| inlet.pop()).map(|m| m.header.seq).collect()
+    }
+
+    #[test]
+    fn a_frame_goes_whole_or_not_at_all() {
+        let (mut out, mut inlet) = ring(4);
+        assert!(out.push_all(&[numbered(1), numbered(2), numbered(3)]));
+        assert!(!out.push_all(&[numbered(4), numbered(5)]));
+        assert_eq!(inlet.waiting(), 3);
+        assert_eq!(inlet.pop().map(|m| m.header.seq), Some(1));
+        assert!(out.push_all(&[numbered(4), numbered(5)]));
+        let mut seen = Vec::new();
+        let taken = inlet.drain(64, |a, b| {
+            seen.extend(a.iter().chain(b).map(|m| m.header.seq));
+            a.len() + b.len()
+        });
+        assert_eq!((taken, seen), (4, vec![2, 3, 4, 5]));
+        assert!(inlet.peek().is_none());
+    }
+
+    #[test]
+    fn the_writer_waits_for_the_slowest_reader_and_not_for_one_that_is_gone() {
+        let (mut out, mut inlets) = broadcast(2, 2);
+        assert!(out.push(&numbered(1)) && out.push(&numbered(2)) && !out.push(&numbered(3)));
+        assert_eq!(seqs(&mut inlets[0]), [1, 2]);
+        assert!(!out.push(&numbered(3)));
+        assert_eq!(inlets[1].pop().map(|m| m.header.seq), Some(1));
+        assert!(out.push(&numbered(3)) && !out.push(&numbered(4)));
+        inlets.pop();
+        assert_eq!(seqs(&mut inlets[0]), [3]);
+        assert!(out.push(&numbered(4)) && out.push(&numbered(5)) && !out.has_room(1));
+        inlets.pop();
+        assert!(out.push(&numbered(6)), "nobody reads");
+    }
+
+    proptest! {
+        /// Readers that take as they like each see everything, once and in order, and nothing is overwritten.
+        #[test]
+        fn every_reader_sees_everything(
+            capacity in 1usize..9,
+            readers in 1usize..4,
+            steps in proptest::collection::vec((0usize..5, 1usize..5), 0..300),
+        ) {
+            let (mut out, mut inlets) = broadcast(capacity, readers);
+            let (mut sent, mut seen) = (0u64, vec![0u64; readers]);
+            for (who, count) in steps {
+                if let Some(inlet) = inlets.get_mut(who) {
+                    let waiting = inlet.waiting();
+                    prop_assert_eq!(waiting as u64, sent - seen[who]);
+                    let taken = inlet.drain(count, |a, b| {
+                        for (i, message) in a.iter().chain(b).enumerate() {
+                            assert_eq!(message.header.seq, seen[who] + 1 + i as u64);
+                        }
+                        a.len() + b.len()
+                    });
+                    prop_assert_eq!(taken, waiting.min(count));
+                    seen[who] += taken as u64;
+                } else {
+                    let frame: Vec<_> = (0..count as u64).map(|i| numbered(sent + 1 + i)).collect();
+                    let slowest = seen.iter().min().copied().unwrap_or(sent);
+                    let fits = sent + count as u64 - slowest <= capacity as u64;
+                    prop_assert_eq!(out.push_all(&frame), fits);
+                    sent += if fits { count as u64 } else { 0 };
+                }
+            }
+        }
+    }
+}

@@ -74,9 +74,9 @@ pub trait Cell: Send {
     }
 }
 
-/// An outlet with what the topology says of it.
+/// The outlet of a port, with what the topology says of it: every edge of the port reads it.
 pub struct PortOutlet {
-    /// Which of the actor's ports feeds it.
+    /// The actor's port.
     pub port: Port,
     /// Most messages one input may send here.
     pub per_input: usize,
@@ -92,7 +92,7 @@ pub struct Ports {
     pub seat: u16,
     /// Inlets with the writer's frontier, in the topology's order.
     pub inlets: Vec<PortInlet>,
-    /// Outlets, in the topology's order.
+    /// Outlets, one a port, in the topology's order.
     pub outlets: Vec<PortOutlet>,
     /// Own progress.
     pub frontier: Arc<Frontier>,
@@ -114,13 +114,14 @@ impl Ports {
     /// True where every outlet can take the most one input may send.
     #[inline]
     #[must_use]
-    pub fn have_room(&self) -> bool {
-        self.outlets.iter().all(|o| o.outlet.has_room(o.per_input))
+    pub fn have_room(&mut self) -> bool {
+        self.outlets.iter_mut().all(|o| o.outlet.has_room(o.per_input))
     }
 
-    /// Sends one message to every outlet of `port`; false where a ring was full (an agent's matter, never a seat's).
+    /// Sends one message by `port`, to everyone who reads it; false where the ring was full (an agent's matter, never a
+    /// seat's).
     #[inline]
-    pub fn send(&mut self, port: Port, message: Message) -> bool {
+    pub fn send(&mut self, port: Port, message: &Message) -> bool {
         let mut all = true;
         for out in self.outlets.iter_mut().filter(|o| o.port == port) {
             all &= out.outlet.push(message);
@@ -419,7 +420,7 @@ impl<A: Actor + 'static> Seat<A> {
             self.outputs += 1;
             for out in &mut self.ports.outlets {
                 if out.port == port {
-                    let sent = out.outlet.push(*message);
+                    let sent = out.outlet.push(message);
                     debug_assert!(sent, "room was reserved");
                 }
             }
@@ -444,7 +445,7 @@ impl<A: Actor + 'static> Seat<A> {
             reserved: [0; 7],
         };
         let message = Message::new(Header { seq: boundary, time, ..Header::default() }, body);
-        self.ports.send(Port::Record, message);
+        self.ports.send(Port::Record, &message);
         self.next_checkpoint = boundary - boundary % CHECKPOINT_INTERVAL + CHECKPOINT_INTERVAL;
     }
 
@@ -501,7 +502,7 @@ impl<A: Actor + 'static> Seat<A> {
         if sampled {
             self.meters.residence.record(self.tsc.to_ns(Tsc::now().saturating_sub(start)));
         }
-        if message.is_mark() && message.header.ingress != 0 {
+        if self.meters.mark_age.is_attached() && message.is_mark() && message.header.ingress != 0 {
             self.meters.mark_age.record(self.tsc.to_ns(Tsc::now().saturating_sub(message.header.ingress)));
         }
         if message.is_stop() {

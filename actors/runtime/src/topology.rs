@@ -7,7 +7,7 @@ use kimera_protocol::{Absent, Seq};
 
 use crate::actor::Port;
 use crate::credit::{FRAME_MESSAGES_MAX, Frontier, WINDOW_MAX};
-use crate::ring::{Inlet, Outlet, ring};
+use crate::ring::{Inlet, Outlet, broadcast};
 use crate::seat::{PortInlet, PortOutlet, Ports};
 
 /// Which plane a seat belongs to.
@@ -180,6 +180,12 @@ impl Topology {
         self.seats.iter().position(|s| s.name == name).and_then(|i| u16::try_from(i).ok())
     }
 
+    /// True for the first of the edges that one port of a seat feeds: they share a ring.
+    #[must_use]
+    pub fn is_first_of_port(&self, edge: usize) -> bool {
+        !self.edges[..edge].iter().any(|before| before.is_of_port_of(&self.edges[edge]))
+    }
+
     /// A seat by name.
     #[must_use]
     pub fn seat(&self, name: &str) -> Option<&SeatSpec> {
@@ -225,6 +231,14 @@ impl Frontiers {
     }
 }
 
+impl EdgeSpec {
+    /// True where the same port of the same seat feeds it.
+    #[must_use]
+    pub fn is_of_port_of(&self, other: &Self) -> bool {
+        self.from == other.from && self.port == other.port
+    }
+}
+
 /// The rings of a topology, handed out seat by seat.
 pub struct Wiring {
     topology: Topology,
@@ -240,11 +254,16 @@ impl Wiring {
     /// Where [`Topology::check`] refuses.
     pub fn build(topology: &Topology) -> Result<Self, TopologyError> {
         topology.check()?;
-        let (mut outlets, mut inlets) = (Vec::new(), Vec::new());
-        for edge in &topology.edges {
-            let (outlet, inlet) = ring(edge.capacity);
-            outlets.push(Some(outlet));
-            inlets.push(Some(inlet));
+        // Everyone whom a seat's port feeds reads the same ring; it is kept with the first of these edges.
+        let edges = &topology.edges;
+        let mut outlets: Vec<Option<Outlet>> = edges.iter().map(|_| None).collect();
+        let mut inlets: Vec<Option<Inlet>> = edges.iter().map(|_| None).collect();
+        for (first, edge) in edges.iter().enumerate().filter(|(i, _)| topology.is_first_of_port(*i)) {
+            let readers = || (first..edges.len()).filter(|i| edges[*i].is_of_port_of(edge));
+            let capacity = readers().map(|i| edges[i].capacity).max().unwrap_or(edge.capacity);
+            let (outlet, read) = broadcast(capacity, readers().count());
+            outlets[first] = Some(outlet);
+            readers().zip(read).for_each(|(i, inlet)| inlets[i] = Some(inlet));
         }
         let frontiers = topology.seats.iter().map(|_| Frontier::new()).collect();
         Ok(Self { topology: topology.clone(), outlets, inlets, frontiers })
@@ -262,9 +281,11 @@ impl Wiring {
             frontier: self.frontiers[usize::from(seat)].clone(),
         };
         for (i, edge) in self.topology.edges.iter().enumerate() {
-            if edge.from == name {
+            if edge.from == name && self.topology.is_first_of_port(i) {
                 let outlet = self.outlets[i].take()?;
-                ports.outlets.push(PortOutlet { port: edge.port, per_input: edge.per_input, outlet });
+                let of_port = self.topology.edges.iter().filter(|other| other.is_of_port_of(edge));
+                let per_input = of_port.map(|other| other.per_input).max().unwrap_or(edge.per_input);
+                ports.outlets.push(PortOutlet { port: edge.port, per_input, outlet });
             }
             if edge.to == name {
                 let writer = self.frontiers[usize::from(self.topology.index_of(&edge.from)?)].clone();

@@ -80,7 +80,7 @@ impl Door {
         self.seq = message.header.seq;
         self.time = message.header.time;
         self.stopped = message.header.flags & Flags::STOP != 0;
-        let sent = ports.send(Port::Line, message) & ports.send(Port::Record, message);
+        let sent = ports.send(Port::Line, &message) & ports.send(Port::Record, &message);
         debug_assert!(sent, "credit makes sure of room");
         ports.frontier.advance(self.seq);
     }

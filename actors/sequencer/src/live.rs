@@ -329,9 +329,9 @@ mod tests {
     #[test]
     fn nothing_precedes_the_record_of_who_runs() {
         let mut rig = rig();
-        assert!(rig.inputs[1].push(ticker(1)));
+        assert!(rig.inputs[1].push(&ticker(1)));
         assert!(rig.run().is_empty());
-        assert!(rig.inputs[0].push(started()));
+        assert!(rig.inputs[0].push(&started()));
         let seen = rig.run();
         assert_eq!(
             seen.iter().map(|m| (m.header.seq, m.header.time)).collect::<Vec<_>>(),
@@ -343,9 +343,9 @@ mod tests {
     #[test]
     fn marks_come_when_the_inlet_is_drained_or_after_sixty_four_frames() {
         let mut rig = rig();
-        assert!(rig.inputs[0].push(started()));
+        assert!(rig.inputs[0].push(&started()));
         for n in 0..100 {
-            assert!(rig.inputs[1].push(ticker(n)));
+            assert!(rig.inputs[1].push(&ticker(n)));
         }
         let marks: Vec<_> = rig.run().iter().skip(1).map(Message::is_mark).collect();
         let at: Vec<_> = (0..100).filter(|&i| marks[i]).collect();
@@ -355,15 +355,15 @@ mod tests {
     #[test]
     fn market_waits_for_credit_and_commands_do_not() {
         let mut rig = rig();
-        assert!(rig.inputs[0].push(started()));
+        assert!(rig.inputs[0].push(&started()));
         for n in 0..1_000 {
-            assert!(rig.inputs[1].push(ticker(n)) && rig.inputs[2].push(ticker(n)));
+            assert!(rig.inputs[1].push(&ticker(n)) && rig.inputs[2].push(&ticker(n)));
         }
         assert_eq!(rig.run().len(), 768);
         let command = Command { code: CommandCode::Stop as u64, ..Command::default() };
         let mut stop = Message::new(Header::default(), command);
         stop.header.flags = Flags::STOP;
-        assert!(rig.inputs[0].push(stop));
+        assert!(rig.inputs[0].push(&stop));
         let seen = rig.run();
         assert_eq!(seen.iter().map(Message::kind).collect::<Vec<_>>(), [Some(Kind::Command)]);
         rig.sink.advance(769);
@@ -374,9 +374,9 @@ mod tests {
     #[test]
     fn a_large_frame_is_not_starved_by_small_ones() {
         let mut rig = rig();
-        assert!(rig.inputs[0].push(started()));
+        assert!(rig.inputs[0].push(&started()));
         for n in 0..1_000 {
-            assert!(rig.inputs[1].push(ticker(n)));
+            assert!(rig.inputs[1].push(&ticker(n)));
         }
         let mut frame =
             vec![Message::new(Header::default(), DepthBegin { messages: 700, ..DepthBegin::default() })];
@@ -394,15 +394,15 @@ mod tests {
     #[test]
     fn a_requested_deadline_becomes_an_input_and_refusals_come_before_market() {
         let mut rig = rig();
-        assert!(rig.inputs[0].push(started()));
+        assert!(rig.inputs[0].push(&started()));
         // The market clock stands at its origin, 1,000.
         let request = |deadline| {
             let body = TimerRequest { owner: 1, id: 7, deadline, ..TimerRequest::default() };
             Message::new(Header::default(), body)
         };
-        assert!(rig.inputs[0].push(request(2_000)) && rig.inputs[1].push(ticker(1)));
+        assert!(rig.inputs[0].push(&request(2_000)) && rig.inputs[1].push(&ticker(1)));
         assert_eq!(rig.run().len(), 2, "it is not time yet, and the request itself is no input");
-        assert!(rig.inputs[0].push(request(900)) && rig.inputs[1].push(ticker(2)));
+        assert!(rig.inputs[0].push(&request(900)) && rig.inputs[1].push(&ticker(2)));
         let kinds: Vec<_> = rig.run().iter().map(Message::kind).collect();
         assert_eq!(kinds, [Some(Kind::Timer), Some(Kind::Ticker)]);
         assert!(rig.sequencer.timers.is_empty());
@@ -411,9 +411,9 @@ mod tests {
     #[test]
     fn inlets_take_turns() {
         let mut rig = rig();
-        assert!(rig.inputs[0].push(started()));
+        assert!(rig.inputs[0].push(&started()));
         for n in 0..10 {
-            assert!(rig.inputs[1].push(ticker(n)) && rig.inputs[2].push(ticker(n)));
+            assert!(rig.inputs[1].push(&ticker(n)) && rig.inputs[2].push(&ticker(n)));
         }
         let sources: Vec<_> = rig.run().iter().skip(1).map(|m| m.header.source).collect();
         assert!(sources.windows(2).all(|w| w[0] != w[1]), "{sources:?}");

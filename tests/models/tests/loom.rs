@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kimera_protocol::{Features, Flags, Header, Kind, Message, Seq, Ticker, Vote, state};
 use kimera_runtime::absence::{AbsenceGate, Rejoin};
 use kimera_runtime::credit::{CreditWindow, InputClass, WINDOW_MAX};
-use kimera_runtime::ring::ring;
+use kimera_runtime::ring::{broadcast, ring};
 use kimera_runtime::seat::{Cell, PortInlet, PortOutlet, Seat, SeatMeters};
 use kimera_runtime::{Actor, Frontier, Inlet, Input, Outbox, Outlet, Port, Ports, Tsc};
 use loom::thread;
@@ -94,7 +94,7 @@ fn progress_is_never_ahead_of_what_was_sent() {
             seat(Echo { quiet: true }, ports(vec![(into, written.clone())], vec![(Port::Line, out)], &done));
         let writer = thread::spawn(move || {
             for seq in 1..=2 {
-                assert!(door.push(message(seq)));
+                assert!(door.push(&message(seq)));
                 written.advance(seq);
             }
         });
@@ -120,7 +120,7 @@ fn control_a_seat_that_looks_the_other_way_round_is_caught() {
         let written = Frontier::new();
         let behind = written.clone();
         let writer = thread::spawn(move || {
-            assert!(door.push(message(1)));
+            assert!(door.push(&message(1)));
             behind.advance(1);
         });
         let reader = thread::spawn(move || {
@@ -130,6 +130,32 @@ fn control_a_seat_that_looks_the_other_way_round_is_caught() {
         });
         writer.join().unwrap();
         reader.join().unwrap();
+    });
+}
+
+/// Two readers of a ring with one slot: each sees what was sent whole and in order, and nothing is overwritten while it is
+/// looked at.
+#[test]
+fn a_slot_is_written_again_only_when_every_reader_has_let_it_go() {
+    check(|| {
+        let (mut out, inlets) = broadcast(1, 2);
+        assert!(out.push(&message(1)) && !out.push(&message(2)));
+        let read = |mut inlet: Inlet| {
+            let mut seen = 0;
+            for _ in 0..2 {
+                if let Some(message) = inlet.peek() {
+                    assert_eq!(message.header.seq, seen + 1);
+                    seen += 1;
+                    inlet.advance();
+                }
+            }
+            assert!(seen > 0, "it was there from the beginning");
+            inlet
+        };
+        let readers: Vec<_> = inlets.into_iter().map(|inlet| thread::spawn(move || read(inlet))).collect();
+        let _ = out.push(&message(2)) || out.push(&message(2));
+        // Who is gone is not waited for: they stay until the writer has done what it can.
+        readers.into_iter().for_each(|reader| drop(reader.join().unwrap()));
     });
 }
 
@@ -157,7 +183,7 @@ fn credit_keeps_room_in_every_ring() {
         while seq < 4 {
             if window.admits(InputClass::Execution, seq, 1) {
                 seq += 1;
-                assert!(door.push(message(seq)), "admitted, and there is no room");
+                assert!(door.push(&message(seq)), "admitted, and there is no room");
             } else {
                 thread::yield_now();
             }
@@ -177,7 +203,7 @@ fn an_absence_is_one_value_for_every_join() {
         let (out, mut sink) = ring(4);
         let (written, member_done, join_done) = (Frontier::new(), Frontier::new(), Frontier::new());
         for seq in 1..=2 {
-            assert!(to_member.push(mark(seq)) && to_join.push(mark(seq)));
+            assert!(to_member.push(&mark(seq)) && to_join.push(&mark(seq)));
         }
         written.advance(2);
         let gate = AbsenceGate::new();

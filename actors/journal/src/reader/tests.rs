@@ -87,12 +87,12 @@ fn write_to(mut journal: Journal, mut seq: u64, inputs: u64, close: bool) -> Arc
         frontier: frontier.clone(),
     };
     while seq < inputs {
-        while seq < inputs && door.push(input(seq + 1)) {
+        while seq < inputs && door.push(&input(seq + 1)) {
             seq += 1;
             if seq.is_multiple_of(100) {
                 let header = Header { seq, ..Header::default() };
                 let _ =
-                    seat.push(Message::new(header, Checkpoint { boundary: seq, ..Checkpoint::default() }));
+                    seat.push(&Message::new(header, Checkpoint { boundary: seq, ..Checkpoint::default() }));
             }
         }
         journal.duty_cycle(&mut ports);

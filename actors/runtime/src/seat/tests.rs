@@ -78,7 +78,7 @@ fn features(seq: Seq, flags: u8) -> Message {
 
 impl Rig {
     fn input(&mut self, message: Message) {
-        assert!(self.primary.push(message));
+        assert!(self.primary.push(&message));
         self.writer.advance(message.header.seq);
     }
 
@@ -160,10 +160,10 @@ fn a_mark_waits_for_every_vote_of_its_seq_and_other_inputs_do_not() {
     rig.input(ticker(3, 3));
     rig.seat.poll();
     assert_eq!(rig.said(), [(1, 1), (1, 1_001)]);
-    assert!(rig.votes[0].push(features(2, 0)));
+    assert!(rig.votes[0].push(&features(2, 0)));
     assert_eq!(rig.seat.poll(), Work::Blocked, "one vote is missing");
     assert_eq!(rig.frontier.get(), 0, "seq 2 is not done, and 1 is all that is known");
-    assert!(rig.votes[1].push(features(2, 0)));
+    assert!(rig.votes[1].push(&features(2, 0)));
     assert_eq!(rig.seat.poll(), Work::Done);
     let said: Vec<_> = std::iter::from_fn(|| rig.line.pop()).collect();
     assert_eq!(said[0].body::<Quote>().map(|q| q.usable), Some(2));
@@ -251,7 +251,7 @@ fn a_member_that_panics_stays_out_and_nobody_waits_for_it() {
     let (mut member, mut echo, mut primary, gate) = member_rig(3);
     for seq in 1..=5 {
         let mark = features(seq, Flags::MARK);
-        assert!(primary.push(mark) && echo.primary.push(mark));
+        assert!(primary.push(&mark) && echo.primary.push(&mark));
     }
     while member.poll() == Work::Done {}
     while echo.seat.poll() == Work::Done {}
@@ -273,7 +273,7 @@ fn an_absence_that_is_known_ahead_gives_the_same() {
     member.ports.frontier.absences().begin(3);
     for seq in 1..=5 {
         let mark = features(seq, Flags::MARK);
-        assert!(primary.push(mark) && echo.primary.push(mark));
+        assert!(primary.push(&mark) && echo.primary.push(&mark));
     }
     // The join first, as far as it comes: what it does not get yet it waits for, what will never come it does not.
     while echo.seat.poll() == Work::Done || member.poll() == Work::Done {}
@@ -287,7 +287,7 @@ fn an_absence_that_is_known_ahead_gives_the_same() {
 
 /// Lets a mark through both, and gives how many votes were joined.
 fn mark(member: &mut Seat<Member>, echo: &mut Rig, primary: &mut Outlet, seq: Seq) -> u64 {
-    assert!(primary.push(features(seq, Flags::MARK)));
+    assert!(primary.push(&features(seq, Flags::MARK)));
     echo.input(features(seq, Flags::MARK));
     while echo.seat.poll() == Work::Done || member.poll() == Work::Done {}
     let joined = echo.line.pop().and_then(|m| m.body::<Quote>().map(|q| q.usable));
@@ -346,7 +346,7 @@ fn a_vote_of_one_that_is_back_is_not_taken_for_an_earlier_mark() {
     member.ports.frontier.absences().note(2, 4);
     for seq in 1..=5 {
         let mark = features(seq, Flags::MARK);
-        assert!(primary.push(mark) && echo.primary.push(mark));
+        assert!(primary.push(&mark) && echo.primary.push(&mark));
     }
     // The member is far ahead: its vote for 4 stands at the head while 2 is joined.
     while member.poll() == Work::Done {}

@@ -37,7 +37,7 @@ fn seated(actor: Sum, messages: &[Message]) -> (Seat<Sum>, Inlet) {
         outlets: vec![PortOutlet { port: Port::Line, per_input: 2, outlet: line_out }],
         frontier: Frontier::new(),
     };
-    assert!(messages.iter().all(|m| primary.push(*m)));
+    assert!(messages.iter().all(|m| primary.push(m)));
     (Seat::new(actor, ports, 2, SeatMeters::default(), Tsc::calibrate()), line)
 }
 
