@@ -127,7 +127,13 @@ fn joins(config: &Config, topology: &Topology) -> Claim {
 }
 
 fn memory(config: &Config, topology: &Topology) -> Claim {
-    let bytes: usize = topology.edges.iter().map(|e| e.capacity * size_of::<Message>()).sum();
+    // A ring a port, as long as the longest of its edges asks for.
+    let edges = &topology.edges;
+    let of_port =
+        |first: usize| edges.iter().filter(move |e| e.is_of_port_of(&edges[first])).map(|e| e.capacity);
+    let firsts = (0..edges.len()).filter(|i| topology.is_first_of_port(*i));
+    let messages: usize = firsts.map(|i| of_port(i).max().unwrap_or_default()).sum();
+    let bytes = messages * size_of::<Message>();
     let budget = (config.memory.arena_mib as usize) << 20;
     let text = format!(
         "{:.1} MiB of rings, budget {} MiB",

@@ -18,7 +18,8 @@ use std::time::Instant;
 use kimera_runtime::world;
 use serde_json::json;
 
-use crate::exit::{Exit, Failure};
+use crate::engine::interrupt_flag;
+use crate::exit::{Exit, Failure, say};
 use crate::line;
 use firm::{Outcome, Plan};
 use script::Script;
@@ -69,6 +70,8 @@ struct Total {
     fills: AtomicU64,
     starts: AtomicU64,
     snapshots: AtomicU64,
+    /// Minutes of wall time that something was said about.
+    minutes: AtomicU64,
     failed: Mutex<Option<Failed>>,
 }
 
@@ -89,9 +92,22 @@ impl Total {
             counter.fetch_add(by, Ordering::AcqRel);
         }
     }
+
+    /// Once a minute: how far it is.
+    fn tell(&self, options: &SimulateOptions, begun: Instant) {
+        let minute = begun.elapsed().as_secs() / 60;
+        if self.minutes.fetch_max(minute, Ordering::AcqRel) < minute {
+            let (seeds, handled) = (self.seeds.load(Ordering::Acquire), self.handled.load(Ordering::Acquire));
+            let of = options.events.map_or_else(String::new, |events| format!(" of {:.1e}", events as f64));
+            say(&format!(
+                "{minute} min: {seeds} firms, {:.2e}{of} messages handled, no violation",
+                handled as f64
+            ));
+        }
+    }
 }
 
-/// Runs seeds until all are done or one fails.
+/// Runs seeds until all are done, one fails, or somebody interrupts.
 ///
 /// # Errors
 /// Where a firm cannot be built.
@@ -101,14 +117,21 @@ pub fn run(options: &SimulateOptions) -> Result<Exit, Failure> {
     let seats: Vec<&str> =
         topology.seats.iter().map(|s| s.name.as_str()).filter(|n| *n != line::CONTROL).collect();
     let (total, next, stop) = (Total::default(), AtomicU64::new(0), AtomicBool::new(false));
+    let interrupted = interrupt_flag()?;
     let begun = Instant::now();
     let problem: Mutex<Option<Failure>> = Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..options.jobs.max(1) {
             scope.spawn(|| {
-                if let Err(e) = work(options, &seats, &next, &stop, &total) {
-                    stop.store(true, Ordering::Release);
-                    *problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+                while !stop.load(Ordering::Acquire) && !interrupted.load(Ordering::Acquire) {
+                    match work(options, &seats, &next, &total) {
+                        Ok(true) => total.tell(options, begun),
+                        Ok(false) => stop.store(true, Ordering::Release),
+                        Err(e) => {
+                            stop.store(true, Ordering::Release);
+                            *problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+                        }
+                    }
                 }
             });
         }
@@ -120,7 +143,11 @@ pub fn run(options: &SimulateOptions) -> Result<Exit, Failure> {
     let failed = total.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
     let shrunk = failed.map(|f| shrink(f.plan, f.outcome)).transpose()?;
     report(options, &total, seconds, shrunk.as_ref())?;
-    Ok(if shrunk.is_some() { Exit::Failed } else { Exit::Ok })
+    Ok(match shrunk {
+        Some(_) => Exit::Failed,
+        None if interrupted.load(Ordering::Acquire) => Exit::Interrupted,
+        None => Exit::Ok,
+    })
 }
 
 fn plan_of(options: &SimulateOptions, seed: u64, seats: &[&str]) -> Plan {
@@ -129,44 +156,37 @@ fn plan_of(options: &SimulateOptions, seed: u64, seats: &[&str]) -> Plan {
     Plan { seed, steps: options.steps, script, drop_fill: options.drop_fill }
 }
 
-fn work(
-    options: &SimulateOptions,
-    seats: &[&str],
-    next: &AtomicU64,
-    stop: &AtomicBool,
-    total: &Total,
-) -> Result<(), Failure> {
-    while !stop.load(Ordering::Acquire) {
-        let number = next.fetch_add(1, Ordering::AcqRel);
-        let enough = match options.events {
-            Some(events) => total.handled.load(Ordering::Acquire) >= events,
-            None => number >= options.seeds,
-        };
-        if enough {
-            return Ok(());
-        }
-        let plan = plan_of(options, options.seed.wrapping_add(number), seats);
-        let mut outcome = firm::run(&plan)?;
-        if options.trace {
-            let mut err = std::io::stderr().lock();
-            for line in &outcome.said {
-                let _ = writeln!(err, "seed {} {line}", plan.seed);
-            }
-        }
-        if options.twice && outcome.violation.is_none() {
-            let again = firm::run(&plan)?;
-            if again != outcome {
-                outcome.violation = Some("the same seed has not done the same twice".into());
-            }
-        }
-        total.add(&outcome);
-        if outcome.violation.is_some() {
-            stop.store(true, Ordering::Release);
-            let mut failed = total.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            failed.get_or_insert(Failed { plan, outcome });
+/// Runs the next seed; false where there is none, or it has failed.
+fn work(options: &SimulateOptions, seats: &[&str], next: &AtomicU64, total: &Total) -> Result<bool, Failure> {
+    let number = next.fetch_add(1, Ordering::AcqRel);
+    let enough = match options.events {
+        Some(events) => total.handled.load(Ordering::Acquire) >= events,
+        None => number >= options.seeds,
+    };
+    if enough {
+        return Ok(false);
+    }
+    let plan = plan_of(options, options.seed.wrapping_add(number), seats);
+    let mut outcome = firm::run(&plan)?;
+    if options.trace {
+        let mut err = std::io::stderr().lock();
+        for line in &outcome.said {
+            let _ = writeln!(err, "seed {} {line}", plan.seed);
         }
     }
-    Ok(())
+    if options.twice && outcome.violation.is_none() {
+        let again = firm::run(&plan)?;
+        if again != outcome {
+            outcome.violation = Some("the same seed has not done the same twice".into());
+        }
+    }
+    total.add(&outcome);
+    if outcome.violation.is_none() {
+        return Ok(true);
+    }
+    let mut failed = total.failed.lock().unwrap_or_else(PoisonError::into_inner);
+    failed.get_or_insert(Failed { plan, outcome });
+    Ok(false)
 }
 
 /// Takes away whatever is not needed for the failure: faults one by one, then the end of the tape.
