@@ -4,9 +4,9 @@
 //! market time, performs no input or output and allocates nothing after start. An [`Agent`] has a duty cycle and may
 //! own sockets and files; whatever it learns enters the system at the sequencer.
 
-use kimera_protocol::{Body, Flags, Header, InstrumentId, Message, State};
+use kimera_protocol::{Body, Flags, Header, InstrumentId, Message, RollingHash, State};
 
-use crate::seat::Ports;
+use crate::seat::{PortOutlet, Ports};
 
 /// Which of a seat's edges an output goes to; edges of one port all get a copy.
 #[repr(u8)]
@@ -72,23 +72,67 @@ pub trait Agent: Send {
     fn leave(&mut self, _ports: &mut Ports) {}
 }
 
-/// Outputs of the handler that is running, sent when it has returned.
+/// Ports there are.
+const PORTS: usize = 6;
+/// A port that the seat has no ring for.
+const NOWHERE: u8 = u8::MAX;
+
+/// Where an output lies until the handler has returned.
+#[derive(Clone, Copy)]
+struct Staged {
+    port: Port,
+    /// Its ring, or [`NOWHERE`]: then `slot` is one of the spare places.
+    outlet: u8,
+    slot: u32,
+}
+
+/// Outputs of the handler that is running, sent when it has returned. They are written once, into the slots of the rings in
+/// which their readers will find them, and said all together.
 pub struct Outbox {
+    /// One a port.
+    outlets: Vec<PortOutlet>,
+    of: [u8; PORTS],
+    /// For what is sent by a port that nobody reads.
+    spare: Box<[Message]>,
     /// As many as one input may cause; the first `length` are staged.
-    staged: Box<[Message]>,
-    ports: Box<[Port]>,
+    staged: Box<[Staged]>,
     length: usize,
+    /// Inputs for whose outputs there is certainly room.
+    rooms: u64,
+    /// Everything that was ever sent or staged, and how that was before the handler.
+    hash: RollingHash,
+    hash_before: RollingHash,
+    /// Something is written that was not said.
+    open: bool,
     cause: Header,
 }
 
 impl Outbox {
-    /// An outbox for at most `limit` outputs an input.
+    /// An outbox for at most `limit` outputs an input that nobody reads.
     #[must_use]
     pub fn new(limit: usize) -> Self {
+        Self::with_outlets(limit, Vec::new())
+    }
+
+    /// An outbox for at most `limit` outputs an input, with the rings they go to.
+    #[must_use]
+    pub fn with_outlets(limit: usize, outlets: Vec<PortOutlet>) -> Self {
+        let mut of = [NOWHERE; PORTS];
+        for (i, outlet) in outlets.iter().enumerate() {
+            debug_assert_eq!(of[outlet.port as usize], NOWHERE, "one ring a port");
+            of[outlet.port as usize] = i as u8;
+        }
+        let nothing = Staged { port: Port::Line, outlet: NOWHERE, slot: 0 };
         Self {
-            staged: vec![Message::default(); limit].into(),
-            ports: vec![Port::Line; limit].into(),
+            outlets,
+            of,
+            spare: vec![Message::default(); limit].into(),
+            staged: vec![nothing; limit].into(),
             length: 0,
+            rooms: 0,
+            hash: RollingHash::default(),
+            hash_before: RollingHash::default(),
+            open: false,
             cause: Header::default(),
         }
     }
@@ -96,8 +140,77 @@ impl Outbox {
     /// Prepares for the handler of `input`: nothing staged, outputs caused by it.
     #[inline]
     pub fn begin(&mut self, input: &Message) {
+        if self.open {
+            self.take_back();
+        }
+        self.hash_before = self.hash;
         self.length = 0;
         self.cause = input.header;
+    }
+
+    #[cold]
+    fn take_back(&mut self) {
+        self.outlets.iter_mut().for_each(|o| o.outlet.take_back());
+        self.hash = self.hash_before;
+        self.length = 0;
+        self.open = false;
+    }
+
+    /// True where every ring can take the most one input may send. To be asked once an input.
+    #[inline]
+    #[must_use]
+    pub fn have_room(&mut self) -> bool {
+        if self.rooms == 0 && !self.look_for_room() {
+            return false;
+        }
+        self.rooms -= 1;
+        true
+    }
+
+    #[cold]
+    fn look_for_room(&mut self) -> bool {
+        let room = |o: &mut PortOutlet| {
+            let known = o.outlet.has_room(o.per_input).then(|| o.outlet.known_room());
+            known.map_or(0, |known| known.checked_div(o.per_input as u64).unwrap_or(u64::MAX))
+        };
+        self.rooms = self.outlets.iter_mut().map(room).min().unwrap_or(u64::MAX);
+        self.rooms > 0
+    }
+
+    /// Hash of everything that was sent.
+    #[inline]
+    #[must_use]
+    pub(crate) fn hash(&mut self) -> &mut RollingHash {
+        &mut self.hash
+    }
+
+    /// As [`Outbox::hash`], to be looked at.
+    pub(crate) fn saved_hash(&self) -> RollingHash {
+        self.hash
+    }
+
+    /// How many are staged.
+    #[inline]
+    #[must_use]
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Lets everybody see what is staged.
+    #[inline]
+    pub(crate) fn say(&mut self) {
+        if self.open {
+            self.outlets.iter_mut().for_each(|o| o.outlet.say());
+            self.open = false;
+        }
+    }
+
+    /// Sends one message at once, beside what handlers cause; nothing where nobody reads the port or there is no room.
+    pub(crate) fn push(&mut self, port: Port, message: &Message) {
+        if let Some(out) = self.outlets.get_mut(usize::from(self.of[port as usize])) {
+            let _ = out.outlet.push(message);
+        }
+        self.rooms = 0; // as it was counted there was more
     }
 
     /// Stages `body` for `port`, with the seq, time, flags and ingress stamp of the input.
@@ -107,7 +220,7 @@ impl Outbox {
     #[inline]
     pub fn send<B: Body>(&mut self, port: Port, instrument: InstrumentId, body: B) {
         let header = Header { instrument: instrument.0, count: 0, bids: 0, ..self.cause };
-        self.stage(port, Message::new(header, body));
+        self.stage(port, &Message::new(header, body));
     }
 
     /// As [`Outbox::send`] without the mark: for outputs that precede the evaluated one.
@@ -118,7 +231,7 @@ impl Outbox {
     pub fn send_unmarked<B: Body>(&mut self, port: Port, instrument: InstrumentId, body: B) {
         let flags = self.cause.flags & !Flags::MARK;
         let header = Header { instrument: instrument.0, count: 0, bids: 0, flags, ..self.cause };
-        self.stage(port, Message::new(header, body));
+        self.stage(port, &Message::new(header, body));
     }
 
     /// Stages a message as it is: a pass-through to later stages.
@@ -127,22 +240,38 @@ impl Outbox {
     /// As [`Outbox::send`].
     #[inline]
     pub fn forward(&mut self, port: Port, message: &Message) {
-        self.stage(port, *message);
+        self.stage(port, message);
     }
 
     #[inline]
-    fn stage(&mut self, port: Port, message: Message) {
-        let places = self.staged.get_mut(self.length).zip(self.ports.get_mut(self.length));
-        let Some((place, of)) = places else { too_many() };
-        *place = message;
-        *of = port;
+    fn stage(&mut self, port: Port, message: &Message) {
+        let Some(place) = self.staged.get_mut(self.length) else { too_many() };
+        let outlet = self.of[port as usize];
+        let slot = match self.outlets.get_mut(usize::from(outlet)) {
+            Some(out) => out.outlet.stage(message),
+            None => {
+                self.spare[self.length] = *message;
+                Some(self.length)
+            }
+        };
+        let Some(slot) = slot else { too_many() };
+        *place = Staged { port, outlet, slot: slot as u32 };
+        self.hash.update(message);
+        self.open = true;
         self.length += 1;
+    }
+
+    #[inline]
+    fn at(&self, staged: Staged) -> &Message {
+        let slot = staged.slot as usize;
+        let in_ring = self.outlets.get(usize::from(staged.outlet)).and_then(|out| out.outlet.staged(slot));
+        in_ring.unwrap_or_else(|| &self.spare[slot])
     }
 
     /// What is staged, in order.
     #[inline]
     pub fn staged(&self) -> impl Iterator<Item = (Port, &Message)> {
-        self.ports.iter().copied().zip(&self.staged).take(self.length)
+        self.staged[..self.length].iter().map(|staged| (staged.port, self.at(*staged)))
     }
 
     /// Most outputs of one input.
@@ -151,12 +280,19 @@ impl Outbox {
         self.staged.len()
     }
 
-    /// Changes the lowest bit of the first staged body; false where nothing is staged.
+    /// Changes the lowest bit of the first staged body; false where nothing is staged, or where it was said already.
     pub fn flip_one_bit(&mut self) -> bool {
-        let Some(first) = self.staged[..self.length].first_mut() else { return false };
-        let mut words = *first.words();
-        words[0] ^= 1;
-        *first = Message::from_words(first.header, words);
+        let all: Vec<_> = self.staged().map(|(port, message)| (port, *message)).collect();
+        if all.is_empty() || !self.open {
+            return false;
+        }
+        // Written once more, the first of them changed.
+        self.take_back();
+        for (i, (port, message)) in all.into_iter().enumerate() {
+            let mut words = *message.words();
+            words[0] ^= u64::from(i == 0);
+            self.stage(port, &Message::from_words(message.header, words));
+        }
         true
     }
 

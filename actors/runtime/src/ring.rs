@@ -4,8 +4,13 @@
 //! reader's count of what it has let go lie on cache lines of their own; what the other side has published is read anew
 //! only where the last known value does not suffice. Behind the door credit makes sure that no ring ever fills; before it
 //! the writer asks for room. The model checker runs these very lines (`--cfg loom`).
+//!
+//! A ring holds what a whole window of inputs may cause, but on most days a handful of messages. So the writer goes back to
+//! the first slot whenever everybody has let go everything: what is written next is still in the nearest cache, where a
+//! ring that only goes round writes to lines that have been pushed out since.
 
 use std::cell::Cell;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use kimera_protocol::Message;
@@ -15,14 +20,31 @@ use crate::sync::{AtomicU64, Ordering, UnsafeCell};
 /// A reader that is gone: nobody waits for it.
 const GONE: u64 = u64::MAX;
 
+/// The writer asks whether it may go back to the first slot at every slot of this number: a power of two. Readers on
+/// other cores are disturbed that often.
+#[cfg(not(loom))]
+const REWIND_EVERY: usize = 8;
+/// As often as it can be where every order of events is tried.
+#[cfg(loom)]
+const REWIND_EVERY: usize = 1;
+
 /// On a pair of cache lines of its own: the adjacent-line prefetcher would otherwise share it.
 #[repr(align(128))]
 struct Alone(AtomicU64);
 
+/// What the writer says, on a pair of cache lines of its own.
+#[repr(align(128))]
+struct Said {
+    /// Messages ever sent.
+    sent: AtomicU64,
+    /// How many of them had been sent when the writer last went back to the first slot. It changes only while nobody has
+    /// anything to read, so who has seen a message sent finds the number that belongs to it.
+    base: AtomicU64,
+}
+
 struct Shared {
     slots: Box<[UnsafeCell<Message>]>,
-    /// Messages ever sent. The writer's.
-    sent: Alone,
+    said: Said,
     /// Messages ever let go, a reader each.
     let_go: Box<[Alone]>,
 }
@@ -33,23 +55,62 @@ unsafe impl Sync for Shared {}
 // SAFETY: messages are plain data.
 unsafe impl Send for Shared {}
 
+/// Where the slots are: one look less than through what is shared. It keeps them alive.
+#[derive(Clone, Copy)]
+struct Slots {
+    first: NonNull<UnsafeCell<Message>>,
+    count: usize,
+}
+
+// SAFETY: as for what is shared, which lives at least as long as either end.
+unsafe impl Send for Slots {}
+
+impl Slots {
+    fn of(shared: &Shared) -> Self {
+        let first = NonNull::new(shared.slots.as_ptr().cast_mut()).unwrap_or(NonNull::dangling());
+        Self { first, count: shared.slots.len() }
+    }
+
+    /// The slot of a number that is below `count`.
+    #[inline]
+    fn at(&self, slot: usize) -> &UnsafeCell<Message> {
+        debug_assert!(slot < self.count);
+        // SAFETY: inside the slots: an end's slot begins at 0 and wraps at `count`.
+        unsafe { self.first.add(slot).as_ref() }
+    }
+
+    /// The slot that comes `steps` behind another, at most once around.
+    #[inline]
+    fn behind(&self, slot: usize, steps: usize) -> usize {
+        let next = slot.wrapping_add(steps);
+        if next >= self.count { next.wrapping_sub(self.count) } else { next }
+    }
+}
+
 /// Reading end of an edge.
 pub struct Inlet {
     shared: Arc<Shared>,
+    slots: Slots,
     reader: usize,
     /// Messages let go, and the slot of the next one.
     taken: u64,
-    slot: usize,
+    slot: Cell<usize>,
     /// Messages sent, as far as was seen.
     seen: Cell<u64>,
+    /// Where the writer last went back to the first slot, as far as was seen.
+    base: Cell<u64>,
 }
 
 /// Writing end of an edge, or of all edges of a port.
 pub struct Outlet {
     shared: Arc<Shared>,
-    /// Messages sent, and the slot of the next one.
+    slots: Slots,
+    /// Messages written, and the slot of the next one.
     sent: u64,
     slot: usize,
+    /// How many of them are said, and the slot behind the last of those.
+    said: u64,
+    said_slot: usize,
     /// So many may have been sent before the readers have to be looked at again.
     free_until: u64,
 }
@@ -59,7 +120,7 @@ impl Shared {
         let alone = || Alone(AtomicU64::new(0));
         Arc::new(Self {
             slots: (0..capacity.max(1)).map(|_| UnsafeCell::new(Message::default())).collect(),
-            sent: alone(),
+            said: Said { sent: AtomicU64::new(0), base: AtomicU64::new(0) },
             let_go: (0..readers).map(|_| alone()).collect(),
         })
     }
@@ -81,7 +142,16 @@ pub fn broadcast(capacity: usize, readers: usize) -> (Outlet, Vec<Inlet>) {
 
 impl Inlet {
     fn new(shared: &Arc<Shared>, reader: usize) -> Self {
-        Self { shared: shared.clone(), reader, taken: 0, slot: 0, seen: Cell::new(0) }
+        let slots = Slots::of(shared);
+        Self {
+            shared: shared.clone(),
+            slots,
+            reader,
+            taken: 0,
+            slot: Cell::new(0),
+            seen: Cell::new(0),
+            base: Cell::new(0),
+        }
     }
 
     /// The oldest message, left in place.
@@ -91,7 +161,7 @@ impl Inlet {
         if self.taken == self.seen.get() && self.look() == self.taken {
             return None;
         }
-        let slot = &self.shared.slots[self.slot];
+        let slot = self.slots.at(self.slot.get());
         // SAFETY: it was sent, and it is not let go before this borrow has ended.
         Some(slot.with(|message| unsafe { &*message }))
     }
@@ -99,8 +169,17 @@ impl Inlet {
     /// Messages sent, read anew.
     #[inline]
     fn look(&self) -> u64 {
-        let sent = self.shared.sent.0.load(Ordering::Acquire);
+        let said = &self.shared.said;
+        let sent = said.sent.load(Ordering::Acquire);
         self.seen.set(sent);
+        if sent != self.taken {
+            // Written before what was sent, and not again before that is let go.
+            let base = said.base.load(Ordering::Relaxed);
+            if base != self.base.get() {
+                self.base.set(base);
+                self.slot.set(0);
+            }
+        }
         sent
     }
 
@@ -121,11 +200,8 @@ impl Inlet {
 
     #[inline]
     fn let_go(&mut self, messages: usize) {
-        self.taken += messages as u64;
-        self.slot += messages;
-        if self.slot >= self.shared.slots.len() {
-            self.slot -= self.shared.slots.len();
-        }
+        self.taken = self.taken.wrapping_add(messages as u64);
+        self.slot.set(self.slots.behind(self.slot.get(), messages));
         self.shared.let_go[self.reader].0.store(self.taken, Ordering::Release);
     }
 
@@ -140,8 +216,9 @@ impl Inlet {
     #[inline]
     pub fn drain(&mut self, limit: usize, take: impl FnOnce(&[Message], &[Message]) -> usize) -> usize {
         let available = self.waiting().min(limit);
-        let first = available.min(self.shared.slots.len() - self.slot);
-        let taken = take(self.run(self.slot, first), self.run(0, available - first)).min(available);
+        let slot = self.slot.get();
+        let first = available.min(self.slots.count - slot);
+        let taken = take(self.run(slot, first), self.run(0, available - first)).min(available);
         self.let_go(taken);
         taken
     }
@@ -171,15 +248,30 @@ impl Drop for Inlet {
 
 impl Outlet {
     fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: shared.clone(), sent: 0, slot: 0, free_until: 0 }
+        Self {
+            shared: shared.clone(),
+            slots: Slots::of(shared),
+            sent: 0,
+            slot: 0,
+            said: 0,
+            said_slot: 0,
+            free_until: 0,
+        }
     }
 
     /// Room for messages; the readers are looked at only where the last known room is short of `wanted`.
     #[inline]
     #[must_use]
     pub fn has_room(&mut self, wanted: usize) -> bool {
-        let after = self.sent + wanted as u64;
+        let after = self.sent.wrapping_add(wanted as u64);
         after <= self.free_until || after <= self.look()
+    }
+
+    /// Messages that certainly fit, as the readers said when they were last looked at.
+    #[inline]
+    #[must_use]
+    pub fn known_room(&self) -> u64 {
+        self.free_until.wrapping_sub(self.sent)
     }
 
     /// So many may have been sent, as the readers say now.
@@ -199,7 +291,7 @@ impl Outlet {
             return false;
         }
         self.write(message);
-        self.shared.sent.0.store(self.sent, Ordering::Release);
+        self.say();
         true
     }
 
@@ -210,21 +302,70 @@ impl Outlet {
         if !self.has_room(messages.len()) {
             return false;
         }
-        messages.iter().for_each(|message| self.write(message));
-        self.shared.sent.0.store(self.sent, Ordering::Release);
+        messages.iter().for_each(|message| {
+            self.write(message);
+        });
+        self.say();
         true
     }
 
-    /// Puts a message into its slot, without saying so yet.
+    /// Writes one message that no reader sees before [`Outlet::say`]: the slot in which it lies until then, none where there
+    /// is no room that [`Outlet::has_room`] has found.
     #[inline]
-    fn write(&mut self, message: &Message) {
-        let slot = &self.shared.slots[self.slot];
+    #[must_use]
+    pub fn stage(&mut self, message: &Message) -> Option<usize> {
+        (self.sent < self.free_until).then(|| self.write(message))
+    }
+
+    /// Lets the readers see everything that is written.
+    #[inline]
+    pub fn say(&mut self) {
+        if self.sent != self.said {
+            (self.said, self.said_slot) = (self.sent, self.slot);
+            self.shared.said.sent.store(self.sent, Ordering::Release);
+        }
+    }
+
+    /// Forgets what is written and not said.
+    #[inline]
+    pub fn take_back(&mut self) {
+        (self.sent, self.slot) = (self.said, self.said_slot);
+    }
+
+    /// A message that was staged, until the next one is.
+    #[inline]
+    #[must_use]
+    pub fn staged(&self, slot: usize) -> Option<&Message> {
+        // SAFETY: only the one writer writes to it, and he is borrowed; readers read.
+        (slot < self.slots.count).then(|| self.slots.at(slot).with(|message| unsafe { &*message }))
+    }
+
+    /// Puts a message into its slot, without saying so yet; the slot.
+    #[inline]
+    fn write(&mut self, message: &Message) -> usize {
+        if self.slot & (REWIND_EVERY - 1) == 0 && self.slot > 0 {
+            self.go_back();
+        }
+        let slot = self.slots.at(self.slot);
         // SAFETY: there is room, so every reader has let go what was there; and there is one writer.
         slot.with_mut(|place| unsafe { *place = *message });
-        self.sent += 1;
-        self.slot += 1;
-        if self.slot == self.shared.slots.len() {
-            self.slot = 0;
+        let written = self.slot;
+        self.sent = self.sent.wrapping_add(1);
+        self.slot = self.slots.behind(self.slot, 1);
+        written
+    }
+
+    /// Goes on from the first slot where nobody has anything left to read. Messages that are written and not yet said count
+    /// as something left.
+    #[inline]
+    fn go_back(&mut self) {
+        let everything = |reader: &Alone| {
+            let taken = reader.0.load(Ordering::Acquire);
+            taken == self.sent || taken == GONE
+        };
+        if self.shared.let_go.iter().all(everything) {
+            (self.slot, self.said_slot) = (0, 0);
+            self.shared.said.base.store(self.sent, Ordering::Relaxed);
         }
     }
 }

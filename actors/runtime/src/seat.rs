@@ -8,12 +8,10 @@ use std::any::Any;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kimera_protocol::{
-    Checkpoint, Header, Kind, Loader, Message, RollingHash, Saver, Seq, State, StateError,
-};
+use kimera_protocol::{Checkpoint, Header, Kind, Loader, Message, Saver, Seq, State, StateError};
 
 use crate::absence::{AbsenceGate, Rejoin};
-use crate::actor::{Actor, Input, Outbox, Port, Work};
+use crate::actor::{Actor, Outbox, Port, Work};
 use crate::clock::Tsc;
 use crate::counters::{Counter, Histogram};
 use crate::credit::Frontier;
@@ -174,12 +172,45 @@ impl Watch {
 }
 
 /// A seat with a deterministic actor.
+///
+/// What is the same for every seat is in [`Desk`] and compiled once: the line's code has to fit the processor's nearest
+/// instruction cache, which a copy for each actor's type would fill several times over.
 pub struct Seat<A> {
+    who: Who<A>,
+    desk: Desk,
+}
+
+/// Who sits there.
+struct Who<A> {
     actor: Option<A>,
+    /// Set where the line waits for another actor after a panic.
+    stage: Option<Stage<A>>,
+}
+
+/// Who sits there, whatever its type.
+trait Sitter {
+    /// Has a message handled; what it causes is staged.
+    fn handle(&mut self, desk: &mut Desk, message: &Message, joins: bool) -> Handled;
+
+    /// Somebody else takes the seat, once his state is there.
+    fn take_the_seat(&mut self, desk: &mut Desk) -> Work;
+
+    /// Nobody sits there yet, and somebody is to.
+    fn is_awaited(&self) -> bool;
+
+    /// The state's digest; 0 where nobody sits there.
+    fn digest(&self) -> u64;
+}
+
+/// Everything of a seat but its actor.
+struct Desk {
+    /// The seat's name, number and frontier; its ends are below.
     ports: Ports,
+    primary: PortInlet,
+    /// Joined at the primary's marks.
+    sides: Box<[PortInlet]>,
     outbox: Outbox,
     joined: Vec<Message>,
-    hash: RollingHash,
     outputs: u64,
     next_checkpoint: Seq,
     meters: SeatMeters,
@@ -190,8 +221,6 @@ pub struct Seat<A> {
     flip: Option<Seq>,
     /// Set where the line goes on without this seat after a panic.
     member: Option<Member>,
-    /// Set where the line waits for another actor after a panic.
-    stage: Option<Stage<A>>,
     /// Messages about one input are counted.
     counts: bool,
     at: (Seq, u64),
@@ -239,16 +268,19 @@ pub type Tap = Arc<Mutex<Vec<(Seq, u64)>>>;
 impl<A: Actor + 'static> Seat<A> {
     /// Seats `actor`. Inlet 0 is the primary stream; further inlets are joined at its marks.
     #[must_use]
-    pub fn new(actor: A, ports: Ports, outputs_max: usize, meters: SeatMeters, tsc: Tsc) -> Self {
+    pub fn new(actor: A, mut ports: Ports, outputs_max: usize, meters: SeatMeters, tsc: Tsc) -> Self {
         debug_assert!(!ports.inlets.is_empty() && ports.inlets.len() <= JOINS_MAX + 1);
         let mut joined = Vec::new();
         joined.reserve_exact(JOINS_MAX);
-        Self {
-            actor: Some(actor),
+        let outlets = std::mem::take(&mut ports.outlets);
+        let primary = ports.inlets.remove(0);
+        let sides = std::mem::take(&mut ports.inlets).into();
+        let desk = Desk {
             ports,
-            outbox: Outbox::new(outputs_max),
+            primary,
+            sides,
+            outbox: Outbox::with_outlets(outputs_max, outlets),
             joined,
-            hash: RollingHash::default(),
             outputs: 0,
             next_checkpoint: CHECKPOINT_INTERVAL,
             meters,
@@ -258,40 +290,33 @@ impl<A: Actor + 'static> Seat<A> {
             watch: None,
             flip: None,
             member: None,
-            stage: None,
             counts: false,
             at: (0, 0),
             stop: None,
-        }
+        };
+        Self { who: Who { actor: Some(actor), stage: None }, desk }
     }
 
     /// A stage: after a panic the message waits until `spare` has the state that the actor had before it.
     #[must_use]
     pub fn as_stage(mut self, spare: A, mend: Arc<Mend>, health: Arc<Health>) -> Self {
-        self.stage = Some(Stage { spare: Some(spare), mend, health });
-        self.counts = true;
+        self.who.stage = Some(Stage { spare: Some(spare), mend, health });
+        self.desk.counts = true;
         self
     }
 
     /// Takes nothing from the message on that comes behind so many about an input: for whoever wants the state before it.
     #[must_use]
     pub fn with_stop(mut self, stop: Option<(Seq, u64)>) -> Self {
-        self.stop = stop;
-        self.counts |= stop.is_some();
+        self.desk.stop = stop;
+        self.desk.counts |= stop.is_some();
         self
-    }
-
-    /// True where a message is not to be taken: nobody sits there yet, or it is the one to stop before.
-    fn holds_before(&self, message: &Message) -> bool {
-        let seq = message.header.seq;
-        let stops = self.stop.is_some_and(|(at, n)| seq > at || (seq == at && self.handled_of(seq) >= n));
-        stops || (self.actor.is_none() && self.stage.is_some())
     }
 
     /// Notes the output hash after every input: for replays, not for live runs.
     #[must_use]
     pub fn with_tap(mut self, tap: Option<Tap>) -> Self {
-        self.tap = tap;
+        self.desk.tap = tap;
         self
     }
 
@@ -299,14 +324,14 @@ impl<A: Actor + 'static> Seat<A> {
     /// comes by `rejoin`.
     #[must_use]
     pub fn as_member(mut self, gate: Arc<AbsenceGate>, rejoin: Arc<Rejoin>) -> Self {
-        self.member = Some(Member { gate, rejoin, kept: None, deaths: None, health: Arc::default() });
+        self.desk.member = Some(Member { gate, rejoin, kept: None, deaths: None, health: Arc::default() });
         self
     }
 
     /// Notes the input on which a member's actor dies first.
     #[must_use]
     pub fn with_deaths(mut self, deaths: Option<Arc<AtomicU64>>) -> Self {
-        if let Some(member) = &mut self.member {
+        if let Some(member) = &mut self.desk.member {
             member.deaths = deaths;
         }
         self
@@ -315,7 +340,7 @@ impl<A: Actor + 'static> Seat<A> {
     /// Says how a member is.
     #[must_use]
     pub fn with_health(mut self, health: Option<Arc<Health>>) -> Self {
-        if let (Some(member), Some(health)) = (&mut self.member, health) {
+        if let (Some(member), Some(health)) = (&mut self.desk.member, health) {
             member.health = health;
         }
         self
@@ -324,17 +349,19 @@ impl<A: Actor + 'static> Seat<A> {
     /// Keeps everything that is said about one input: for explanations, not for live runs.
     #[must_use]
     pub fn with_watch(mut self, watch: Option<Watch>) -> Self {
-        self.watch = watch;
+        self.desk.watch = watch;
         self
     }
 
     /// Changes one bit of what the seat says at the first input from `flip` on: the control of those who compare.
     #[must_use]
     pub fn with_flip(mut self, flip: Option<Seq>) -> Self {
-        self.flip = flip;
+        self.desk.flip = flip;
         self
     }
+}
 
+impl Desk {
     /// One bit of the first output; of the state, where the seat says nothing.
     #[cold]
     fn flip_one_bit(&mut self, seq: Seq) {
@@ -343,14 +370,14 @@ impl<A: Actor + 'static> Seat<A> {
         }
         self.flip = None;
         if !self.outbox.flip_one_bit() {
-            self.hash.update_word(1);
+            self.outbox.hash().update_word(1);
         }
     }
 
     /// Collects the joined inlets' votes for `seq`; false while one is still to come.
     fn join(&mut self, seq: Seq) -> bool {
         self.joined.clear();
-        for side in &self.ports.inlets[1..] {
+        for side in &self.sides {
             match side.inlet.peek() {
                 Some(vote) if vote.header.seq == seq => self.joined.push(*vote),
                 // Nobody waits for who is not there; who is back may have gone on already.
@@ -364,110 +391,75 @@ impl<A: Actor + 'static> Seat<A> {
     /// Takes the votes that were joined.
     #[inline]
     fn take_joined(&mut self, seq: Seq) {
-        for side in &mut self.ports.inlets[1..] {
+        for side in &mut self.sides {
             if side.inlet.peek().is_some_and(|vote| vote.header.seq == seq) {
                 side.inlet.advance();
             }
         }
     }
 
-    /// Runs the handler. A member that panics is dropped, and says from which
-    /// input on before anyone can go on without it.
-    #[inline]
-    fn handle(&mut self, message: &Message, joins: bool) -> Handled {
-        let seq = message.header.seq;
-        self.outbox.begin(message);
-        if self.member.is_none() {
-            if self.ports.frontier.absences().is_skipped(seq) {
-                // It does not survive this one; who comes after it has to hear of a fill or a halt all the same.
-                if message.kind().is_some_and(Kind::is_for_every_stage) {
-                    self.outbox.forward(Port::Line, message);
-                }
-                return Handled::Nobody;
-            }
-            if self.stage.is_some() {
-                return self.handle_as_stage(message, joins);
-            }
-            let Some(actor) = self.actor.as_mut() else { return Handled::Nobody };
-            let input = Input { message, joined: if joins { &self.joined } else { &[] } };
-            let note = DeathNote { frontier: &self.ports.frontier, seq };
-            actor.handle(input, &mut self.outbox);
-            std::mem::forget(note);
-            return Handled::Yes;
-        }
-        if self.ports.frontier.absences().contains(seq) {
-            self.be_out(message);
-            return Handled::Nobody;
-        }
-        let leaves = self.member.as_ref().is_some_and(|member| member.rejoin.must_leave());
-        if leaves {
-            self.actor = None; // in order, and once in a while: it is taken apart here
-        } else if self.survives(message) {
-            return Handled::Yes;
-        }
-        if let Some(member) = &self.member {
-            member.gate.begin(seq);
-        }
-        self.ports.frontier.absences().begin(seq);
-        Handled::Nobody
-    }
-
     /// Sends what is staged. Room was made sure of, so nothing here can fail.
     #[inline]
     fn commit(&mut self) {
-        for (port, message) in self.outbox.staged() {
-            self.hash.update(message);
-            self.outputs += 1;
-            for out in &mut self.ports.outlets {
-                if out.port == port {
-                    let sent = out.outlet.push(message);
-                    debug_assert!(sent, "room was reserved");
-                }
-            }
-        }
+        self.outputs += self.outbox.length() as u64;
+        self.outbox.say();
+    }
+
+    /// True where a message is not to be taken: nobody sits there yet, or it is the one to stop before.
+    fn holds_before(&self, message: &Message, who: &dyn Sitter) -> bool {
+        let seq = message.header.seq;
+        let stops = self.stop.is_some_and(|(at, n)| seq > at || (seq == at && self.handled_of(seq) >= n));
+        stops || who.is_awaited()
+    }
+
+    /// Messages about an input that were handled so far.
+    fn handled_of(&self, seq: Seq) -> u64 {
+        if self.at.0 == seq { self.at.1 } else { 0 }
     }
 
     /// The state's digest; 0 where the seat is out.
-    fn digest_before(&self, boundary: Seq) -> u64 {
+    fn digest_before(&self, boundary: Seq, who: &dyn Sitter) -> u64 {
         let out = self.ports.frontier.absences().contains(boundary.saturating_sub(1));
-        self.actor.as_ref().filter(|_| !out).map_or(0, Actor::digest)
+        if out { 0 } else { who.digest() }
     }
 
     /// Publishes the output hash for everything caused by inputs below `boundary`.
     #[cold]
-    fn checkpoint(&mut self, boundary: Seq, time: i64) {
+    fn checkpoint(&mut self, boundary: Seq, time: i64, who: &dyn Sitter) {
         let body = Checkpoint {
             seat: u64::from(self.ports.seat),
             boundary,
-            outputs_hash: self.hash.value(),
+            outputs_hash: self.outbox.hash().value(),
             outputs: self.outputs,
-            state_digest: self.digest_before(boundary),
+            state_digest: self.digest_before(boundary, who),
             reserved: [0; 7],
         };
         let message = Message::new(Header { seq: boundary, time, ..Header::default() }, body);
-        self.ports.send(Port::Record, &message);
+        self.outbox.push(Port::Record, &message);
         self.next_checkpoint = boundary - boundary % CHECKPOINT_INTERVAL + CHECKPOINT_INTERVAL;
     }
 
     /// Handles the message at the head of the primary inlet, if everything it needs is there.
-    #[inline]
-    fn step(&mut self) -> Work {
-        let Some(&message) = self.ports.inlets[0].inlet.peek() else { return Work::Idle };
-        if self.counts && self.holds_before(&message) {
-            return self.take_the_seat();
+    fn step(&mut self, who: &mut dyn Sitter) -> Work {
+        let Some(message) = self.primary.inlet.peek() else { return Work::Idle };
+        // SAFETY: nobody writes to the message's slot before it is let go, which happens below, behind its last use; and the
+        // ring lives at least as long as the seat that is borrowed here.
+        let message: &Message = unsafe { &*std::ptr::from_ref(message) };
+        if self.counts && self.holds_before(message, who) {
+            return who.take_the_seat(self);
         }
-        if !self.ports.have_room() {
+        if !self.outbox.have_room() {
             self.meters.blocked.add(1);
             return Work::Blocked;
         }
         let seq = message.header.seq;
         let joins =
-            self.ports.inlets.len() > 1 && message.is_mark() && message.kind() == Some(Kind::Features);
+            !self.sides.is_empty() && message.is_mark() && message.header.kind == Kind::Features as u8;
         if joins && !self.join(seq) {
             return Work::Blocked;
         }
         if seq >= self.next_checkpoint {
-            self.checkpoint(seq - seq % CHECKPOINT_INTERVAL, message.header.time);
+            self.checkpoint(seq - seq % CHECKPOINT_INTERVAL, message.header.time, who);
             // The record outlet took one message: make sure of its room again before the handler runs.
             return Work::Done;
         }
@@ -475,7 +467,7 @@ impl<A: Actor + 'static> Seat<A> {
         let sampled = self.samples.is_multiple_of(SAMPLE);
         let watched = self.watch.as_ref().is_some_and(|watch| watch.seq == seq);
         let start = if sampled || watched { Tsc::now() } else { 0 };
-        let handled = self.handle(&message, joins);
+        let handled = who.handle(self, message, joins);
         if handled == Handled::Held {
             return Work::Blocked; // as if it had not been looked at
         }
@@ -486,12 +478,14 @@ impl<A: Actor + 'static> Seat<A> {
         if let Some(tap) = &self.tap
             && !self.outbox.is_empty()
         {
-            tap.lock().unwrap_or_else(PoisonError::into_inner).push((seq, self.hash.value()));
+            tap.lock().unwrap_or_else(PoisonError::into_inner).push((seq, self.outbox.hash().value()));
         }
         if let Some(watch) = self.watch.as_ref().filter(|_| watched) {
             watch.note(&self.ports.name, &self.outbox, Tsc::now().saturating_sub(start));
         }
-        self.ports.inlets[0].inlet.advance();
+        let (marked, ingress, time) = (message.is_mark(), message.header.ingress, message.header.time);
+        let stops = message.is_stop();
+        self.primary.inlet.advance(); // from here on the message is not ours any more
         if joins {
             self.take_joined(seq);
         }
@@ -502,63 +496,24 @@ impl<A: Actor + 'static> Seat<A> {
         if sampled {
             self.meters.residence.record(self.tsc.to_ns(Tsc::now().saturating_sub(start)));
         }
-        if self.meters.mark_age.is_attached() && message.is_mark() && message.header.ingress != 0 {
-            self.meters.mark_age.record(self.tsc.to_ns(Tsc::now().saturating_sub(message.header.ingress)));
+        if marked && ingress != 0 && self.meters.mark_age.is_attached() {
+            self.meters.mark_age.record(self.tsc.to_ns(Tsc::now().saturating_sub(ingress)));
         }
-        if message.is_stop() {
-            self.checkpoint(seq + 1, message.header.time);
+        if stops {
+            self.checkpoint(seq + 1, time, who);
         }
         Work::Done
     }
-}
 
-impl<A: Actor + 'static> Cell for Seat<A> {
-    fn actor(&self) -> Option<&dyn Any> {
-        self.actor.as_ref().map(|actor| actor as &dyn Any)
-    }
-
-    fn save_actor(&self) -> Option<Vec<u8>> {
-        self.actor.as_ref().map(Saver::of)
-    }
-
-    fn save(&self) -> Option<Vec<u8>> {
-        let mut out = Saver::default();
-        self.hash.save(&mut out);
-        self.outputs.save(&mut out);
-        self.next_checkpoint.save(&mut out);
-        self.ports.frontier.get().save(&mut out);
-        self.meters.save(&mut out);
-        self.actor.as_ref()?.save(&mut out);
-        Some(out.into_bytes())
-    }
-
-    fn load(&mut self, state: &[u8]) -> Result<(), StateError> {
-        let mut from = Loader::new(state);
-        let mut done: Seq = 0;
-        self.hash.load(&mut from)?;
-        self.outputs.load(&mut from)?;
-        self.next_checkpoint.load(&mut from)?;
-        done.load(&mut from)?;
-        self.meters.load(&mut from)?;
-        if let Some(actor) = &mut self.actor {
-            actor.load(&mut from)?;
-        }
-        self.ports.frontier.advance(done);
-        from.finish()
-    }
-
-    fn take_actor(&mut self) -> Option<Box<dyn Any + Send>> {
-        Some(Box::new(self.actor.take()))
-    }
-
-    fn poll(&mut self) -> Work {
+    /// Has what waits handled, a bounded number of messages.
+    fn poll(&mut self, who: &mut dyn Sitter) -> Work {
         let mut result = Work::Idle;
         let mut handled = 0;
         let outputs_before = self.outputs;
         // Read before the inlet: whatever the writer did up to here is then visible in the ring.
-        let upstream = self.ports.inlets[0].writer.get();
+        let upstream = self.primary.writer.get();
         for _ in 0..BATCH {
-            match self.step() {
+            match self.step(who) {
                 Work::Done => {
                     handled += 1;
                     result = Work::Done;
@@ -579,9 +534,53 @@ impl<A: Actor + 'static> Cell for Seat<A> {
         }
         result
     }
+}
+
+impl<A: Actor + 'static> Cell for Seat<A> {
+    fn actor(&self) -> Option<&dyn Any> {
+        self.who.actor.as_ref().map(|actor| actor as &dyn Any)
+    }
+
+    fn save_actor(&self) -> Option<Vec<u8>> {
+        self.who.actor.as_ref().map(Saver::of)
+    }
+
+    fn save(&self) -> Option<Vec<u8>> {
+        let mut out = Saver::default();
+        self.desk.outbox.saved_hash().save(&mut out);
+        self.desk.outputs.save(&mut out);
+        self.desk.next_checkpoint.save(&mut out);
+        self.desk.ports.frontier.get().save(&mut out);
+        self.desk.meters.save(&mut out);
+        self.who.actor.as_ref()?.save(&mut out);
+        Some(out.into_bytes())
+    }
+
+    fn load(&mut self, state: &[u8]) -> Result<(), StateError> {
+        let mut from = Loader::new(state);
+        let mut done: Seq = 0;
+        self.desk.outbox.hash().load(&mut from)?;
+        self.desk.outputs.load(&mut from)?;
+        self.desk.next_checkpoint.load(&mut from)?;
+        done.load(&mut from)?;
+        self.desk.meters.load(&mut from)?;
+        if let Some(actor) = &mut self.who.actor {
+            actor.load(&mut from)?;
+        }
+        self.desk.ports.frontier.advance(done);
+        from.finish()
+    }
+
+    fn take_actor(&mut self) -> Option<Box<dyn Any + Send>> {
+        Some(Box::new(self.who.actor.take()))
+    }
+
+    fn poll(&mut self) -> Work {
+        self.desk.poll(&mut self.who)
+    }
 
     fn name(&self) -> &str {
-        &self.ports.name
+        &self.desk.ports.name
     }
 
     fn is_sealed(&self) -> bool {
@@ -590,6 +589,7 @@ impl<A: Actor + 'static> Cell for Seat<A> {
 }
 
 mod member;
+mod sitter;
 mod stage;
 #[cfg(test)]
 mod tests;

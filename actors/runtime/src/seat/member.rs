@@ -1,31 +1,62 @@
 //! A member's seat where its actor has panicked: it says nothing, keeps what arrives, and takes a new one in.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 
 use kimera_protocol::{Message, Seq};
 
-use super::Seat;
+use super::{Desk, Handled, Who};
 use crate::actor::{Actor, Input};
 use crate::credit::WINDOW_MAX;
 use crate::errors;
 use crate::executor::said;
 use crate::world::{self, Killed};
 
-impl<A: Actor + 'static> Seat<A> {
+impl<A: Actor + 'static> Who<A> {
+    /// A message for a member: who is out says nothing, who does not survive it is out from there on.
+    pub(super) fn handle_as_member(&mut self, desk: &mut Desk, message: &Message) -> Handled {
+        let seq = message.header.seq;
+        if desk.ports.frontier.absences().contains(seq) {
+            self.be_out(desk, message);
+            return Handled::Nobody;
+        }
+        let leaves = desk.member.as_ref().is_some_and(|member| member.rejoin.must_leave());
+        if leaves {
+            self.actor = None; // in order, and once in a while: it is taken apart here
+        } else if self.survives(desk, message) {
+            return Handled::Yes;
+        }
+        if let Some(member) = &desk.member {
+            member.gate.begin(seq);
+        }
+        desk.ports.frontier.absences().begin(seq);
+        Handled::Nobody
+    }
+
     /// A member's handler; one that panics is gone, and has said nothing.
-    pub(super) fn survives(&mut self, message: &Message) -> bool {
+    fn survives(&mut self, desk: &mut Desk, message: &Message) -> bool {
         let Some(actor) = self.actor.as_mut() else { return false };
-        let outbox = &mut self.outbox;
+        let outbox = &mut desk.outbox;
         let input = Input { message, joined: &[] };
         let handled = catch_unwind(AssertUnwindSafe(|| actor.handle(input, outbox)));
-        let Err(panic) = handled else { return true };
+        match handled {
+            Ok(()) => true,
+            Err(panic) => {
+                self.has_fallen(desk, message, panic);
+                false
+            }
+        }
+    }
+
+    #[cold]
+    fn has_fallen(&mut self, desk: &mut Desk, message: &Message, panic: Box<dyn Any + Send>) {
         if panic.is::<Killed>() {
             resume_unwind(panic); // not the actor: its whole process dies here
         }
-        if let Some(member) = &self.member {
+        if let Some(member) = &desk.member {
             let why = format!("panicked at input {}: {}", message.header.seq, said(panic.as_ref()));
-            errors::note(&self.ports.name, &why);
+            errors::note(&desk.ports.name, &why);
             member.health.fell(&why);
         }
         // What it may still own is not trusted to be taken apart.
@@ -33,24 +64,23 @@ impl<A: Actor + 'static> Seat<A> {
         if !world::active() {
             std::mem::forget(dead);
         }
-        self.outbox.begin(message);
-        if let Some(deaths) = self.member.as_ref().and_then(|m| m.deaths.as_ref()) {
+        desk.outbox.begin(message);
+        if let Some(deaths) = desk.member.as_ref().and_then(|m| m.deaths.as_ref()) {
             let _ = deaths.compare_exchange(0, message.header.seq, Ordering::AcqRel, Ordering::Acquire);
         }
-        false
     }
 
     /// One message while the seat is out: an actor that is there sees it and says nothing, for one that is to come it is
     /// kept.
     #[cold]
-    pub(super) fn be_out(&mut self, message: &Message) {
+    fn be_out(&mut self, desk: &mut Desk, message: &Message) {
         let seq = message.header.seq;
         if self.actor.is_some() {
-            self.hear_in_silence(message);
-            self.come_back(seq);
+            self.hear_in_silence(desk, message);
+            self.come_back(desk, seq);
             return;
         }
-        let Some(member) = &mut self.member else { return };
+        let Some(member) = &mut desk.member else { return };
         if member.kept.is_none()
             && let Some(room) = member.rejoin.take_room()
         {
@@ -71,39 +101,39 @@ impl<A: Actor + 'static> Seat<A> {
         }
         self.actor = member.rejoin.take_actor::<A>();
         if self.actor.is_some() {
-            self.catch_up();
+            self.catch_up(desk);
         }
     }
 
     /// The new actor sees what was kept, in silence.
-    fn catch_up(&mut self) {
-        let Some(room) = self.member.as_mut().and_then(|m| m.kept.take()) else { return };
+    fn catch_up(&mut self, desk: &mut Desk) {
+        let Some(room) = desk.member.as_mut().and_then(|m| m.kept.take()) else { return };
         for message in &room {
             if self.actor.is_none() {
                 break; // it does not survive either: the next one leaves that input out
             }
-            self.hear_in_silence(message);
+            self.hear_in_silence(desk, message);
         }
-        if let Some(member) = &self.member {
+        if let Some(member) = &desk.member {
             member.rejoin.give_room_back(room);
         }
     }
 
-    fn hear_in_silence(&mut self, message: &Message) {
-        if !self.ports.frontier.absences().is_skipped(message.header.seq) {
-            self.outbox.begin(message);
-            let alive = self.survives(message);
-            self.outbox.begin(message);
-            if let Some(member) = self.member.as_ref().filter(|_| !alive) {
+    fn hear_in_silence(&mut self, desk: &mut Desk, message: &Message) {
+        if !desk.ports.frontier.absences().is_skipped(message.header.seq) {
+            desk.outbox.begin(message);
+            let alive = self.survives(desk, message);
+            desk.outbox.begin(message);
+            if let Some(member) = desk.member.as_ref().filter(|_| !alive) {
                 member.rejoin.fail();
             }
         }
     }
 
     /// An actor that has seen everything answers again, from an input that nobody can have yet.
-    fn come_back(&mut self, seq: Seq) {
-        let Some(member) = &self.member else { return };
-        let absences = self.ports.frontier.absences();
+    fn come_back(&mut self, desk: &mut Desk, seq: Seq) {
+        let Some(member) = &desk.member else { return };
+        let absences = desk.ports.frontier.absences();
         let may = self.actor.is_some() && absences.open().is_some() && absences.may_end();
         if may && member.rejoin.may_return() {
             let back_at = seq + WINDOW_MAX + 1;

@@ -8,6 +8,7 @@ use kimera_protocol::{Features, Flags, InstrumentId, OrderUpdate, Quote, Ticker}
 use proptest::prelude::*;
 
 use super::*;
+use crate::actor::Input;
 use crate::credit::WINDOW_MAX;
 use crate::ring::ring;
 
@@ -205,7 +206,7 @@ proptest! {
         }
         while apart.seat.poll() == Work::Done {}
         prop_assert_eq!(together.said(), apart.said());
-        prop_assert_eq!(together.seat.hash, apart.seat.hash);
+        prop_assert_eq!(together.seat.desk.outbox.saved_hash(), apart.seat.desk.outbox.saved_hash());
     }
 }
 
@@ -232,7 +233,7 @@ fn member_rig(panic_at: Seq) -> (Seat<Member>, Rig, Outlet, Arc<AbsenceGate>) {
     let (vote_out, vote_in) = ring(1_024);
     let (primary, inlet) = ring(1_024);
     let frontier = Frontier::new();
-    echo.seat.ports.inlets[1] =
+    echo.seat.desk.sides[0] =
         PortInlet { from: "member".into(), port: Port::Vote, inlet: vote_in, writer: frontier.clone() };
     let ports = Ports {
         name: "member".into(),
@@ -261,7 +262,7 @@ fn a_member_that_panics_stays_out_and_nobody_waits_for_it() {
     // Two outputs an input; the first says how many votes were joined.
     let joined: Vec<_> = votes.iter().step_by(2).map(|(seq, q)| (*seq, q.usable)).collect();
     assert_eq!(joined, [(1, 1), (2, 1), (3, 0), (4, 0), (5, 0)]);
-    assert_eq!(member.ports.frontier.absences().open(), Some(3));
+    assert_eq!(member.desk.ports.frontier.absences().open(), Some(3));
     assert!(gate.holds(3) && gate.holds(9) && !gate.holds(2));
     gate.set_durable(1);
     assert!(!gate.holds(3));
@@ -270,7 +271,7 @@ fn a_member_that_panics_stays_out_and_nobody_waits_for_it() {
 #[test]
 fn an_absence_that_is_known_ahead_gives_the_same() {
     let (mut member, mut echo, mut primary, gate) = member_rig(Seq::MAX);
-    member.ports.frontier.absences().begin(3);
+    member.desk.ports.frontier.absences().begin(3);
     for seq in 1..=5 {
         let mark = features(seq, Flags::MARK);
         assert!(primary.push(&mark) && echo.primary.push(&mark));
@@ -298,7 +299,7 @@ fn mark(member: &mut Seat<Member>, echo: &mut Rig, primary: &mut Outlet, seq: Se
 #[test]
 fn a_new_actor_answers_again_from_an_input_nobody_can_have_seen() {
     let (mut member, mut echo, mut primary, gate) = member_rig(3);
-    let rejoin = member.member.as_ref().unwrap().rejoin.clone();
+    let rejoin = member.desk.member.as_ref().unwrap().rejoin.clone();
     let mut joined = |seq| mark(&mut member, &mut echo, &mut primary, seq);
     assert_eq!([1, 2, 3, 4].map(&mut joined), [1, 1, 0, 0]);
     gate.set_durable(1);
@@ -317,13 +318,13 @@ fn a_new_actor_answers_again_from_an_input_nobody_can_have_seen() {
         assert_eq!(joined(seq), 0, "{seq}");
     }
     assert_eq!([back_at, back_at + 1].map(&mut joined), [1, 1]);
-    assert_eq!(member.ports.frontier.absences().all(), [(3, back_at)]);
+    assert_eq!(member.desk.ports.frontier.absences().all(), [(3, back_at)]);
 }
 
 #[test]
 fn one_that_dies_while_it_catches_up_is_asked_for_again() {
     let (mut member, mut echo, mut primary, _gate) = member_rig(1);
-    let rejoin = member.member.as_ref().unwrap().rejoin.clone();
+    let rejoin = member.desk.member.as_ref().unwrap().rejoin.clone();
     let mut joined = |seq| mark(&mut member, &mut echo, &mut primary, seq);
     assert_eq!(joined(1), 0);
     rejoin.ask();
@@ -343,7 +344,7 @@ fn one_that_dies_while_it_catches_up_is_asked_for_again() {
 #[test]
 fn a_vote_of_one_that_is_back_is_not_taken_for_an_earlier_mark() {
     let (mut member, mut echo, mut primary, _gate) = member_rig(Seq::MAX);
-    member.ports.frontier.absences().note(2, 4);
+    member.desk.ports.frontier.absences().note(2, 4);
     for seq in 1..=5 {
         let mark = features(seq, Flags::MARK);
         assert!(primary.push(&mark) && echo.primary.push(&mark));
