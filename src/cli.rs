@@ -15,6 +15,7 @@ use crate::counterfactual::Swap;
 use crate::engine::{EngineOptions, interrupt_flag};
 use crate::exit::{Exit, Failure};
 use crate::guard::GuardArgs;
+use crate::machine::doctor::{self, DoctorArgs, TuneArgs};
 use crate::replay::{ExecutorChoice, ReplayOptions};
 use crate::report::SCHEMA_VERSION;
 use crate::shadow::{self, ShadowArgs};
@@ -27,7 +28,8 @@ use crate::{
     verbs,
 };
 
-const PROFILE: &str = "config/profiles/paper.toml";
+/// The configuration that is used where none is named.
+pub(crate) const PROFILE: &str = "config/profiles/paper.toml";
 
 /// An autonomous crypto trading system. This build trades on paper, against a simulated venue on this machine.
 #[derive(Debug, Parser)]
@@ -59,6 +61,8 @@ enum Verb {
     Guard(GuardArgs),
     /// Why an order was sent or a decision made. Example: kimera explain state/a k1-12807-0; kimera explain state/a 12807
     Explain(ExplainArgs),
+    /// Is this machine fit for it? Every fact with its verdict and its fix; exit 6 where latencies measured here are unofficial
+    Doctor(DoctorArgs),
     /// Distinct errors of a run's processes, also after they have died. Example: kimera errors state/a
     Errors(StatArgs),
     /// Runs a journal through the line again and compares. Example: kimera replay state/a --json
@@ -69,6 +73,8 @@ enum Verb {
     Stat(StatArgs),
     /// Whole firms in virtual time, with everything that can go wrong. Example: kimera sim --seed 1 --seeds 20
     Sim(SimArgs),
+    /// What a fast run wants of the kernel: shown, written, put back. Example: kimera tune restore
+    Tune(TuneArgs),
     /// Who is wired to whom. Example: kimera topology --dot | dot -Tsvg > topology.svg
     Topology(TopologyArgs),
 }
@@ -99,6 +105,9 @@ struct SuperviseArgs {
     /// Say what would be written and started, and do nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Tune the machine for as long as this runs, as far as it lets us; afterwards everything is as it was.
+    #[arg(long)]
+    tune: bool,
     /// Allocate once where nothing may, to show that it is noticed.
     #[arg(long, hide = true)]
     canary: bool,
@@ -321,6 +330,7 @@ impl Cli {
                 port: a.port,
                 json: a.json,
                 dry_run: a.dry_run,
+                tune: a.tune,
                 canary: a.canary,
                 drop_fill: a.drop_fill,
                 faults: a.faults,
@@ -349,6 +359,8 @@ impl Cli {
                 print(&if a.json { value.to_string() } else { verbs::stat_table(&snapshot) })?;
                 Ok(Exit::Ok)
             }
+            Verb::Doctor(a) => doctor::run(&a),
+            Verb::Tune(a) => doctor::tune(&a),
             Verb::Sim(a) => simulate::run(&a.options()),
             Verb::Topology(a) => run_topology(&a),
         }

@@ -21,6 +21,8 @@ pub enum Exit {
     Unreachable = 4,
     /// Refused by risk, compliance or the engine's own rules.
     Refused = 5,
+    /// The machine is not fit for what is asked of it.
+    Unfit = 6,
     /// A blob or recording is missing.
     MissingBlob = 7,
     /// Interrupted.

@@ -13,6 +13,7 @@
 //! * [`bench`]: measurements of the program by itself; [`builds`]: programs of other revisions
 //! * [`counterfactual`]: who says something else; [`bisect`]: the first decision on which two builds differ
 //! * [`export`]: a journal for notebooks
+//! * [`machine`]: cores and plans, tuning, doctor, the service manager
 //! * [`simulate`]: whole firms in virtual time
 //! * [`venue`]: the simulated venue as a process
 //! * [`supervise`]: venue, engine and guard as children, the live line; [`report`]: what a run says at its end; [`utc`]: dates
@@ -35,6 +36,7 @@ pub mod export;
 pub mod guard;
 pub mod handshake;
 pub mod line;
+pub mod machine;
 pub mod orders;
 pub mod replay;
 pub mod replica;

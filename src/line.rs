@@ -351,8 +351,11 @@ mod tests {
         let config = Config::parse(include_str!("../config/profiles/paper.toml")).unwrap();
         let topology = topology(&config);
         assert_eq!(topology.check(), Ok(()));
-        for name in ["cores-2", "cores-4"] {
-            assert_eq!(plan(name, 64).unwrap().check(&topology, Some(&[0, 1, 2, 3])), Ok(()));
+        for cores in [2, 4, 8, 16, 32] {
+            let there: Vec<_> = (0..cores).collect();
+            let plan = plan(&format!("cores-{cores}")).unwrap();
+            assert_eq!(plan.check(&topology, Some(&there)), Ok(()));
+            assert!(plan.cores_for_others(&there).contains(&0), "{}", plan.name);
         }
         let mut stages = vec![MARKET.to_owned()];
         stages.extend(MEMBERS.map(|(name, _)| member_seat(name)));

@@ -196,7 +196,7 @@ mod tests {
     fn broken(change: impl FnOnce(&mut Topology, &mut Vec<Plan>, &mut Config)) -> Vec<&'static str> {
         let mut config = Config::parse(include_str!("../config/profiles/paper.toml")).unwrap();
         let mut topology = line::topology(&config);
-        let mut plans = vec![plan("cores-2", 2).unwrap(), plan("cores-4", 4).unwrap()];
+        let mut plans = vec![plan("cores-2").unwrap(), plan("cores-4").unwrap()];
         change(&mut topology, &mut plans, &mut config);
         prove(&config, &topology, &plans).into_iter().filter(|c| !c.good).map(|c| c.name).collect()
     }

@@ -24,6 +24,8 @@ use kimera_venues::binance::Market as BinanceMarket;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
+use crate::machine::Machine;
+use crate::machine::cores::{Chosen, choose, cores};
 
 /// What kind of run this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -346,29 +348,42 @@ impl Config {
 }
 
 /// The core plans that come with the program, smallest first.
-const PLANS: [(&str, usize, &str); 2] = [
+const PLANS: [(&str, usize, &str); 5] = [
     ("cores-2", 2, include_str!("../../config/plans/cores-2.toml")),
     ("cores-4", 4, include_str!("../../config/plans/cores-4.toml")),
+    ("cores-8", 8, include_str!("../../config/plans/cores-8.toml")),
+    ("cores-16", 16, include_str!("../../config/plans/cores-16.toml")),
+    ("cores-32", 32, include_str!("../../config/plans/cores-32.toml")),
 ];
 
-/// Every plan that comes with the program.
+/// Every plan that comes with the program, smallest first.
 ///
 /// # Errors
 /// One that does not parse.
 pub fn plans() -> Result<Vec<Plan>, Failure> {
-    PLANS.iter().map(|(name, needs, _)| plan(name, *needs)).collect()
+    PLANS.iter().map(|(name, _, _)| plan(name)).collect()
 }
 
-/// The plan of a name, or the largest one the machine has the cores for (`auto`).
+/// The plan of a name, or for `auto` the one that fits the machine, put on its cores; and why.
 ///
 /// # Errors
 /// An unknown name, with the known ones.
-pub fn plan(name: &str, cores: usize) -> Result<Plan, Failure> {
-    let found = match name {
-        "auto" => PLANS.iter().rev().find(|(_, needs, _)| *needs <= cores).or(PLANS.first()),
-        _ => PLANS.iter().find(|(n, _, _)| *n == name),
-    };
-    let Some((_, _, text)) = found else {
+pub fn chosen(name: &str, machine: &Machine, available: &[usize]) -> Result<Chosen, Failure> {
+    if name != "auto" {
+        let plan = plan(name)?;
+        let why = vec![format!("{name}: asked for by name, on the cores it names")];
+        return Ok(Chosen { plan, why });
+    }
+    let plans: Result<Vec<_>, Failure> = PLANS.iter().map(|(n, needs, _)| Ok((*needs, plan(n)?))).collect();
+    choose(&plans?, &cores(machine, available)).map_err(Failure::configuration)
+}
+
+/// The plan of a name, with the cores it names.
+///
+/// # Errors
+/// An unknown name, with the known ones.
+pub fn plan(name: &str) -> Result<Plan, Failure> {
+    let Some((_, _, text)) = PLANS.iter().find(|(n, _, _)| *n == name) else {
         let known: Vec<_> = PLANS.iter().map(|(n, _, _)| *n).collect();
         return Err(Failure::configuration(format!(
             "there is no core plan \"{name}\"; known: auto, {}",
@@ -423,7 +438,7 @@ mod tests {
         assert!(wrong("tick = \"0.01\"", "tick = \"0\"").contains("must be positive"));
         assert!(wrong("tick = \"0.01\"", "tick = \"x\"").contains("not a decimal"));
         assert!(wrong("feed = \"feed.usdm\"", "feed = \"feed.spot\"").contains("two instruments"));
-        assert!(plan("cores-3", 2).unwrap_err().message.contains("known: auto, cores-2, cores-4"));
+        assert!(plan("cores-3").unwrap_err().message.contains("known: auto, cores-2, cores-4"));
     }
 
     #[test]
@@ -437,7 +452,7 @@ mod tests {
 
     #[test]
     fn other_processes_keep_off_the_line() {
-        let others = |name: &str, cores: &[usize]| plan(name, 64).unwrap().cores_for_others(cores);
+        let others = |name: &str, cores: &[usize]| plan(name).unwrap().cores_for_others(cores);
         assert_eq!(others("cores-2", &[0, 1]), [0]);
         assert_eq!(others("cores-4", &[0, 1, 2, 3]), [0]);
         assert_eq!(others("cores-4", &[0, 1, 2, 3, 4, 5]), [0, 4, 5]);
@@ -446,8 +461,10 @@ mod tests {
 
     #[test]
     fn auto_takes_what_the_machine_has() {
-        assert_eq!(plan("auto", 1).unwrap().name, "cores-2");
-        assert_eq!(plan("auto", 3).unwrap().name, "cores-2");
-        assert_eq!(plan("auto", 64).unwrap().name, "cores-4");
+        let nowhere = Machine::at(Path::new("/nonexistent"));
+        let auto =
+            |cores: usize| chosen("auto", &nowhere, &(0..cores).collect::<Vec<_>>()).unwrap().plan.name;
+        let of = [(1, 2), (3, 2), (7, 4), (8, 8), (31, 16), (64, 32)];
+        of.iter().for_each(|(cores, plan)| assert_eq!(auto(*cores), format!("cores-{plan}"), "{cores}"));
     }
 }

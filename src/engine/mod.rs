@@ -49,11 +49,13 @@ use kimera_runtime::world;
 use kimera_runtime::{AbsenceGate, Counters, Frontier, KillWord, MarketClock, Port};
 use kimera_venues::binance::signing::Signer;
 
-use crate::config::{Config, MarketName, WayBack, plan};
+use crate::config::{Config, MarketName, WayBack, chosen};
 use crate::credentials::signer;
 use crate::exit::{Failure, say};
 use crate::handshake::{agree, check};
 use crate::line;
+use crate::machine::Machine;
+use crate::machine::cores::Chosen;
 use crate::report::EngineSummary;
 use crate::state::State;
 use build::{Parts, build};
@@ -165,7 +167,9 @@ pub fn run_in(
     let Surroundings { config, endpoints, signer, asks, faults, counters } = around;
     let topology = line::topology(&config);
     let cores = if world::active() { vec![0, 1] } else { available_cores() };
-    let plan = plan(options.plan.as_deref().unwrap_or(&config.plan), cores.len())?;
+    let machine = if world::active() { Machine::at("/nowhere".as_ref()) } else { Machine::default() };
+    let Chosen { plan, why } = chosen(options.plan.as_deref().unwrap_or(&config.plan), &machine, &cores)?;
+    why.iter().for_each(|why| say(&format!("plan: {why}")));
     plan.check(&topology, None).map_err(Failure::configuration)?;
     let pin = match plan.check(&topology, Some(&cores)) {
         Ok(()) => true,

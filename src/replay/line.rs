@@ -160,7 +160,7 @@ pub fn recompute_from(
             drop(executor.finish());
         }
         ExecutorChoice::Threaded(name) => {
-            threaded(&plan(name, usize::MAX)?, cells, &counters, || {
+            threaded(&plan(name)?, cells, &counters, || {
                 progress.get() >= last && sinks.iter().all(|s| s.get() >= last)
             })?;
         }

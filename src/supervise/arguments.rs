@@ -6,8 +6,9 @@ use std::path::Path;
 use kimera_runtime::plan::available_cores;
 
 use super::LaunchOptions;
-use crate::config::{Config, plan};
+use crate::config::{Config, chosen};
 use crate::exit::{Exit, Failure};
+use crate::machine::Machine;
 use crate::state::Layout;
 
 /// Arguments of the children.
@@ -52,7 +53,8 @@ fn venue(options: &LaunchOptions, config: &Config, layout: &Layout) -> Vec<Strin
     arguments.extend(owned(&["--pulse", &text(layout.pulse("supervisor")), "--linger-ms", &linger]));
     let name = options.plan.as_deref().unwrap_or(&config.plan);
     let cores = available_cores();
-    let others = plan(name, cores.len()).map_or(Vec::new(), |plan| plan.cores_for_others(&cores));
+    let chosen = chosen(name, &Machine::default(), &cores);
+    let others = chosen.map_or(Vec::new(), |chosen| chosen.plan.cores_for_others(&cores));
     if !others.is_empty() {
         let list: Vec<_> = others.iter().map(usize::to_string).collect();
         arguments.extend(["--cores".to_owned(), list.join(",")]);

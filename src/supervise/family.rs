@@ -19,6 +19,7 @@ use crate::credentials;
 use crate::engine::endpoints::Endpoints;
 use crate::exit::{Exit, Failure, say};
 use crate::guard::sweep::Venue;
+use crate::machine::service::Service;
 use crate::state::Layout;
 
 /// Longest wait for the venue to answer: it reads its tape first.
@@ -93,9 +94,13 @@ impl<'a> Family<'a> {
             self.shadow = Some(self.start("shadow")?);
         }
         self.show();
+        let mut service = Service::default();
+        service.ready(&format!("trading in {}", self.layout.root().display()));
         let mut guarded = true;
         loop {
+            service.alive();
             if self.engine_has_ended(interrupts)? {
+                service.ending();
                 return Ok(());
             }
             self.end_a_silent_engine();

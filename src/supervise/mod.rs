@@ -5,7 +5,7 @@
 //! * [`process`]: one child
 //! * [`control`]: the control socket
 //! * [`restarts`]: how often a child that has fallen is started again
-//! * [`live_line`]: how a run goes, once a second
+//! * [`live_line`]: how a run goes, once a second; [`tuning`]: the machine's settings while it lasts
 
 pub mod arguments;
 pub mod control;
@@ -14,6 +14,7 @@ pub mod family;
 pub mod live_line;
 pub mod process;
 pub mod restarts;
+pub mod tuning;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -24,10 +25,11 @@ use std::time::Duration;
 use kimera_runtime::plan::available_cores;
 use kimera_runtime::{KillWord, Pulse, errors};
 
-use crate::config::{Config, plan};
+use crate::config::{Config, chosen};
 use crate::control::Server;
 use crate::credentials;
 use crate::exit::{Exit, Failure, say};
+use crate::machine::Machine;
 use crate::report::EngineSummary;
 use crate::shadow;
 use crate::state::Layout;
@@ -54,6 +56,8 @@ pub struct LaunchOptions {
     pub json: bool,
     /// Say what would be done and do nothing.
     pub dry_run: bool,
+    /// Tune the machine for as long as this runs.
+    pub tune: bool,
     /// As the engine's.
     pub canary: bool,
     /// As the venue's.
@@ -75,6 +79,9 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
     let layout = Layout::of(&state);
     let arguments = Arguments::new(options, &config, &state);
     if options.dry_run {
+        if options.tune {
+            tuning::say_what_would_be(&config, options.plan.as_deref())?;
+        }
         return arguments::dry_run(&state, &arguments);
     }
     if !config.data.join("tape.toml").exists() {
@@ -84,6 +91,7 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
         )));
     }
     let _lock = directory::take(&state, &layout)?;
+    let tuned = if options.tune { tuning::hold(&config, options.plan.as_deref())? } else { None };
     let interrupts = count_interrupts()?;
     halt_on_signal(&layout)?;
     say(&format!("state: {}", state.display()));
@@ -96,14 +104,14 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
         layout: layout.clone(),
         children: children.clone(),
         supervision: config.supervision.clone(),
-        plan: plan(name, available_cores().len()).ok(),
+        plan: chosen(name, &Machine::default(), &available_cores()).ok().map(|chosen| chosen.plan),
     };
     let socket = Server::start(&layout.socket("control"), &layout.audit(), Box::new(handler))?;
     let credentials = credentials::for_run(&layout)?;
     let mut family = Family::new(&config, layout.clone(), arguments, credentials, children);
     let ended = family.run(&interrupts).inspect_err(|e| errors::note("supervisor", &e.message));
     family.close(ended.is_err());
-    drop((socket, pulse));
+    drop((socket, pulse, tuned));
     ended?;
     finish(options, &layout, interrupts.load(Ordering::Acquire) > 0)
 }

@@ -224,3 +224,56 @@ fn an_interrupt_ends_the_run_in_order() {
     let verify = kimera(&["journal", "verify", run.path(), "--json"]);
     assert_eq!(json(&verify)["tail"], "closed");
 }
+
+#[test]
+fn the_service_manager_hears_that_it_is_ready_alive_and_ending() {
+    let run = Run::new("notify");
+    let path = std::env::temp_dir().join(format!("kimera-notify-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let launch = |listens: bool| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["supervise", "--state", run.path(), "--speed", "20", "--for", "40s", "--json"]);
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "100000");
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut child = command.current_dir(env!("CARGO_MANIFEST_DIR")).spawn().unwrap();
+        let (mut said, mut buffer) = (Vec::new(), [0; 4_096]);
+        while listens && !said.last().is_some_and(|s: &String| s.contains("STOPPING=1")) {
+            let n = socket.recv(&mut buffer).unwrap();
+            said.push(String::from_utf8_lossy(&buffer[..n]).into_owned());
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        said
+    };
+    let said = launch(true);
+    // One that never listens, and lets whoever tells it something wait, holds nobody up.
+    std::fs::remove_dir_all(run.path()).unwrap();
+    launch(false);
+    let _ = std::fs::remove_file(&path);
+    let first = said.first().map_or("", String::as_str);
+    assert!(first.starts_with("READY=1") && first.contains("STATUS=trading"), "{said:?}");
+    assert!(said.iter().filter(|s| s.contains("WATCHDOG=1")).count() >= 2, "{said:?}");
+}
+
+#[test]
+fn doctor_and_tune_say_what_they_find_and_touch_nothing() {
+    let doctor = kimera(&["doctor", "--json"]);
+    assert!(matches!(doctor.status.code(), Some(0 | 6)), "{doctor:?}");
+    let report = json(&doctor);
+    let failing = report["facts"].as_array().unwrap().iter().any(|fact| fact["verdict"] == "FAIL");
+    assert_eq!(doctor.status.code(), Some(if failing { 6 } else { 0 }));
+    assert!(!report["plan"]["why"].as_array().unwrap().is_empty());
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let before = read("/proc/sys/vm/swappiness");
+    let tune = kimera(&["tune", "show", "--json"]);
+    assert_eq!(tune.status.code(), Some(0), "{tune:?}");
+    let rows = json(&tune);
+    let row =
+        rows["settings"].as_array().unwrap().iter().find(|row| row["setting"] == "/proc/sys/vm/swappiness");
+    assert!(row.is_some_and(|row| row["outcome"].is_string()), "{rows}");
+    assert_eq!(read("/proc/sys/vm/swappiness"), before);
+    let wrong = kimera(&["doctor", "--plan", "cores-3"]);
+    assert_eq!(wrong.status.code(), Some(3));
+    assert!(says(&wrong).contains("known: auto, cores-2"), "{wrong:?}");
+}

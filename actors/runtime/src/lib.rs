@@ -12,7 +12,7 @@
 //! * [`health`]: how a seat is; [`errors`]: distinct errors in a mapped file
 //! * [`failpoint`]: named places at which a process can be made to die
 //! * [`memory`]: the locked arena and the counting allocator
-//! * [`process`]: signals to child processes
+//! * [`process`]: signals to child processes; [`limits`]: what the kernel lets this process have
 //! * [`counters`]: counters and histograms in a file that other processes read
 //! * [`clock`]: time-stamp counter and market clock; [`idle`]: what a core thread does with nothing to do
 //! * [`kill_word`]: what may leave, in a mapped file that outlives everyone; [`pulse`]: who is alive; [`mapped`]: such files
@@ -36,6 +36,7 @@ pub mod files;
 pub mod health;
 pub mod idle;
 pub mod kill_word;
+pub mod limits;
 pub mod mapped;
 pub mod memory;
 pub mod mend;
