@@ -2,7 +2,6 @@
 //! interval of the rounds' ratio says whether there is a change.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -10,6 +9,7 @@ use clap::{Args, ValueEnum};
 use kimera_runtime::plan::available_cores;
 use serde_json::json;
 
+use super::beside::{Beside, Scratch};
 use super::statistics::{Ratio, interval, median, quantile};
 use crate::builds::Build;
 use crate::cli::print;
@@ -182,69 +182,6 @@ impl Drop for Server {
     }
 }
 
-/// Readers on the other cores, again and again until this is dropped.
-struct Beside(Vec<Child>);
-
-/// What one of them does: a second line over the journal of a run, a look at the counters of the line that is measured, an
-/// explanation.
-fn reader(what: &str, run: &Path, measured: &Path) -> Vec<String> {
-    let path = |path: &Path| path.display().to_string();
-    match what {
-        "shadow" => vec!["shadow".into(), "--once".into(), "--whole".into(), "--state".into(), path(run)],
-        "stat" => vec!["stat".into(), path(measured), "--json".into()],
-        _ => vec!["explain".into(), path(run), "5000".into()],
-    }
-}
-
-impl Beside {
-    fn start(what: &[&str], core: usize, run: &Path, measured: &Path) -> Result<Self, Failure> {
-        let own = std::env::current_exe().map_err(Failure::run)?;
-        let others: Vec<String> =
-            available_cores().into_iter().filter(|c| *c != core).map(|c| c.to_string()).collect();
-        let mut children = Self(Vec::new());
-        for what in what {
-            let arguments = reader(what, run, measured);
-            // One that does not do what it is there for would be no reader.
-            let once = Command::new(&own).args(&arguments).output().map_err(Failure::run)?;
-            if !once.status.success() {
-                let said = String::from_utf8_lossy(&once.stderr);
-                return Err(Failure::run(format!("+{what} does not run: {}", said.trim())));
-            }
-            let mut command = Command::new(if others.is_empty() { "sh" } else { "taskset" });
-            if !others.is_empty() {
-                command.args(["-c", &others.join(","), "sh"]);
-            }
-            command.args(["-c", "while :; do \"$@\"; done", "-"]);
-            if *what == "shadow" {
-                command.args(["nice", "-n", "19"]);
-            }
-            command.arg(&own).args(&arguments).process_group(0);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            children.0.push(command.spawn().map_err(|e| Failure::run(format!("cannot start {what}: {e}")))?);
-        }
-        children.pause();
-        Ok(children)
-    }
-
-    fn pause(&self) {
-        self.0.iter().for_each(|child| kimera_runtime::process::pause_group(child.id()));
-    }
-
-    fn go_on(&self) {
-        self.0.iter().for_each(|child| kimera_runtime::process::resume_group(child.id()));
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            // The whole group: the shell and what it has started.
-            kimera_runtime::process::kill_group(child.id());
-            let _ = child.wait();
-        }
-    }
-}
-
 /// Compares.
 ///
 /// # Errors
@@ -326,47 +263,6 @@ fn verdict(ratio: &Ratio) -> &'static str {
         "cannot tell, more rounds would"
     } else {
         "no change"
-    }
-}
-
-/// A folder for what is measured and what is read meanwhile; it goes away with this.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn make() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("kimera-compare-{}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(Failure::run)?;
-        Ok(Self(path))
-    }
-
-    /// Where a side keeps its counters.
-    fn side(&self, i: usize) -> Result<PathBuf, Failure> {
-        let path = self.0.join(format!("side-{i}"));
-        std::fs::create_dir_all(&path).map_err(Failure::run)?;
-        Ok(path)
-    }
-
-    /// A short run of the shipped recording, for those who read one.
-    fn run(&self) -> Result<PathBuf, Failure> {
-        let (own, state) = (std::env::current_exe().map_err(Failure::run)?, self.0.join("run"));
-        let status = Command::new(own)
-            .args(["supervise", "--for", "120s", "--speed", "20", "--json", "--state"])
-            .arg(&state)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .map_err(Failure::run)?;
-        if status.success() {
-            Ok(state)
-        } else {
-            Err(Failure::run("the run that is to be read did not end well"))
-        }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

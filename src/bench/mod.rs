@@ -1,12 +1,15 @@
 //! Measurements of the program by itself.
 //!
 //! * [`pipeline`]: from a frame's bytes to a signed order's, on one thread
-//! * [`compare`]: two builds, or one build in two surroundings, in rounds beside one another
+//! * [`latency`]: the laboratory: loads, sockets, tails, the page
+//! * [`compare`]: two builds, or one build in two surroundings, in rounds beside one another; [`beside`]: who works meanwhile
 //! * [`restart`]: how long a start takes
 //! * [`statistics`]: medians and intervals
 //! * [`waterfall`]: the same, stage by stage
 
+pub mod beside;
 pub mod compare;
+pub mod latency;
 pub mod pipeline;
 pub mod restart;
 pub mod statistics;
@@ -41,6 +44,11 @@ enum Bench {
     FrameToOrder(FrameToOrderArgs),
     /// Two revisions, or two surroundings of one, in interleaved rounds. Example: kimera bench compare HEAD~1 .
     Compare(compare::CompareArgs),
+    /// The laboratory: paced and recorded loads, sockets, journal and shadow beside it; a report and a page
+    Latency(latency::LatencyArgs),
+    /// The other end of the laboratory's sockets.
+    #[command(hide = true)]
+    LatencyPeer(latency::sockets::PeerArgs),
     /// How long a start takes, from each snapshot of a run and from its beginning
     Restart(restart::RestartArgs),
 }
@@ -165,6 +173,8 @@ pub fn run(a: &BenchArgs) -> Result<Exit, Failure> {
             Ok(Exit::Ok)
         }
         Bench::Compare(a) => compare::run(a),
+        Bench::Latency(a) => latency::run(a),
+        Bench::LatencyPeer(a) => latency::sockets::peer(a),
         Bench::Restart(a) => restart::run(a),
     }
 }

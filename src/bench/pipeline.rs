@@ -84,6 +84,12 @@ pub struct Pass {
     pub fingerprint: u64,
 }
 
+fn hash_bytes(hash: &mut RollingHash, bytes: &[u8]) {
+    let (words, rest) = bytes.as_chunks::<8>();
+    words.iter().for_each(|word| hash.update_word(u64::from_le_bytes(*word)));
+    rest.iter().for_each(|byte| hash.update_word(u64::from(*byte)));
+}
+
 /// The recorded frames in their order: time, market, place in its recording.
 pub struct Frames {
     tape: Tape,
@@ -104,6 +110,39 @@ impl Frames {
         order.sort_unstable();
         Ok(Self { tape, order })
     }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// True where there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// True for a book asked for over HTTP.
+    #[must_use]
+    pub fn is_snapshot(&self, index: usize) -> bool {
+        let (_, market, at) = self.order[index];
+        self.tape.recordings[market].frames[at].stream.is_none()
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn text(&self, index: usize) -> &[u8] {
+        let (_, market, at) = self.order[index];
+        self.tape.recordings[market].frames[at].text.as_str().as_bytes()
+    }
+
+    /// When it was received, and how many bytes it has.
+    #[must_use]
+    pub fn of(&self, index: usize) -> (Nanos, usize) {
+        let (time, market, at) = self.order[index];
+        (time, self.tape.recordings[market].frames[at].text.as_str().len())
+    }
 }
 
 /// A clock that stands still: what is sent depends on the recorded times alone.
@@ -118,11 +157,27 @@ pub struct Pipeline {
     cells: Vec<Box<dyn Cell>>,
     control: Ports,
     gateway: Ports,
-    journal: Ports,
+    /// Where nobody writes it: what would go there is looked at and let go.
+    journal: Option<Ports>,
+    /// The last look at the door: something waits, and the slowest sink has to move first.
+    held_up: bool,
     writer: OrderWriter,
     answers: Vec<Message>,
     bytes: Vec<u8>,
+    /// The frame that comes next, where a read from a socket would have left it.
+    text: Vec<u8>,
     slower: u64,
+}
+
+/// When what happened to a frame, in ticks of the time-stamp counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moments {
+    /// Its first byte was looked at.
+    pub begun: u64,
+    /// The first order or cancel that it led to was signed.
+    pub signed: Option<u64>,
+    /// The line was at rest.
+    pub rested: u64,
 }
 
 impl Pipeline {
@@ -162,10 +217,12 @@ impl Pipeline {
             cells,
             control,
             gateway,
-            journal,
+            journal: Some(journal),
+            held_up: false,
             writer: OrderWriter::new(traded.clone(), &signer),
             answers: Vec::with_capacity(1_024),
             bytes: Vec::with_capacity(1_024),
+            text: Vec::with_capacity(1 << 20),
             slower: 0,
         };
         let started = Started { incarnation: 1, ..Started::default() };
@@ -200,16 +257,23 @@ impl Pipeline {
         for answer in self.answers.drain(..) {
             self.gateway.send(Port::Input, &answer);
         }
-        for port in &mut self.journal.inlets {
-            while let Some(message) = port.inlet.pop() {
-                if message.kind().is_some_and(Kind::is_input) {
-                    self.journal.frontier.advance(message.header.seq);
+        if let Some(journal) = &mut self.journal {
+            for port in &mut journal.inlets {
+                while let Some(message) = port.inlet.pop() {
+                    if message.kind().is_some_and(Kind::is_input) {
+                        journal.frontier.advance(message.header.seq);
+                    }
                 }
             }
         }
         self.door.with(|door, _| door.set_clock(standing_at(time)));
-        while self.poll(&mut ()) {}
-        self.drain_orders(time, None);
+        while self.poll(&mut ()) || self.held_up {}
+        self.drain_orders(time, &mut |_| {});
+    }
+
+    /// The journal's ends of the rings, for somebody who writes it. From then on the line waits where he does not keep up.
+    pub fn take_journal(&mut self) -> Option<Ports> {
+        self.journal.take()
     }
 
     /// Every stage's name, in the order in which an [`Observer`] hears of them.
@@ -220,14 +284,16 @@ impl Pipeline {
             .map(str::to_owned)
             .into_iter()
             .chain(cells)
-            .chain(["order's bytes".to_owned()])
+            .chain(["order's bytes".to_owned(), "wait for the journal".to_owned()])
             .collect()
     }
 
     #[inline]
     fn poll(&mut self, observer: &mut impl Observer) -> bool {
-        let mut worked = self.door.poll() == Work::Done;
-        observer.done(1);
+        let door = self.door.poll();
+        let mut worked = door == Work::Done;
+        self.held_up = door == Work::Blocked;
+        observer.done(if self.held_up { self.cells.len() + 3 } else { 1 });
         for (i, cell) in self.cells.iter_mut().enumerate() {
             worked |= cell.poll() == Work::Done;
             observer.done(i + 2);
@@ -237,7 +303,7 @@ impl Pipeline {
 
     /// Writes and signs what has come out; the moment at which the first of it was signed.
     #[inline]
-    fn drain_orders(&mut self, time: Nanos, mut hash: Option<&mut RollingHash>) -> Option<u64> {
+    fn drain_orders(&mut self, time: Nanos, leave: &mut impl FnMut(&[u8])) -> Option<u64> {
         let mut signed = None;
         let port = self.gateway.inlets.first_mut()?;
         let upstream = port.writer.get();
@@ -259,11 +325,7 @@ impl Pipeline {
             } else {
                 continue;
             };
-            if let Some(hash) = hash.as_deref_mut() {
-                let (words, rest) = self.bytes.as_chunks::<8>();
-                words.iter().for_each(|word| hash.update_word(u64::from_le_bytes(*word)));
-                rest.iter().for_each(|byte| hash.update_word(u64::from(*byte)));
-            }
+            leave(&self.bytes);
             let header = Header::unsequenced(Kind::OrderUpdate, message.instrument());
             self.answers.push(Message::new(header, answer));
         }
@@ -274,6 +336,72 @@ impl Pipeline {
     /// Sends the whole recording through, once.
     pub fn run(&mut self, frames: &Frames) -> Pass {
         self.run_part(frames, 0, 1, &mut ())
+    }
+
+    /// A pass of the line's thread with nothing to do: that is how it waits, and what keeps its code and state near.
+    #[inline]
+    pub fn pass(&mut self) {
+        self.poll(&mut ());
+    }
+
+    /// Everything before a frame that is not its own: the venue's answers to what was sent before, the time, the frame's
+    /// bytes where a read from a socket would have left them.
+    pub fn prepare(&mut self, frames: &Frames, index: usize) {
+        self.prepare_without_text(frames, index);
+        self.text.clear();
+        self.text.extend_from_slice(frames.text(index));
+    }
+
+    /// As [`Pipeline::prepare`], where the bytes come from elsewhere.
+    pub fn prepare_without_text(&mut self, frames: &Frames, index: usize) {
+        self.between(frames.order[index].0);
+    }
+
+    /// Sends the frame that was prepared through, until the line is at rest.
+    #[inline]
+    pub fn send(
+        &mut self,
+        frames: &Frames,
+        index: usize,
+        hash: &mut RollingHash,
+        observer: &mut impl Observer,
+    ) -> Moments {
+        let text = std::mem::take(&mut self.text);
+        let moments = self.send_text(frames, index, &text, &mut |_, bytes| hash_bytes(hash, bytes), observer);
+        self.text = text;
+        moments
+    }
+
+    /// Sends a frame through whose bytes are elsewhere; `leave` is given every order's bytes, first those that were first.
+    #[inline]
+    pub fn send_text(
+        &mut self,
+        frames: &Frames,
+        index: usize,
+        text: &[u8],
+        leave: &mut impl FnMut(usize, &[u8]),
+        observer: &mut impl Observer,
+    ) -> Moments {
+        let (time, market, at) = frames.order[index];
+        let is_snapshot = frames.tape.recordings[market].frames[at].stream.is_none();
+        let begun = Tsc::now();
+        observer.begin(begun);
+        self.sources[market].take(text, is_snapshot, begun);
+        observer.done(0);
+        let (mut signed, mut since) = (None, begun);
+        while self.poll(observer) || self.held_up {
+            if self.slower > 0 {
+                self.spin(since);
+                since = Tsc::now();
+            }
+            let first = self.drain_orders(time, &mut |bytes| leave(index, bytes));
+            observer.done(self.cells.len() + 2);
+            if signed.is_none() {
+                signed = first;
+                observer.end(signed.is_some());
+            }
+        }
+        Moments { begun, signed, rested: Tsc::now() }
     }
 
     /// Sends one of `of` equal parts of the recording through; the parts come one behind the other.
@@ -287,33 +415,14 @@ impl Pipeline {
         let mut pass = Pass::default();
         let mut hash = RollingHash::default();
         let at = |part: usize| frames.order.len() * part / of;
-        for &(time, market, index) in &frames.order[at(part)..at(part + 1)] {
-            let frame = &frames.tape.recordings[market].frames[index];
-            let (text, is_snapshot) = (frame.text.as_str().as_bytes(), frame.stream.is_none());
-            self.between(time);
-            let begun = Tsc::now();
-            observer.begin(begun);
-            self.sources[market].take(text, is_snapshot, begun);
-            observer.done(0);
-            let (mut ordered, mut since) = (None, begun);
-            while self.poll(observer) {
-                if self.slower > 0 {
-                    self.spin(since);
-                    since = Tsc::now();
-                }
-                let signed = self.drain_orders(time, Some(&mut hash));
-                observer.done(self.cells.len() + 2);
-                if ordered.is_none() {
-                    ordered = signed;
-                    observer.end(ordered.is_some());
-                }
-            }
-            let rested = Tsc::now();
-            if is_snapshot {
+        for index in at(part)..at(part + 1) {
+            self.prepare(frames, index);
+            let moments = self.send(frames, index, &mut hash, observer);
+            if frames.is_snapshot(index) {
                 continue;
             }
-            pass.frame_to_rest.push(rested.saturating_sub(begun));
-            pass.frame_to_order.extend(ordered.map(|signed| signed.saturating_sub(begun)));
+            pass.frame_to_rest.push(moments.rested.saturating_sub(moments.begun));
+            pass.frame_to_order.extend(moments.signed.map(|signed| signed.saturating_sub(moments.begun)));
         }
         pass.fingerprint = hash.value();
         pass

@@ -60,6 +60,18 @@ pub fn thread_cpu_ns(thread: u64) -> Option<u64> {
     text.split_whitespace().next()?.parse().ok()
 }
 
+/// How often the kernel has taken the core away from the calling thread; 0 where it does not say.
+#[must_use]
+pub fn involuntary_switches() -> u64 {
+    // SAFETY: an all-zero rusage is a valid place for the answer.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is valid for the call.
+    if unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) } != 0 {
+        return 0;
+    }
+    usage.ru_nivcsw.unsigned_abs()
+}
+
 /// This process runs when nobody else wants to (nice 19).
 pub fn be_nice() {
     // SAFETY: a plain call about this process; it touches no memory of ours.

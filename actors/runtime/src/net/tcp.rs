@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -68,6 +69,34 @@ impl Dialer {
             Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(false),
             Err(e) => Err(e),
         }
+    }
+}
+
+/// What may be asked of a socket that somebody looks at all the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct SocketTuning {
+    /// The kernel looks at the network card itself for so long when nothing waits (`SO_BUSY_POLL`), µs; 0 leaves it.
+    pub busy_poll_us: u32,
+    /// What has arrived is acknowledged at once (`TCP_QUICKACK`). The kernel forgets it again by itself.
+    pub quick_ack: bool,
+}
+
+impl SocketTuning {
+    /// Asks for it; false where the kernel refuses some of it.
+    #[must_use]
+    pub fn apply(self, stream: &TcpStream) -> bool {
+        let set = |level, name, value: i32| {
+            let size = size_of::<i32>() as libc::socklen_t;
+            // SAFETY: `value` is valid for the call and of the size given; the descriptor is open.
+            unsafe { libc::setsockopt(stream.as_raw_fd(), level, name, (&raw const value).cast(), size) == 0 }
+        };
+        let polled = self.busy_poll_us == 0
+            || set(
+                libc::SOL_SOCKET,
+                libc::SO_BUSY_POLL,
+                i32::try_from(self.busy_poll_us).unwrap_or(i32::MAX),
+            );
+        polled && (!self.quick_ack || set(libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1))
     }
 }
 
