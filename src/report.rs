@@ -199,6 +199,9 @@ pub struct EngineSummary {
     pub arena_bytes: u64,
     /// True where it is locked.
     pub arena_locked: bool,
+    /// It lies in huge pages that were kept for it.
+    #[serde(default)]
+    pub huge_pages_kept: bool,
     /// What was taken up from an earlier start.
     pub recovery: Option<RecoveryReport>,
     /// What the machine refused.
@@ -276,6 +279,7 @@ impl EngineSummary {
             sealed_allocations: sum_of(counters, ".sealed_allocations"),
             arena_bytes: facts.arena.used_bytes as u64,
             arena_locked: facts.arena.locked,
+            huge_pages_kept: facts.arena.huge_pages_kept,
             recovery: facts.recovery.clone(),
             degraded: facts.degraded.clone(),
             journal: facts.state.layout().journal().display().to_string(),
@@ -326,7 +330,11 @@ impl EngineSummary {
             );
         };
         self.latency_ns.rows().iter().for_each(|(name, q)| row(name, q));
-        let locked = if self.arena_locked { "locked" } else { "not locked" };
+        let locked = match (self.arena_locked, self.huge_pages_kept) {
+            (true, true) => "locked, in huge pages kept for them",
+            (true, false) => "locked",
+            (false, _) => "not locked",
+        };
         let _ = writeln!(
             text,
             "\n  {:.1} MiB of rings and books, {locked}; {} allocations in sealed seats",

@@ -35,6 +35,7 @@ prove_tuning() {
         done
         wait $!
         case_is "a run that tunes ends well" 0 $?
+        case_is "its rings lay in huge pages that were kept for them" true "$(first_field "$work/tuned.json" huge_pages_kept)"
         case_over "while it runs other values hold" "$seen" 1
         dump_settings >"$work/after-run.txt"
         case_is "afterwards everything is as it was" "" "$(diff "$work/before.txt" "$work/after-run.txt")"

@@ -211,9 +211,9 @@ impl Tuning {
     pub fn apply(&self, wanted: &Wanted, dry_run: bool) -> Result<Vec<Applied>, Failure> {
         let all = settings(&self.machine, wanted);
         if dry_run {
-            return Ok(all.iter().map(|setting| self.look(setting, true)).collect());
+            return Ok(all.iter().map(|setting| self.look(setting)).collect());
         }
-        let looked: Vec<_> = all.iter().map(|setting| (setting, self.look(setting, false))).collect();
+        let looked: Vec<_> = all.iter().map(|setting| (setting, self.look(setting))).collect();
         if !looked.iter().any(|(_, applied)| matches!(applied.outcome, Outcome::Would { .. })) {
             // Nothing to write; who uses what an earlier start has changed is still to be known.
             if !self.file().exists() {
@@ -236,13 +236,13 @@ impl Tuning {
         })
     }
 
-    fn look(&self, setting: &Setting, dry_run: bool) -> Applied {
+    fn look(&self, setting: &Setting) -> Applied {
         let outcome = match setting.current(&self.machine) {
             None => Outcome::Absent,
             Some(found) if setting.holds(&found) => Outcome::Already { found },
             Some(found) => match self.may_write(&setting.path) {
-                Err(e) if !dry_run => Outcome::Refused { found, reason: e.to_string() },
-                _ => Outcome::Would { before: found },
+                Err(e) => Outcome::Refused { found, reason: e.to_string() },
+                Ok(()) => Outcome::Would { before: found },
             },
         };
         Applied { setting: setting.path.clone(), wanted: setting.wanted.clone(), why: setting.why, outcome }

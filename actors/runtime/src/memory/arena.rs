@@ -16,8 +16,10 @@ pub struct ArenaReport {
     pub overflow_bytes: usize,
     /// True where the used range is locked in memory.
     pub locked: bool,
-    /// True where the kernel accepted the huge-page advice.
+    /// True where the kernel accepted the huge-page advice, or none was needed.
     pub huge_page_advised: bool,
+    /// True where it lies in huge pages that were kept for it (`vm.nr_hugepages`).
+    pub huge_pages_kept: bool,
     /// What could not be had, and what to do.
     pub degraded: Vec<String>,
 }
@@ -27,6 +29,7 @@ static END: AtomicUsize = AtomicUsize::new(0);
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 static OVERFLOW: AtomicUsize = AtomicUsize::new(0);
 static HUGE: AtomicUsize = AtomicUsize::new(0);
+static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 const HUGE_PAGE: usize = 2 << 20;
 
@@ -39,24 +42,25 @@ pub fn init_arena(budget_bytes: usize) -> io::Result<()> {
         return Ok(());
     }
     let size = budget_bytes.next_multiple_of(HUGE_PAGE) + HUGE_PAGE;
-    // SAFETY: a fresh anonymous private mapping; no existing memory is touched.
-    let address = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            size,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-            -1,
-            0,
-        )
+    let map = |flags: libc::c_int| {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags;
+        // SAFETY: a fresh anonymous private mapping; no existing memory is touched.
+        unsafe { libc::mmap(std::ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) }
     };
+    // Huge pages that are kept for us are all ours from here on, or the kernel says now that there are too few.
+    let mut address = map(libc::MAP_HUGETLB);
+    let kept = address != libc::MAP_FAILED;
+    if !kept {
+        address = map(libc::MAP_NORESERVE);
+    }
     if address == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
+    KEPT.store(usize::from(kept), Ordering::Relaxed);
     let base = (address as usize).next_multiple_of(HUGE_PAGE);
     // SAFETY: the range lies inside the mapping made above.
     let advised = unsafe { libc::madvise(base as *mut libc::c_void, size - HUGE_PAGE, libc::MADV_HUGEPAGE) };
-    HUGE.store(usize::from(advised == 0), Ordering::Relaxed);
+    HUGE.store(usize::from(advised == 0 || kept), Ordering::Relaxed);
     END.store(base + budget_bytes, Ordering::Relaxed);
     NEXT.store(base, Ordering::Relaxed);
     BASE.store(base, Ordering::Release);
@@ -100,6 +104,7 @@ pub fn lock_arena() -> ArenaReport {
         used_bytes: used,
         overflow_bytes: OVERFLOW.load(Ordering::Relaxed),
         huge_page_advised: HUGE.load(Ordering::Relaxed) == 1,
+        huge_pages_kept: KEPT.load(Ordering::Relaxed) == 1,
         ..ArenaReport::default()
     };
     if base == 0 {
