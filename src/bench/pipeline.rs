@@ -137,11 +137,10 @@ impl Frames {
         self.tape.recordings[market].frames[at].text.as_str().as_bytes()
     }
 
-    /// When it was received, and how many bytes it has.
+    /// When it was received.
     #[must_use]
-    pub fn of(&self, index: usize) -> (Nanos, usize) {
-        let (time, market, at) = self.order[index];
-        (time, self.tape.recordings[market].frames[at].text.as_str().len())
+    pub fn received(&self, index: usize) -> Nanos {
+        self.order[index].0
     }
 }
 
@@ -354,7 +353,7 @@ impl Pipeline {
 
     /// As [`Pipeline::prepare`], where the bytes come from elsewhere.
     pub fn prepare_without_text(&mut self, frames: &Frames, index: usize) {
-        self.between(frames.order[index].0);
+        self.between(frames.received(index));
     }
 
     /// Sends the frame that was prepared through, until the line is at rest.
@@ -382,8 +381,8 @@ impl Pipeline {
         leave: &mut impl FnMut(usize, &[u8]),
         observer: &mut impl Observer,
     ) -> Moments {
-        let (time, market, at) = frames.order[index];
-        let is_snapshot = frames.tape.recordings[market].frames[at].stream.is_none();
+        let (time, market, _) = frames.order[index];
+        let is_snapshot = frames.is_snapshot(index);
         let begun = Tsc::now();
         observer.begin(begun);
         self.sources[market].take(text, is_snapshot, begun);

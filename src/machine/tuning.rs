@@ -210,21 +210,20 @@ impl Tuning {
     /// Where what held before cannot be kept: nothing is changed then.
     pub fn apply(&self, wanted: &Wanted, dry_run: bool) -> Result<Vec<Applied>, Failure> {
         let all = settings(&self.machine, wanted);
-        if dry_run {
-            return Ok(all.iter().map(|setting| self.look(setting)).collect());
-        }
-        let looked: Vec<_> = all.iter().map(|setting| (setting, self.look(setting))).collect();
-        if !looked.iter().any(|(_, applied)| matches!(applied.outcome, Outcome::Would { .. })) {
-            // Nothing to write; who uses what an earlier start has changed is still to be known.
-            if !self.file().exists() {
-                return Ok(looked.into_iter().map(|(_, applied)| applied).collect());
-            }
+        let look = || all.iter().map(|setting| self.look(setting)).collect::<Vec<_>>();
+        let would = |applied: &Applied| matches!(applied.outcome, Outcome::Would { .. });
+        let looked = look();
+        // Where there is nothing to write, who uses what an earlier start has changed is still to be known.
+        if dry_run || (!looked.iter().any(would) && !self.file().exists()) {
+            return Ok(looked);
         }
         self.locked(|| {
+            // Looked at once more: somebody may have put something back meanwhile.
+            let looked = look();
             let mut saved = self.saved()?;
             saved.users.retain(User::lives);
             saved.users.push(User::me());
-            for (setting, applied) in &looked {
+            for (setting, applied) in all.iter().zip(&looked) {
                 let Outcome::Would { before } = &applied.outcome else { continue };
                 if !saved.values.iter().any(|kept| kept.path == setting.path) {
                     let undo = self.undo(&setting.path, before);
@@ -232,7 +231,7 @@ impl Tuning {
                 }
             }
             self.keep(&saved)?;
-            Ok(looked.into_iter().map(|(setting, applied)| self.write(setting, applied)).collect())
+            Ok(all.iter().zip(looked).map(|(setting, applied)| self.write(setting, applied)).collect())
         })
     }
 
@@ -317,12 +316,6 @@ impl Tuning {
             Ok(()) => self.leave(kept, ""),
             Err(e) => self.leave(kept, &e.to_string()),
         }
-    }
-
-    /// The machine behind it.
-    #[must_use]
-    pub fn machine(&self) -> &Machine {
-        &self.machine
     }
 }
 

@@ -88,9 +88,7 @@ impl Latency {
             "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
         );
         for v in self.0.iter_quantiles(5) {
-            let (value, q, total) =
-                (v.value_iterated_to(), v.quantile_iterated_to(), v.count_since_last_iteration());
-            let _ = total;
+            let (value, q) = (v.value_iterated_to(), v.quantile_iterated_to());
             let so_far = self.0.count_between(0, value);
             if q < 1.0 {
                 let _ = writeln!(text, "{value:>12}.000 {q:>14.12} {so_far:>10} {:>14.2}", 1.0 / (1.0 - q));
@@ -106,7 +104,7 @@ impl Latency {
             text,
             "#[Buckets = {:>12}, SubBuckets     = {:>12}]",
             self.0.buckets(),
-            self.0.distinct_values() / usize::from(self.0.buckets()).max(1)
+            self.0.distinct_values() * 2 / (usize::from(self.0.buckets()) + 1)
         );
         text
     }
@@ -140,11 +138,17 @@ pub struct Point {
     pub ns: u64,
 }
 
+/// A name as a file or a tag may have it.
+#[must_use]
+pub fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect()
+}
+
 /// Writes all of them, each with its tag, as an interval log (`.hlog`).
 ///
 /// # Errors
 /// A name that is no tag; a disk that is full.
-pub fn write_log(path: &Path, all: &[(String, &Latency)], took: Duration) -> Result<(), Failure> {
+pub fn write_log(path: &Path, all: &[(String, Latency)], took: Duration) -> Result<(), Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::run(format!("cannot write {}: {e}", path.display()));
     let mut serializer = V2DeflateSerializer::new();
     let mut text = Vec::new();
@@ -157,7 +161,7 @@ pub fn write_log(path: &Path, all: &[(String, &Latency)], took: Duration) -> Res
         .map_err(|e| failed(&e))?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     for (name, latency) in all {
-        let name: String = name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+        let name = plain(name);
         let tag = Tag::new(&name).ok_or_else(|| failed(&"a tag that is none"))?;
         log.write_histogram(&latency.0, since, took, Some(tag)).map_err(|e| failed(&format!("{e:?}")))?;
     }

@@ -38,7 +38,7 @@ impl Load {
         match self {
             Self::Paced(rate) => (index - first) as u64 * 1_000_000_000 / rate.max(1),
             Self::Recorded(speed) => {
-                let behind = frames.of(index).0 - frames.of(first).0;
+                let behind = frames.received(index) - frames.received(first);
                 behind.max(0).unsigned_abs() / speed.max(1)
             }
             Self::Closed => 0,
@@ -51,13 +51,13 @@ impl Load {
         let Self::Recorded(speed) = self else { return from };
         let wide = (seconds * 1e9) as i64 * i64::try_from(speed).unwrap_or(1);
         let (mut end, mut most, mut at) = (from, 0, from);
-        let last = frames.of(frames.len().saturating_sub(1)).0;
+        let last = frames.received(frames.len().saturating_sub(1));
         for first in from..frames.len() {
-            let (begun, _) = frames.of(first);
+            let begun = frames.received(first);
             if begun + wide > last && first > from {
                 break;
             }
-            while end < frames.len() && frames.of(end).0 <= begun + wide {
+            while end < frames.len() && frames.received(end) <= begun + wide {
                 end += 1;
             }
             if end - first > most {

@@ -35,7 +35,7 @@ use crate::exit::{Exit, Failure, say};
 use crate::machine::{Machine, doctor};
 use crate::report::SCHEMA_VERSION;
 use crate::utc;
-use histogram::{Latency, write_log};
+use histogram::{Latency, Percentiles, plain, write_log};
 use load::{Load, Sample, Taken};
 use report::{Fitness, Promise, Rate, Report, Scenario, Series, SocketScenario, Stage, Surroundings};
 use sockets::Between;
@@ -233,10 +233,13 @@ impl Lab<'_> {
         let (rate, warm) = (self.a.rate, WARM_UP.min(self.frames.len() / 2));
         let count = (rate * u64::from(self.a.seconds)).min((self.frames.len() - warm) as u64) as usize;
         let mut order_bytes = 400;
-        for (what, with_line, busy_poll_us) in
-            [("the line", true, 0), ("nothing", false, 0), ("the line, SO_BUSY_POLL", true, 50)]
-        {
-            let tuning = SocketTuning { busy_poll_us, quick_ack: false };
+        let none = SocketTuning::default();
+        for (what, with_line, tuning) in [
+            ("the line", true, none),
+            ("nothing", false, none),
+            ("the line, SO_BUSY_POLL", true, SocketTuning { busy_poll_us: 50, ..none }),
+            ("the line, TCP_QUICKACK", true, SocketTuning { quick_ack: true, ..none }),
+        ] {
             let core = self.others.first().copied();
             let wire = self.on_its_core(|| {
                 let mut pipeline = Pipeline::new(&self.config, &Counters::detached())?;
@@ -248,13 +251,7 @@ impl Lab<'_> {
             order_bytes = wire.order_bytes.max(1);
             let (round_trip, latency) = self.series(wire.round_trips.iter().copied())?;
             let name = format!("socket to socket, {what} between");
-            rows.push(SocketScenario {
-                name: name.clone(),
-                rate,
-                busy_poll_us,
-                tuned: wire.tuned,
-                round_trip,
-            });
+            rows.push(SocketScenario { name: name.clone(), rate, tuning, tuned: wire.tuned, round_trip });
             logs.push((name, latency));
         }
         Ok((rows, logs))
@@ -275,8 +272,11 @@ fn stages(lab: &Lab<'_>, taken: &Taken, names: &[String]) -> Result<(Vec<Stage>,
         Ok(Stage { stage: name.clone(), row: latency.row() })
     };
     let rows = names.iter().enumerate().map(row).collect::<Result<Vec<_>, Failure>>()?;
-    let place = |name: &str| names.iter().position(|n| n == name).unwrap_or(0);
-    let (market, decided) = (place(crate::line::MARKET), place(crate::line::STRATEGY) + 1);
+    let place = |name: &str| {
+        let found = names.iter().position(|n| n == name);
+        found.ok_or_else(|| Failure::run(format!("the line has no stage \"{name}\"")))
+    };
+    let (market, decided) = (place(crate::line::MARKET)?, place(crate::line::STRATEGY)? + 1);
     let end = names.len() - 1;
     let sum = |from: usize, to: usize| {
         let of = |stages: &&[u32]| stages[from..to].iter().map(|t| u64::from(*t)).sum::<u64>();
@@ -303,11 +303,12 @@ pub fn run(a: &LatencyArgs) -> Result<Exit, Failure> {
     let others = cores.into_iter().filter(|c| Some(*c) != core).collect();
     let lab = Lab { a, config, frames, tsc: Tsc::calibrate(), core, others };
     let begun = Instant::now();
+    let fitness = Fitness::of(&examined);
     let mut report = Report {
         schema_version: SCHEMA_VERSION,
         at: utc::text(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)),
-        official: Fitness::of(&examined).failing.is_empty(),
-        fitness: Fitness::of(&examined),
+        official: fitness.failing.is_empty(),
+        fitness,
         surroundings: surroundings(&lab, &machine),
         scenarios: Vec::new(),
         sockets: Vec::new(),
@@ -354,9 +355,7 @@ fn loads(lab: &Lab<'_>, report: &mut Report) -> Result<Logs, Failure> {
     add(report, "as recorded", Load::Recorded(1), &recorded, plain)?;
     say("with the journal");
     let journaled = lab.taken(paced, true, false)?;
-    if journaled.fingerprint != first.fingerprint {
-        return Err(Failure::run("with the journal the line did not send the same orders"));
-    }
+    same_orders(&journaled, &first)?;
     add(report, "with the journal", paced, &journaled, (true, false))?;
     if !lab.a.no_shadow {
         say("with journal and shadow");
@@ -366,14 +365,14 @@ fn loads(lab: &Lab<'_>, report: &mut Report) -> Result<Logs, Failure> {
         beside.go_on();
         let taken = lab.taken(paced, true, false)?;
         drop(beside);
+        same_orders(&taken, &first)?;
         add(report, "with journal and shadow", paced, &taken, (true, true))?;
     }
     say("stage by stage, twice");
     let names = Pipeline::new(&lab.config, &Counters::detached())?.stages();
     let (once, again) = (lab.taken(paced, true, true)?, lab.taken(paced, true, true)?);
-    if once.fingerprint != first.fingerprint || again.fingerprint != first.fingerprint {
-        return Err(Failure::run("two loads over the same frames did not send the same orders"));
-    }
+    same_orders(&once, &first)?;
+    same_orders(&again, &first)?;
     report.tail = tail::tail(&lab.frames, &once, &again, &names, lab.tsc);
     let (rows, [cache, decision, execution]) = stages(lab, &once, &names)?;
     report.stages = rows;
@@ -384,6 +383,14 @@ fn loads(lab: &Lab<'_>, report: &mut Report) -> Result<Logs, Failure> {
         Promise::at_most("execution (to signed bytes)", 100_000.0, execution.row(), how),
     ];
     Ok(logs)
+}
+
+/// Loads over the same frames are the same work.
+fn same_orders(taken: &Taken, expected: &Taken) -> Result<(), Failure> {
+    if taken.fingerprint == expected.fingerprint {
+        return Ok(());
+    }
+    Err(Failure::run("two loads over the same frames did not send the same orders"))
 }
 
 /// What the specification says of sockets and rates.
@@ -401,20 +408,23 @@ fn specification_of_rates(report: &mut Report) {
     }
     let Some(one) = report.scenarios.first() else { return };
     let kept = report.sweep.iter().filter(|r| !r.saturated).map(|r| r.offered_a_second as f64);
-    let updates = kept.fold(one.frames_a_second, f64::max);
+    let updates = kept.fold(0.0, f64::max);
     rows.push(Promise::at_least(
         "updates a second",
         10_000.0,
         updates,
         "the highest rate of the sweep that was kept up with",
     ));
-    let busy_s = one.service.row.p50 as f64 / 1e9;
-    let per_order = if busy_s > 0.0 { 1.0 / busy_s } else { 0.0 };
-    let how = "one over the time that half of them take, one at a time";
-    rows.push(Promise::at_least("trades a second (orders signed)", 1_000.0, per_order, how));
+    let how = "one over the time that half of them take";
+    let mut one_over = |what: &str, took: Option<Percentiles>| {
+        if let Some(row) = took.filter(|row| row.count > 0) {
+            rows.push(Promise::at_least(what, 1_000.0, 1e9 / row.p50.max(1) as f64, how));
+        }
+    };
+    one_over("trades a second (orders signed)", Some(one.service.row));
+    let risk = report.stages.iter().find(|s| s.stage == crate::line::RISK);
+    one_over("risk checks a second", risk.map(|s| s.row));
     rows.push(Promise::at_least("decisions a second", 500.0, one.frames_a_second, "one at a time"));
-    let risk = report.stages.iter().find(|s| s.stage == crate::line::RISK).map_or(0, |s| s.row.p50);
-    rows.push(Promise::at_least("risk checks a second", 1_000.0, 1e9 / risk.max(1) as f64, how));
 }
 
 /// The machine, the revision, and what nothing here can be faster than.
@@ -456,9 +466,7 @@ fn write(lab: &Lab<'_>, report: &Report, logs: &[(String, Latency)], begun: Inst
     put("report.json", serde_json::to_string_pretty(report).map_err(Failure::run)?)?;
     put("report.html", page::page(report))?;
     for (name, latency) in logs {
-        let name: String = name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
-        put(&format!("{name}.hgrm"), latency.hgrm())?;
+        put(&format!("{}.hgrm", plain(name)), latency.hgrm())?;
     }
-    let all: Vec<_> = logs.iter().map(|(name, latency)| (name.clone(), latency)).collect();
-    write_log(&out.join("latencies.hlog"), &all, begun.elapsed())
+    write_log(&out.join("latencies.hlog"), logs, begun.elapsed())
 }

@@ -167,7 +167,6 @@ fn tail(html: &mut String, report: &Report) {
         escape(&labels.join(", "))
     );
     for o in &report.tail.slowest {
-        let label = serde_json::to_value(o.label).ok().and_then(|v| v.as_str().map(str::to_owned));
         let _ = writeln!(
             html,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"wide\">{}</td></tr>",
@@ -175,7 +174,7 @@ fn tail(html: &mut String, report: &Report) {
             o.bytes,
             ns_text(o.total_ns as f64),
             ns_text(o.queue_ns as f64),
-            label.unwrap_or_default(),
+            o.label.name(),
             escape(&o.detail)
         );
     }

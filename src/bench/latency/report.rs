@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use kimera_runtime::net::tcp::SocketTuning;
 use serde::Serialize;
 
 use super::histogram::{Percentiles, Point};
@@ -55,8 +56,8 @@ pub struct SocketScenario {
     pub name: String,
     /// Frames a second.
     pub rate: u64,
-    /// Asked of the socket, and had.
-    pub busy_poll_us: u32,
+    /// Asked of the socket.
+    pub tuning: SocketTuning,
     /// The kernel took it.
     pub tuned: bool,
     /// From just before a frame was written to when its first order had been read, in the other process.

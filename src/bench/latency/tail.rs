@@ -26,6 +26,19 @@ pub enum Label {
     SchedulerGap,
 }
 
+impl Label {
+    /// As the report writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Stage => "stage",
+            Self::Journal => "journal",
+            Self::SchedulerGap => "scheduler-gap",
+        }
+    }
+}
+
 /// One of the slowest frames.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outlier {
@@ -53,7 +66,7 @@ pub struct Tail {
     /// Stages, in the order of `stages_ns`.
     pub stages: Vec<String>,
     /// Outliers by label.
-    pub labels: BTreeMap<String, usize>,
+    pub labels: BTreeMap<&'static str, usize>,
     /// The slowest, slowest first.
     pub slowest: Vec<Outlier>,
 }
@@ -178,7 +191,7 @@ pub fn tail(frames: &Frames, first: &Taken, second: &Taken, stages: &[String], t
         let ns = |ticks: u64| tsc.to_ns(ticks);
         Outlier {
             frame: sample.index,
-            bytes: frames.of(sample.index as usize).1,
+            bytes: frames.text(sample.index as usize).len(),
             total_ns: ns(total(sample)),
             queue_ns: ns(u64::from(sample.queue)),
             label,
@@ -189,8 +202,7 @@ pub fn tail(frames: &Frames, first: &Taken, second: &Taken, stages: &[String], t
     let mut outliers: Vec<_> = slowest.iter().map(outlier).collect();
     let mut labels = BTreeMap::new();
     for outlier in &outliers {
-        let name = serde_json::to_value(outlier.label).ok().and_then(|v| v.as_str().map(str::to_owned));
-        *labels.entry(name.unwrap_or_default()).or_insert(0) += 1;
+        *labels.entry(outlier.label.name()).or_insert(0) += 1;
     }
     let above_ns = outliers.last().map_or(0, |o| o.total_ns);
     outliers.truncate(TOLD);
