@@ -420,7 +420,7 @@ mod tests {
         /// Readers that take as they like each see everything, once and in order, and nothing is overwritten.
         #[test]
         fn every_reader_sees_everything(
-            capacity in 1usize..9,
+            capacity in 1usize..40,
             readers in 1usize..4,
             steps in proptest::collection::vec((0usize..5, 1usize..5), 0..300),
         ) {
