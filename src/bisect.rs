@@ -37,12 +37,12 @@ fn said(revision: &str, a: &BisectArgs, patch: Option<&Path>, file: &Path) -> Re
     if let Some(patch) = patch {
         command.arg("--patch").arg(patch);
     }
-    let out = command.stdin(Stdio::null()).output().map_err(Failure::run)?;
+    let out = command.stdin(Stdio::null()).output().map_err(Failure::machine)?;
     let text = std::fs::read_to_string(file);
     let _ = std::fs::remove_file(file);
     let text = text.map_err(|_| {
         let why = String::from_utf8_lossy(&out.stderr);
-        Failure::run(format!("{revision} does not replay {}: {}", a.state.display(), why.trim()))
+        Failure::defect(format!("{revision} does not replay {}: {}", a.state.display(), why.trim()))
     })?;
     Ok(text.lines().map(str::to_owned).collect())
 }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::exit::{Failure, say};
+use crate::exit::Failure;
+use crate::log;
+use crate::log::Category::System;
 
 /// A program of a revision.
 #[derive(Clone, Debug)]
@@ -15,7 +17,7 @@ pub struct Build {
 
 fn git(arguments: &[&str]) -> Result<String, Failure> {
     let out = Command::new("git").args(arguments).output();
-    let out = out.map_err(|e| Failure::run(format!("cannot start git: {e}")))?;
+    let out = out.map_err(|e| Failure::machine(format!("cannot start git: {e}")))?;
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
         return Err(Failure::usage(format!("git {}: {}", arguments.join(" "), said.trim())));
@@ -30,7 +32,7 @@ impl Build {
     /// A revision that does not exist here, or does not build.
     pub fn of(revision: &str) -> Result<Self, Failure> {
         if revision == "." {
-            let program = std::env::current_exe().map_err(Failure::run)?;
+            let program = std::env::current_exe().map_err(Failure::machine)?;
             return Ok(Self { commit: None, program });
         }
         let commit = git(&["rev-parse", "--verify", &format!("{revision}^{{commit}}")])?;
@@ -50,17 +52,17 @@ impl Build {
             git(&["worktree", "prune"])?;
             git(&["worktree", "add", "--detach", "--force", &text, commit])?;
         }
-        say(&format!("building {commit}"));
+        log::say(System, &format!("building {commit}"));
         let built = Command::new("cargo")
             .args(["build", "--release", "--locked", "--quiet", "--bin", "kimera"])
             .current_dir(&sources)
             .env("CARGO_TARGET_DIR", folder.join("build"))
             .stdout(Stdio::null())
             .status()
-            .map_err(|e| Failure::run(format!("cannot start cargo: {e}")))?;
+            .map_err(|e| Failure::machine(format!("cannot start cargo: {e}")))?;
         let removed = git(&["worktree", "remove", "--force", &text]);
         if !built.success() {
-            return Err(Failure::run(format!("{commit} does not build")));
+            return Err(Failure::defect(format!("{commit} does not build")));
         }
         removed.map(|_| ())
     }

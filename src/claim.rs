@@ -44,17 +44,17 @@ impl Claim {
     pub fn take(path: &Path, what: &str) -> Result<Self, Failure> {
         let root = path.parent().unwrap_or(path).display();
         let fail = |e: std::io::Error| {
-            Failure::run(format!("cannot lock {}: {e}; choose a writable directory", path.display()))
+            Failure::machine(format!("cannot lock {}: {e}; choose a writable directory", path.display()))
         };
         let mut file = File::append(path).map_err(fail)?;
         if !file.lock_exclusively().map_err(fail)? {
-            return Err(Failure::run(format!(
+            return Err(Failure::asked_wrongly(format!(
                 "another {what} runs in the state directory {root}; stop it or choose another with --state"
             )));
         }
         if !world::active() {
             let identity = Identity::of(std::process::id());
-            let text = serde_json::to_string(&identity).map_err(Failure::run)?;
+            let text = serde_json::to_string(&identity).map_err(Failure::defect)?;
             file.set_len(0).map_err(fail)?;
             file.write_all(text.as_bytes()).map_err(fail)?;
         }

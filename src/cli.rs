@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use kimera_runtime::{KillWord, errors};
+use kimera_runtime::KillWord;
 
 use crate::bench::{self, BenchArgs};
 use crate::bisect::{self, BisectArgs};
@@ -69,8 +69,8 @@ enum Verb {
     Replay(ReplayArgs),
     /// Looks into a journal. Example: kimera journal verify state/a
     Journal(JournalArgs),
-    /// Counters and histograms of an engine, running or not. Example: kimera stat state/a --json
-    Stat(StatArgs),
+    /// Counters and histograms of an engine, running or not; its memory. Example: kimera stat state/a --json; kimera stat memory state/a
+    Stat(StatVerb),
     /// Whole firms in virtual time, with everything that can go wrong. Example: kimera sim --seed 1 --seeds 20
     Sim(SimArgs),
     /// What a fast run wants of the kernel: shown, written, put back. Example: kimera tune restore
@@ -240,12 +240,27 @@ struct ExportArgs {
 }
 
 #[derive(Debug, Args)]
-struct StatArgs {
+pub(crate) struct StatArgs {
     /// State directory.
-    state: PathBuf,
+    pub(crate) state: PathBuf,
     /// One JSON object on stdout.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct StatVerb {
+    #[command(subcommand)]
+    pub(crate) what: Option<StatWhat>,
+    #[command(flatten)]
+    pub(crate) counters: Option<StatArgs>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StatWhat {
+    /// What the processes of a run take of the machine's memory, and whether it grows
+    Memory(StatArgs),
 }
 
 #[derive(Debug, Args)]
@@ -306,12 +321,12 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{}", text.trim_end()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(|e| Failure::run(format!("cannot write to stdout: {e}"))),
+        other => other.map_err(|e| Failure::machine(format!("cannot write to stdout: {e}"))),
     }
 }
 
 fn to_json(value: &impl serde::Serialize) -> Result<String, Failure> {
-    serde_json::to_string(value).map_err(Failure::run)
+    serde_json::to_string(value).map_err(Failure::defect)
 }
 
 impl Cli {
@@ -354,11 +369,7 @@ impl Cli {
             }
             Verb::Replay(a) => run_replay(a),
             Verb::Journal(a) => run_journal(a.action),
-            Verb::Stat(a) => {
-                let (snapshot, value) = verbs::stat(&a.state)?;
-                print(&if a.json { value.to_string() } else { verbs::stat_table(&snapshot) })?;
-                Ok(Exit::Ok)
-            }
+            Verb::Stat(a) => verbs::run_stat(&a),
             Verb::Doctor(a) => doctor::run(&a),
             Verb::Tune(a) => doctor::tune(&a),
             Verb::Sim(a) => simulate::run(&a.options()),
@@ -380,10 +391,10 @@ fn ctl(a: &CtlArgs) -> Result<Exit, Failure> {
     let socket = |state: &PathBuf| state::Layout::of(state).socket("control");
     let state = match &a.state {
         Some(state) => state.clone(),
-        None => known_states().into_iter().find(|s| socket(s).exists()).ok_or_else(|| Failure {
-            code: Exit::Unreachable,
-            message: "nothing runs under state/; name the run with --state".into(),
-        })?,
+        None => known_states()
+            .into_iter()
+            .find(|s| socket(s).exists())
+            .ok_or_else(|| Failure::unreachable("nothing runs under state/; name the run with --state"))?,
     };
     let names_an_actor = a.method.starts_with("actor.");
     if names_an_actor != a.actor.is_some() {
@@ -400,9 +411,9 @@ fn ctl(a: &CtlArgs) -> Result<Exit, Failure> {
     match client.call(&a.method, &params)? {
         Ok(result) if a.json => print(&result.to_string())?,
         Ok(result) if a.method == "tree" => print(&tree_text(&result))?,
-        Ok(result) => print(&serde_json::to_string_pretty(&result).map_err(Failure::run)?)?,
+        Ok(result) => print(&serde_json::to_string_pretty(&result).map_err(Failure::defect)?)?,
         Err(e) if (-32_700..=-32_600).contains(&e.code) => return Err(Failure::usage(e.message)),
-        Err(e) => return Err(Failure { code: Exit::Refused, message: e.message }),
+        Err(e) => return Err(Failure::refused(e.message)),
     }
     Ok(Exit::Ok)
 }
@@ -415,15 +426,15 @@ fn kill(state: Option<PathBuf>) -> Result<Exit, Failure> {
         None => known_states().into_iter().filter(|s| state::is_held(s)).collect(),
     };
     if states.is_empty() {
-        return Err(Failure::run("nothing runs under state/; name the run with --state"));
+        return Err(Failure::asked_wrongly("nothing runs under state/; name the run with --state"));
     }
     for state in states {
         let path = state::Layout::of(&state).kill_word();
         if named && !state.is_dir() {
-            return Err(Failure::run(format!("{} is no state directory", state.display())));
+            return Err(Failure::asked_wrongly(format!("{} is no state directory", state.display())));
         }
         let word = KillWord::open(&path).and_then(|word| word.halt());
-        let word = word.map_err(|e| Failure::run(format!("cannot halt {}: {e}", state.display())))?;
+        let word = word.map_err(|e| Failure::machine(format!("cannot halt {}: {e}", state.display())))?;
         print(&format!(
             "halted: {} (epoch {}); resume with: kimera ctl trading.resume",
             state.display(),
@@ -446,11 +457,11 @@ fn run_engine(a: EngineArgs) -> Result<Exit, Failure> {
         canary: a.canary,
         faults: a.faults,
     };
-    let summary = engine::run(&options, &interrupted).inspect_err(|e| errors::note("engine", &e.message))?;
+    let summary = engine::run(&options, &interrupted).inspect_err(|e| e.note("engine"))?;
     let text = to_json(&summary)?;
     let path = state::Layout::of(&options.state).summary();
     state::replace(&path, text.as_bytes())
-        .map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())))?;
+        .map_err(|e| Failure::machine(format!("cannot write {}: {e}", path.display())))?;
     print(&text)?;
     Ok(Exit::Ok)
 }

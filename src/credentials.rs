@@ -55,12 +55,12 @@ fn kept(layout: &Layout) -> Result<Option<[String; 2]>, Failure> {
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Failure::run(format!("cannot read {}: {e}", path.display()))),
+        Err(e) => return Err(Failure::machine(format!("cannot read {}: {e}", path.display()))),
     };
     let mut lines = text.lines().map(str::to_owned);
     match (lines.next(), lines.next()) {
         (Some(key), Some(secret)) if !key.is_empty() && !secret.is_empty() => Ok(Some([key, secret])),
-        _ => Err(Failure::run(format!("{} does not hold two lines; remove it", path.display()))),
+        _ => Err(Failure::data(format!("{} does not hold two lines; remove it", path.display()))),
     }
 }
 
@@ -75,13 +75,13 @@ pub fn for_run(layout: &Layout) -> Result<[String; 2], Failure> {
     let mut bytes = [0u8; 48];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|e| Failure::run(format!("cannot make credentials from /dev/urandom: {e}")))?;
+        .map_err(|e| Failure::machine(format!("cannot make credentials from /dev/urandom: {e}")))?;
     let hex = |part: &[u8]| part.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let pair = [hex(&bytes[..16]), hex(&bytes[16..])];
     let path = layout.paper_credentials();
     let written = File::options().write(true).create_new(true).mode(0o600).open(&path);
     written
         .and_then(|mut file| file.write_all(format!("{}\n{}\n", pair[0], pair[1]).as_bytes()))
-        .map_err(|e| Failure::run(format!("cannot keep the credentials in {}: {e}", path.display())))?;
+        .map_err(|e| Failure::machine(format!("cannot keep the credentials in {}: {e}", path.display())))?;
     Ok(pair)
 }

@@ -1,9 +1,9 @@
 //! Exit codes, and failures that carry one.
 
 use std::fmt;
-use std::io::Write;
 
-use kimera_runtime::world;
+use kimera_protocol::ErrorKind;
+use kimera_runtime::errors;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +35,11 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
-/// What, where, what to do; and the code to end with.
+/// What, where, what to do; of which kind it is, and the code to end with.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failure {
+    /// Whose matter it is.
+    pub kind: ErrorKind,
     /// Exit code.
     pub code: Exit,
     /// The text.
@@ -45,41 +47,74 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of the run itself.
-    pub fn run(message: impl fmt::Display) -> Self {
-        Self { code: Exit::Failed, message: message.to_string() }
+    /// A failure of a kind, with exit code 1.
+    pub fn of(kind: ErrorKind, message: impl fmt::Display) -> Self {
+        Self { kind, code: Exit::Failed, message: message.to_string() }
+    }
+
+    /// Bytes that are not what they claim to be.
+    pub fn data(message: impl fmt::Display) -> Self {
+        Self::of(ErrorKind::Data, message)
+    }
+
+    /// Nobody answers.
+    pub fn network(message: impl fmt::Display) -> Self {
+        Self::of(ErrorKind::Network, message)
+    }
+
+    /// A venue that contradicts itself or us.
+    pub fn venue(message: impl fmt::Display) -> Self {
+        Self::of(ErrorKind::Venue, message)
+    }
+
+    /// What the machine does not give.
+    pub fn machine(message: impl fmt::Display) -> Self {
+        Self::of(ErrorKind::Machine, message)
+    }
+
+    /// What must not happen.
+    pub fn defect(message: impl fmt::Display) -> Self {
+        Self::of(ErrorKind::Defect, message)
+    }
+
+    /// A request that is well formed and asks for what is not there.
+    pub fn asked_wrongly(message: impl fmt::Display) -> Self {
+        Self::of(ErrorKind::Usage, message)
     }
 
     /// A configuration that cannot be used.
     pub fn configuration(message: impl fmt::Display) -> Self {
-        Self { code: Exit::Configuration, message: message.to_string() }
+        Self { code: Exit::Configuration, ..Self::of(ErrorKind::Configuration, message) }
     }
 
     /// Arguments that cannot be used.
     pub fn usage(message: impl fmt::Display) -> Self {
-        Self { code: Exit::Usage, message: message.to_string() }
+        Self { code: Exit::Usage, ..Self::of(ErrorKind::Usage, message) }
     }
 
     /// What the engine's own rules do not allow; to try again changes nothing.
     pub fn refused(message: impl fmt::Display) -> Self {
-        Self { code: Exit::Refused, message: message.to_string() }
+        Self { code: Exit::Refused, ..Self::of(ErrorKind::Refused, message) }
     }
 
     /// Something a replay or run needs is not there.
     pub fn missing(message: impl fmt::Display) -> Self {
-        Self { code: Exit::MissingBlob, message: message.to_string() }
+        Self { code: Exit::MissingBlob, ..Self::of(ErrorKind::Data, message) }
+    }
+
+    /// Whoever was asked is not reachable.
+    pub fn unreachable(message: impl fmt::Display) -> Self {
+        Self { code: Exit::Unreachable, ..Self::of(ErrorKind::Network, message) }
+    }
+
+    /// Notes it among this process's distinct errors and in its log.
+    pub fn note(&self, source: &str) {
+        errors::note(self.kind, source, &self.message);
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
-    }
-}
-
-/// Says a line to whoever watches the log; in a world, to whoever looks into it.
-pub fn say(line: &str) {
-    if !world::say(line) {
-        let _ = writeln!(std::io::stderr(), "{line}");
     }
 }

@@ -100,7 +100,7 @@ pub fn export(state: &Path, out: &Path, kinds: &[String]) -> Result<u64, Failure
 }
 
 fn write(state: &Path, out: &Path, kinds: &[String]) -> Result<u64, Failure> {
-    let failed = |e: &dyn std::fmt::Display| Failure::run(format!("cannot write {}: {e}", out.display()));
+    let failed = |e: &dyn std::fmt::Display| Failure::machine(format!("cannot write {}: {e}", out.display()));
     let file = File::create(out).map_err(|e| failed(&e))?;
     let schema = parse_message_type(SCHEMA).map_err(|e| failed(&e))?;
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();

@@ -59,7 +59,8 @@ pub fn ask(
     shown: &str,
     headers: &[(&str, &str)],
 ) -> Result<Vec<u8>, Failure> {
-    let fail = |e: &dyn std::fmt::Display| Failure::run(format!("venue at {address}: {method} {shown}: {e}"));
+    let fail =
+        |e: &dyn std::fmt::Display| Failure::network(format!("venue at {address}: {method} {shown}: {e}"));
     let mut exchange = Exchange::start(address, method, path, headers, b"", ANSWER_BYTES_MAX, TIMEOUT)
         .map_err(|e| fail(&e))?;
     loop {
@@ -86,10 +87,10 @@ pub fn agree(address: SocketAddr, delay_ms: u64) -> Result<VenueClock, Failure> 
     let path = format!("/kimera/v1/clock/start?delay_ms={delay_ms}");
     let body = ask(address, "POST", &path, &path, &[])?;
     let state: VenueClock = serde_json::from_slice(&body)
-        .map_err(|e| Failure::run(format!("venue at {address}: its clock is unreadable: {e}")))?;
+        .map_err(|e| Failure::venue(format!("venue at {address}: its clock is unreadable: {e}")))?;
     let sane = state.running && (1..=100).contains(&state.clock.speed) && state.clock.start != u64::MAX;
     if !sane || state.end <= state.clock.origin {
-        return Err(Failure::run(format!("venue at {address}: its clock makes no sense: {state:?}")));
+        return Err(Failure::venue(format!("venue at {address}: its clock makes no sense: {state:?}")));
     }
     Ok(state)
 }
@@ -102,7 +103,7 @@ pub fn learn(address: SocketAddr) -> Result<MarketClock, Failure> {
     let path = "/kimera/v1/clock";
     let body = ask(address, "GET", path, path, &[])?;
     let state: VenueClock = serde_json::from_slice(&body)
-        .map_err(|e| Failure::run(format!("venue at {address}: its clock is unreadable: {e}")))?;
+        .map_err(|e| Failure::venue(format!("venue at {address}: its clock is unreadable: {e}")))?;
     Ok(state.clock)
 }
 
@@ -115,11 +116,11 @@ pub fn check(address: SocketAddr, time_path: &str, clock: &MarketClock) -> Resul
     let body = ask(address, "GET", time_path, time_path, &[])?;
     let after = clock.now();
     let said: ServerTime = serde_json::from_slice(&body)
-        .map_err(|e| Failure::run(format!("venue at {address}: its time is unreadable: {e}")))?;
+        .map_err(|e| Failure::venue(format!("venue at {address}: its time is unreadable: {e}")))?;
     let slack = TOLERANCE_MS * i64::from(clock.speed);
     let (low, high) = (before / 1_000_000 - slack, after / 1_000_000 + slack);
     if !(low..=high).contains(&said.server_time) {
-        return Err(Failure::run(format!(
+        return Err(Failure::venue(format!(
             "venue at {address} says {} ms where our clock is between {low} and {high}: are both on this machine?",
             said.server_time
         )));

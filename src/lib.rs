@@ -4,6 +4,7 @@
 //! * [`config`]: one typed tree; [`state`]: the state directory; [`claim`]: who holds what there
 //! * [`control`]: control sockets of supervisor and engine
 //! * [`line`]: who is wired to whom, and who sits there
+//! * [`log`]: what a process says while it runs
 //! * [`engine`]: a live run; [`handshake`]: the clock shared with the venue
 //! * [`credentials`]: of the account; [`guard`]: takes everything back where nobody else can
 //! * [`replay`]: a journal through the same line, compared
@@ -36,6 +37,7 @@ pub mod export;
 pub mod guard;
 pub mod handshake;
 pub mod line;
+pub mod log;
 pub mod machine;
 pub mod orders;
 pub mod replay;

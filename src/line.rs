@@ -290,7 +290,7 @@ impl Seats<'_> {
     }
 
     fn seat<A: Actor + 'static>(&mut self, name: &str, actor: A) -> Result<Seat<A>, Failure> {
-        let missing = || Failure::run(format!("the topology has no {name} seat"));
+        let missing = || Failure::defect(format!("the topology has no {name} seat"));
         let ports = self.wiring.take(name).ok_or_else(missing)?;
         let outputs = self.topology.seat(name).map_or(0, |s| s.outputs_max);
         let seat = Seat::new(actor, ports, outputs, meters(self.counters, name), self.tsc);

@@ -10,6 +10,7 @@ static ALLOCATOR: KimeraAllocator = KimeraAllocator;
 
 fn main() -> std::process::ExitCode {
     let cli = kimera::cli::Cli::parse();
+    kimera::log::install();
     match cli.run() {
         Ok(code) => code.into(),
         Err(failure) => {

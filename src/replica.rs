@@ -61,7 +61,7 @@ impl Replica {
         let mut cells =
             line::cells(config, &topology, &mut wiring, &counters, Tsc::calibrate(), probes, &gate)?;
         let mut take = |name: &str| {
-            wiring.take(name).ok_or_else(|| Failure::run(format!("the topology has no seat \"{name}\"")))
+            wiring.take(name).ok_or_else(|| Failure::defect(format!("the topology has no seat \"{name}\"")))
         };
         let (door, journal, gateway) =
             (take(SEQUENCER)?, take(line::JOURNAL)?, take(&config.account.gateway)?);
@@ -138,7 +138,7 @@ impl Replica {
         }
         let left = self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner).len();
         if left > 0 {
-            return Err(Failure::run(format!("the line stopped {left} inputs before {last}")));
+            return Err(Failure::defect(format!("the line stopped {left} inputs before {last}")));
         }
         self.seq = last;
         let said = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
@@ -155,7 +155,7 @@ impl Replica {
             Ok(result) => result,
             Err(killed) if killed.is::<Killed>() => resume_unwind(killed),
             Err(panic) => {
-                Err(Failure::run(format!("a stage beside the line panicked: {}", said(panic.as_ref()))))
+                Err(Failure::defect(format!("a stage beside the line panicked: {}", said(panic.as_ref()))))
             }
         }
     }

@@ -140,7 +140,7 @@ impl LineState {
 
     fn part(&self, name: &str) -> Result<Loader<'_>, Failure> {
         let part = self.parts.iter().find(|(part, _)| part == name);
-        let missing = || Failure::run(format!("the snapshot has no part \"{name}\""));
+        let missing = || Failure::data(format!("the snapshot has no part \"{name}\""));
         Ok(Loader::new(&part.ok_or_else(missing)?.1))
     }
 
@@ -149,12 +149,12 @@ impl LineState {
     /// # Errors
     /// Parts that are missing or do not fit. The line is not to be used then.
     pub fn put(&self, cells: &mut [Box<dyn Cell>], frontiers: &Frontiers) -> Result<DoorState, Failure> {
-        let wrong = |name: &str, e| Failure::run(format!("the snapshot's part \"{name}\": {e}"));
+        let wrong = |name: &str, e| Failure::data(format!("the snapshot's part \"{name}\": {e}"));
         self.absences.iter().for_each(|absent| frontiers.note_absence(absent));
         for cell in cells.iter_mut().filter(|cell| cell.is_sealed()) {
             let bytes = self.parts.iter().find(|(part, _)| part == cell.name());
-            let (name, bytes) =
-                bytes.ok_or_else(|| Failure::run(format!("the snapshot has no part \"{}\"", cell.name())))?;
+            let (name, bytes) = bytes
+                .ok_or_else(|| Failure::data(format!("the snapshot has no part \"{}\"", cell.name())))?;
             cell.load(bytes).map_err(|e| wrong(name, e))?;
         }
         frontiers.resume_at(self.seq);
@@ -170,7 +170,7 @@ impl LineState {
     pub fn orders(&self) -> Result<OrderTable, Failure> {
         let mut orders = OrderTable::default();
         let loaded = self.part(ORDERS)?.into_state(&mut orders);
-        loaded.map_err(|e| Failure::run(format!("the snapshot's part \"{ORDERS}\": {e}")))?;
+        loaded.map_err(|e| Failure::data(format!("the snapshot's part \"{ORDERS}\": {e}")))?;
         Ok(orders)
     }
 
@@ -242,9 +242,9 @@ impl Snapshot {
     /// What is wrong with it.
     pub fn manifest(folder: &Path, seq: Seq) -> Result<Manifest, Failure> {
         let path = manifest_path(folder, seq);
-        let bytes =
-            files::read(&path).map_err(|e| Failure::run(format!("cannot read {}: {e}", path.display())))?;
-        let wrong = |why: String| Failure::run(format!("snapshot {}: {why}", path.display()));
+        let bytes = files::read(&path)
+            .map_err(|e| Failure::machine(format!("cannot read {}: {e}", path.display())))?;
+        let wrong = |why: String| Failure::data(format!("snapshot {}: {why}", path.display()));
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
         if steps(manifest.state_schema).is_none() {
             return Err(wrong(format!(
@@ -265,7 +265,7 @@ impl Snapshot {
     pub fn read(folder: &Path, seq: Seq) -> Result<Self, Failure> {
         let manifest = Self::manifest(folder, seq)?;
         let path = state_path(folder, seq);
-        let wrong = |why: &str| Failure::run(format!("snapshot {}: {why}", path.display()));
+        let wrong = |why: &str| Failure::data(format!("snapshot {}: {why}", path.display()));
         let bytes = files::read(&path).map_err(|e| wrong(&e.to_string()))?;
         let mut rest = bytes.as_slice();
         let mut parts = Vec::new();
@@ -300,7 +300,7 @@ impl Snapshot {
     /// # Errors
     /// A manifest that holds none.
     pub fn configuration(&self) -> Result<[u8; 32], Failure> {
-        let wrong = || Failure::run("the snapshot's manifest does not name a configuration");
+        let wrong = || Failure::data("the snapshot's manifest does not name a configuration");
         unhex(&self.manifest.configuration).ok_or_else(wrong)
     }
 
@@ -333,7 +333,10 @@ impl Snapshot {
     /// It is not of this journal.
     #[must_use]
     pub fn foreign(&self, why: &str) -> Failure {
-        Failure::run(format!("the snapshot behind input {} is not of this journal: {why}", self.manifest.seq))
+        Failure::data(format!(
+            "the snapshot behind input {} is not of this journal: {why}",
+            self.manifest.seq
+        ))
     }
 
     /// Takes one away: the manifest first, so that what is left of it is no snapshot.

@@ -147,7 +147,7 @@ impl State {
     /// Where it cannot be written or another engine holds it.
     pub fn take(root: &Path) -> Result<Self, Failure> {
         let fail = |what: &str, e: std::io::Error| {
-            Failure::run(format!(
+            Failure::machine(format!(
                 "cannot {what} in the state directory {}: {e}; choose a writable one with --state",
                 root.display()
             ))
@@ -157,7 +157,7 @@ impl State {
         let path = root.join("incarnation");
         let before = match files::read_to_string(&path) {
             Ok(text) => text.trim().parse::<u64>().map_err(|_| {
-                Failure::run(format!("{} does not hold a number; restore it from a copy", path.display()))
+                Failure::data(format!("{} does not hold a number; restore it from a copy", path.display()))
             })?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
             Err(e) => return Err(fail("read the incarnation", e)),

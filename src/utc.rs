@@ -22,6 +22,13 @@ pub fn text(ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
+/// `YYYY-MM-DDTHH:MM:SS.ffffffZ` (RFC 3339) of Unix microseconds.
+#[must_use]
+pub fn stamp(us: u64) -> String {
+    let [year, month, day, hour, minute, second] = civil(i64::try_from(us / 1_000_000).unwrap_or(0));
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z", us % 1_000_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +38,6 @@ mod tests {
         assert_eq!(text(0), "1970-01-01 00:00:00");
         assert_eq!(text(951_827_696_000), "2000-02-29 12:34:56");
         assert_eq!(text(1_723_161_257_999), "2024-08-08 23:54:17");
+        assert_eq!(stamp(1_723_161_257_999_001), "2024-08-08T23:54:17.999001Z");
     }
 }

@@ -14,8 +14,11 @@ use kimera_simulator::kept_clock::KeptClock;
 use kimera_simulator::{Endpoints, Server, ServerConfig, Tape, TapeError};
 
 use crate::claim::Claim;
+use crate::config::LogSection;
 use crate::engine::interrupt_flag;
-use crate::exit::{Exit, Failure, say};
+use crate::exit::{Exit, Failure};
+use crate::log;
+use crate::log::Category::System;
 use crate::state;
 
 /// Arguments of `kimera venue`.
@@ -62,20 +65,21 @@ pub struct VenueArgs {
 /// What could not be had, or what broke.
 pub fn run(a: &VenueArgs) -> Result<Exit, Failure> {
     let stop = interrupt_flag()?;
+    log::configure("venue", &LogSection::inherited(&LogSection::default())?, false);
     let _claim = a.lock.as_deref().map(|path| Claim::take(path, "venue")).transpose()?;
     if !a.cores.is_empty() && !keep_to_cores(&a.cores) {
         return Err(Failure::usage(format!("--cores: this process may not use cores {:?}", a.cores)));
     }
     if let Some(path) = &a.pulse {
         let pulse = Pulse::open(path)
-            .map_err(|e| Failure::run(format!("cannot use the pulse {}: {e}", path.display())))?;
+            .map_err(|e| Failure::machine(format!("cannot use the pulse {}: {e}", path.display())))?;
         follow(pulse, Duration::from_millis(a.linger_ms), stop.clone())?;
     }
     let tape = Tape::load(&a.data).map_err(|e| match e {
         TapeError::Io { ref source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             Failure::missing(e)
         }
-        _ => Failure::run(e),
+        _ => Failure::data(e),
     })?;
     let secret = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
     let credentials = secret("KIMERA_PAPER_KEY").zip(secret("KIMERA_PAPER_SECRET").map(String::into_bytes));
@@ -87,13 +91,13 @@ pub fn run(a: &VenueArgs) -> Result<Exit, Failure> {
         clock: a.clock.clone(),
         drop_fill: a.drop_fill,
     };
-    let mut server = Server::bind(tape, &config).map_err(Failure::run)?;
-    let endpoints = server.endpoints().map_err(Failure::run)?;
-    let text = serde_json::to_string(&endpoints).map_err(Failure::run)?;
+    let mut server = Server::bind(tape, &config).map_err(Failure::machine)?;
+    let endpoints = server.endpoints().map_err(Failure::machine)?;
+    let text = serde_json::to_string(&endpoints).map_err(Failure::defect)?;
     state::replace(&a.endpoints, text.as_bytes())
-        .map_err(|e| Failure::run(format!("cannot write {}: {e}", a.endpoints.display())))?;
+        .map_err(|e| Failure::machine(format!("cannot write {}: {e}", a.endpoints.display())))?;
     server.run(&stop);
-    server.failed().map_or(Ok(Exit::Ok), |reason| Err(Failure::run(reason)))
+    server.failed().map_or(Ok(Exit::Ok), |reason| Err(Failure::machine(reason)))
 }
 
 /// Where to listen: where it listened before it was killed, else as the arguments say.
@@ -113,7 +117,7 @@ fn addresses(a: &VenueArgs, markets: usize) -> Result<Vec<SocketAddr>, Failure> 
 }
 
 fn goes_on(a: &VenueArgs) -> Result<bool, Failure> {
-    let kept = a.clock.as_deref().map(KeptClock::load).transpose().map_err(Failure::run)?;
+    let kept = a.clock.as_deref().map(KeptClock::load).transpose().map_err(Failure::data)?;
     Ok(kept.flatten().is_some())
 }
 
@@ -123,9 +127,9 @@ fn follow(pulse: Pulse, linger: Duration, stop: Arc<AtomicBool>) -> Result<(), F
         while pulse.silence().is_none_or(|silence| silence < linger) {
             std::thread::sleep(Duration::from_millis(200));
         }
-        say("no supervisor has come back: the venue ends");
+        log::warn(System, "no supervisor has come back: the venue ends");
         stop.store(true, Ordering::Release);
     };
     let spawned = std::thread::Builder::new().name("pulse".into()).spawn(watch);
-    spawned.map(|_| ()).map_err(|e| Failure::run(format!("cannot start a thread: {e}")))
+    spawned.map(|_| ()).map_err(|e| Failure::machine(format!("cannot start a thread: {e}")))
 }

@@ -5,15 +5,18 @@ use std::path::Path;
 
 use kimera_journal::{JournalReader, Record};
 use kimera_protocol::{
-    Absent, CancelOrder, Checkpoint, Command, CommandCode, Consensus, Decision, HoldReason, Kind, Message,
-    NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, Refusal, RefusalReason, Timer, VenueStatus, Weights,
+    Absent, CancelOrder, Checkpoint, Command, CommandCode, Consensus, Decision, ErrorKind, HoldReason, Kind,
+    Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, Refusal, RefusalReason, Timer, VenueStatus,
+    Weights,
 };
 use kimera_runtime::counters::Snapshot;
 use kimera_runtime::errors::ErrorLog;
 use kimera_runtime::topology::Topology;
 use serde_json::json;
 
-use crate::exit::Failure;
+use crate::cli::{StatVerb, StatWhat, print};
+use crate::exit::{Exit, Failure};
+use crate::machine::memory::MemoryReport;
 use crate::report::{SCHEMA_VERSION, money};
 use crate::state::Layout;
 use crate::utc;
@@ -60,26 +63,27 @@ pub fn topology_dot(topology: &Topology) -> String {
 pub fn errors(state: &Path, as_json: bool) -> Result<String, Failure> {
     let layout = Layout::of(state);
     if !state.is_dir() {
-        return Err(Failure::run(format!("{} is no state directory", state.display())));
+        return Err(Failure::asked_wrongly(format!("{} is no state directory", state.display())));
     }
     let (mut rows, mut table, mut lost) = (Vec::new(), String::new(), 0);
-    for process in ["supervisor", "engine", "guard"] {
+    for process in ["supervisor", "engine", "guard", "shadow"] {
         let path = layout.errors(process);
         if !path.exists() {
             continue;
         }
         let log = ErrorLog::open(&path)
-            .map_err(|e| Failure::run(format!("cannot read {}: {e}", path.display())))?;
+            .map_err(|e| Failure::machine(format!("cannot read {}: {e}", path.display())))?;
         lost += log.lost();
         for e in log.entries() {
             let (first, last) = (utc::text(e.first_ms), utc::text(e.last_ms));
+            let kind = e.kind.map_or("-", ErrorKind::name);
             let _ = writeln!(
                 table,
-                "{:>6} × {process}/{}: {}\n         {first} to {last}",
+                "{:>6} × {kind} {process}/{}: {}\n         {first} to {last}",
                 e.count, e.source, e.text
             );
             rows.push(json!({
-                "process": process, "source": e.source, "text": e.text, "count": e.count,
+                "process": process, "kind": kind, "source": e.source, "text": e.text, "count": e.count,
                 "first_ms": e.first_ms, "last_ms": e.last_ms,
             }));
         }
@@ -93,13 +97,34 @@ pub fn errors(state: &Path, as_json: bool) -> Result<String, Failure> {
     Ok(if table.is_empty() { "no errors".into() } else { table })
 }
 
+/// Prints counters, or memory.
+///
+/// # Errors
+/// Where nothing has run there.
+pub(crate) fn run_stat(a: &StatVerb) -> Result<Exit, Failure> {
+    let text = match (&a.what, &a.counters) {
+        (Some(StatWhat::Memory(a)), _) => {
+            let report = MemoryReport::of(&a.state)?;
+            if a.json { serde_json::to_string(&report).map_err(Failure::defect)? } else { report.table() }
+        }
+        (None, Some(a)) => {
+            let (snapshot, value) = stat(&a.state)?;
+            if a.json { value.to_string() } else { stat_table(&snapshot) }
+        }
+        (None, None) => return Err(Failure::usage("name a state directory: kimera stat state/a")),
+    };
+    print(&text)?;
+    Ok(Exit::Ok)
+}
+
 /// The counters of a state directory as JSON.
 ///
 /// # Errors
 /// Where there is no counters file.
 pub fn stat(state: &Path) -> Result<(Snapshot, serde_json::Value), Failure> {
     let path = Layout::of(state).counters();
-    let snapshot = Snapshot::of_file(&path).map_err(|e| Failure::run(format!("{}: {e}", path.display())))?;
+    let snapshot =
+        Snapshot::of_file(&path).map_err(|e| Failure::machine(format!("{}: {e}", path.display())))?;
     let counters: serde_json::Map<_, _> =
         snapshot.counters.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
     let histograms: serde_json::Map<_, _> =
@@ -153,10 +178,10 @@ pub struct JournalStat {
 /// # Errors
 /// The first fault.
 pub fn read_journal(state: &Path, mut each: impl FnMut(&Record)) -> Result<JournalStat, Failure> {
-    let mut reader = JournalReader::open(&Layout::of(state).journal()).map_err(Failure::run)?;
+    let mut reader = JournalReader::open(&Layout::of(state).journal()).map_err(Failure::data)?;
     let mut stat = JournalStat { segments: reader.segments(), ..JournalStat::default() };
     for record in reader.by_ref() {
-        let record = record.map_err(Failure::run)?;
+        let record = record.map_err(Failure::data)?;
         let kind = record.message.kind();
         *stat.kinds.entry(kind.map_or("unknown", Kind::name)).or_default() += 1;
         if kind.is_some_and(Kind::is_input) {

@@ -28,17 +28,17 @@ impl Beside {
     /// # Errors
     /// One that does not do what it is there for.
     pub fn start(what: &[&str], core: usize, run: &Path, measured: &Path) -> Result<Self, Failure> {
-        let own = std::env::current_exe().map_err(Failure::run)?;
+        let own = std::env::current_exe().map_err(Failure::machine)?;
         let others: Vec<String> =
             available_cores().into_iter().filter(|c| *c != core).map(|c| c.to_string()).collect();
         let mut children = Self(Vec::new());
         for what in what {
             let arguments = reader(what, run, measured);
             // One that does not do what it is there for would be no reader.
-            let once = Command::new(&own).args(&arguments).output().map_err(Failure::run)?;
+            let once = Command::new(&own).args(&arguments).output().map_err(Failure::machine)?;
             if !once.status.success() {
                 let said = String::from_utf8_lossy(&once.stderr);
-                return Err(Failure::run(format!("+{what} does not run: {}", said.trim())));
+                return Err(Failure::defect(format!("+{what} does not run: {}", said.trim())));
             }
             let mut command = Command::new(if others.is_empty() { "sh" } else { "taskset" });
             if !others.is_empty() {
@@ -51,7 +51,9 @@ impl Beside {
             }
             command.arg(&own).args(&arguments).process_group(0);
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            children.0.push(command.spawn().map_err(|e| Failure::run(format!("cannot start {what}: {e}")))?);
+            children
+                .0
+                .push(command.spawn().map_err(|e| Failure::machine(format!("cannot start {what}: {e}")))?);
         }
         children.pause();
         Ok(children)
@@ -88,7 +90,7 @@ impl Scratch {
     /// Where it cannot be made.
     pub fn make() -> Result<Self, Failure> {
         let path = std::env::temp_dir().join(format!("kimera-compare-{}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(Failure::run)?;
+        std::fs::create_dir_all(&path).map_err(Failure::machine)?;
         Ok(Self(path))
     }
 
@@ -98,7 +100,7 @@ impl Scratch {
     /// Where it cannot be made.
     pub fn side(&self, i: usize) -> Result<PathBuf, Failure> {
         let path = self.0.join(format!("side-{i}"));
-        std::fs::create_dir_all(&path).map_err(Failure::run)?;
+        std::fs::create_dir_all(&path).map_err(Failure::machine)?;
         Ok(path)
     }
 
@@ -107,18 +109,18 @@ impl Scratch {
     /// # Errors
     /// Where it does not end well.
     pub fn run(&self) -> Result<PathBuf, Failure> {
-        let (own, state) = (std::env::current_exe().map_err(Failure::run)?, self.0.join("run"));
+        let (own, state) = (std::env::current_exe().map_err(Failure::machine)?, self.0.join("run"));
         let status = Command::new(own)
             .args(["supervise", "--for", "120s", "--speed", "20", "--json", "--state"])
             .arg(&state)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()
-            .map_err(Failure::run)?;
+            .map_err(Failure::machine)?;
         if status.success() {
             Ok(state)
         } else {
-            Err(Failure::run("the run that is to be read did not end well"))
+            Err(Failure::defect("the run that is to be read did not end well"))
         }
     }
 }

@@ -13,7 +13,9 @@ use super::beside::{Beside, Scratch};
 use super::statistics::{Ratio, interval, median, quantile};
 use crate::builds::Build;
 use crate::cli::print;
-use crate::exit::{Exit, Failure, say};
+use crate::exit::{Exit, Failure};
+use crate::log;
+use crate::log::Category::System;
 use crate::report::SCHEMA_VERSION;
 
 /// Changes smaller than this are none: less than what code at other addresses makes.
@@ -131,9 +133,9 @@ impl Side {
             command.args(["--slower", &self.slower.to_string()]);
         }
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child = spawned.map_err(|e| Failure::run(format!("cannot start {}: {e}", self.name)))?;
+        let mut child = spawned.map_err(|e| Failure::machine(format!("cannot start {}: {e}", self.name)))?;
         let (Some(ask), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(Failure::run("a program without stdin and stdout"));
+            return Err(Failure::defect("a program without stdin and stdout"));
         };
         Ok(Server { name: self.name.clone(), child, ask, answers: BufReader::new(answers) })
     }
@@ -164,7 +166,7 @@ impl Server {
         else {
             let mut said = String::new();
             let _ = self.child.stderr.take().map(|mut e| e.read_to_string(&mut said));
-            return Err(Failure::run(format!("{} does not measure: {}", self.name, said.trim())));
+            return Err(Failure::defect(format!("{} does not measure: {}", self.name, said.trim())));
         };
         // What comes first finds the caches as the other side has left them.
         let numbers = |text: &str| {
@@ -188,7 +190,7 @@ impl Drop for Server {
 /// What cannot be built or measured; two sides that do not send the same orders.
 pub fn run(a: &CompareArgs) -> Result<Exit, Failure> {
     let sides = [Side::parse(&a.a)?, Side::parse(&a.b)?];
-    let core = available_cores().last().copied().ok_or_else(|| Failure::run("there is no core"))?;
+    let core = available_cores().last().copied().ok_or_else(|| Failure::machine("there is no core"))?;
     let scratch = Scratch::make()?;
     let read = match &a.state {
         Some(state) => state.clone(),
@@ -223,7 +225,10 @@ pub fn run(a: &CompareArgs) -> Result<Exit, Failure> {
         same_work &= first.iter().zip(second).all(|(a, b)| a.fingerprint == b.fingerprint);
         let (ratio, of) = a.metric.compare(first, second);
         if !a.json {
-            say(&format!("round {number:>3}: {:>9.0} ns {:>9.0} ns  ratio {ratio:.4}", of.0, of.1));
+            log::say(
+                System,
+                &format!("round {number:>3}: {:>9.0} ns {:>9.0} ns  ratio {ratio:.4}", of.0, of.1),
+            );
         }
         ratios.push(ratio);
         pairs.push(of);

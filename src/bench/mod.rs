@@ -87,7 +87,7 @@ impl FrameToOrderArgs {
     fn pipeline(&self, config: &Config) -> Result<Pipeline, Failure> {
         let Some(state) = &self.counters else { return Pipeline::new(config, &Counters::detached()) };
         let path = Layout::of(state).counters();
-        let failed = |e: std::io::Error| Failure::run(format!("cannot make {}: {e}", path.display()));
+        let failed = |e: std::io::Error| Failure::machine(format!("cannot make {}: {e}", path.display()));
         // A new file for each line: whoever reads the one before goes on with that.
         let partial = path.with_extension("partial");
         let counters = Counters::create(&partial, 0).map_err(failed)?;
@@ -165,7 +165,7 @@ pub fn run(a: &BenchArgs) -> Result<Exit, Failure> {
         Bench::FrameToOrder(a) => {
             let measured = frame_to_order(a)?;
             let text = if a.json {
-                serde_json::to_string(&measured).map_err(Failure::run)?
+                serde_json::to_string(&measured).map_err(Failure::defect)?
             } else {
                 measured.table()
             };
@@ -192,7 +192,7 @@ fn serve(a: &FrameToOrderArgs) -> Result<Exit, Failure> {
     let tsc = Tsc::calibrate();
     let mut pipeline = a.pipeline(&config)?;
     for line in std::io::stdin().lines() {
-        let line = line.map_err(Failure::run)?;
+        let line = line.map_err(Failure::machine)?;
         let asked = line.split_once(' ').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
         let Some((part, of)) = asked.filter(|(part, of): &(usize, usize)| part < of) else {
             return Err(Failure::usage(format!("\"{line}\" names no part, as 0 8 does")));
@@ -223,7 +223,7 @@ fn frame_to_order(a: &FrameToOrderArgs) -> Result<Measured, Failure> {
     for _ in 0..a.passes {
         let pass = a.pipeline(&config)?.slower_by(a.slower).run(&frames);
         if pass.fingerprint != fingerprint {
-            return Err(Failure::run("two passes over the same frames did not send the same orders"));
+            return Err(Failure::defect("two passes over the same frames did not send the same orders"));
         }
         orders.extend(pass.frame_to_order);
         rests.extend(pass.frame_to_rest);

@@ -192,7 +192,7 @@ impl Pipeline {
         let tsc = Tsc::calibrate();
         let cells = line::cells(config, &topology, &mut wiring, counters, tsc, &Probes::default(), &gate)?;
         let mut take = |name: &str| {
-            wiring.take(name).ok_or_else(|| Failure::run(format!("the topology has no seat \"{name}\"")))
+            wiring.take(name).ok_or_else(|| Failure::defect(format!("the topology has no seat \"{name}\"")))
         };
         let mut sources = Vec::new();
         let instruments = config.instruments().map_err(Failure::configuration)?;
@@ -208,7 +208,7 @@ impl Pipeline {
         let door = Door::new(wiring.sinks());
         let door = Sequencer::new(door, standing_at(0), classes, config.instruments.len(), counters);
         let signer = Signer::new("measured", b"not-a-secret");
-        let signer = signer.ok_or_else(|| Failure::run("the signer takes no key"))?;
+        let signer = signer.ok_or_else(|| Failure::defect("the signer takes no key"))?;
         let traded = config.traded().map_err(Failure::configuration)?;
         let mut pipeline = Self {
             sources,

@@ -1,5 +1,6 @@
 //! The configuration: one typed tree with range checks; an unknown key is an error with line and column.
 
+mod log;
 mod shadow;
 mod supervision;
 mod trading;
@@ -7,6 +8,7 @@ mod trading;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use log::LogSection;
 pub use shadow::{OnDivergence, ShadowSection};
 pub use supervision::{GroupSection, Strategy, SupervisionSection, WayBack};
 pub use trading::{
@@ -208,6 +210,9 @@ pub struct Config {
     /// The second line.
     #[serde(default)]
     pub shadow: ShadowSection,
+    /// What is said of a run. No part of what the run keeps of its configuration: it changes nothing of what it does.
+    #[serde(default, skip_serializing)]
+    pub log: LogSection,
 }
 
 impl Config {
@@ -271,6 +276,7 @@ impl Config {
         self.check_trading()?;
         self.supervision.check(self)?;
         self.shadow.check()?;
+        self.log.check()?;
         let m = &self.market;
         within("market.imbalance_decay", m.imbalance_decay, 0.0, 20.0)?;
         within("market.liquidity_ticks", m.liquidity_ticks.into(), 1.0, 1_000.0)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{LINE_BYTES_MAX, RpcError};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 
 /// A connection to a control socket.
 pub struct Client {
@@ -22,9 +22,8 @@ impl Client {
     /// # Errors
     /// Where nobody listens there (exit code 4).
     pub fn connect(socket: &Path, timeout: Duration) -> Result<Self, Failure> {
-        let fail = |e: std::io::Error| Failure {
-            code: Exit::Unreachable,
-            message: format!("nobody answers at {}: {e}; is it running?", socket.display()),
+        let fail = |e: std::io::Error| {
+            Failure::unreachable(format!("nobody answers at {}: {e}; is it running?", socket.display()))
         };
         let stream = UnixStream::connect(socket).map_err(fail)?;
         stream.set_read_timeout(Some(timeout)).map_err(fail)?;
@@ -41,7 +40,7 @@ impl Client {
         let mut text =
             json!({"jsonrpc": "2.0", "id": self.next, "method": method, "params": params}).to_string();
         text.push('\n');
-        let fail = |e: String| Failure { code: Exit::Unreachable, message: format!("{method}: {e}") };
+        let fail = |e: String| Failure::unreachable(format!("{method}: {e}"));
         self.stream.get_mut().write_all(text.as_bytes()).map_err(|e| fail(e.to_string()))?;
         let mut line = String::new();
         let mut limited = self.stream.by_ref().take(LINE_BYTES_MAX as u64);

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{PROTOCOL, Request, RpcError};
 use crate::exit::Failure;
+use crate::log::Category::Security;
 
 /// Clients at a time.
 const CONNECTIONS_MAX: usize = 16;
@@ -57,10 +58,10 @@ impl Server {
     /// Where somebody listens there already, or the path cannot be had.
     pub fn start(path: &Path, audit: &Path, handler: Box<dyn Handler>) -> Result<Self, Failure> {
         let fail = |e: std::io::Error| {
-            Failure::run(format!("cannot listen on {}: {e}; choose another --state", path.display()))
+            Failure::machine(format!("cannot listen on {}: {e}; choose another --state", path.display()))
         };
         if UnixStream::connect(path).is_ok() {
-            return Err(Failure::run(format!("{} is in use by another process", path.display())));
+            return Err(Failure::asked_wrongly(format!("{} is in use by another process", path.display())));
         }
         let _ = std::fs::remove_file(path);
         let audit = File::options().create(true).append(true).open(audit).map_err(fail)?;
@@ -99,12 +100,14 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
         let peer = peer_of(&stream);
         let allowed = peer.as_ref().is_ok_and(|p| p.uid == own_uid() || p.uid == 0);
         let room = shared.open.load(Ordering::Acquire) < CONNECTIONS_MAX;
-        let (Ok(peer), true, true) = (peer, allowed, room) else {
+        let (Ok(peer), true, true) = (&peer, allowed, room) else {
             shared.rejected.fetch_add(1, Ordering::AcqRel);
             let reason = if allowed { "too many connections" } else { "this socket is its owner's alone" };
+            turned_away(shared, reason, peer.ok());
             let _ = respond(&stream, &Value::Null, Err(RpcError::refused(reason)));
             continue;
         };
+        let peer = *peer;
         shared.open.fetch_add(1, Ordering::AcqRel);
         let client = shared.clone();
         let spawned = std::thread::Builder::new().name("control".into()).spawn(move || {
@@ -115,6 +118,13 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
             shared.open.fetch_sub(1, Ordering::AcqRel);
         }
     }
+}
+
+/// Said of everybody who was not heard.
+fn turned_away(shared: &Shared, reason: &str, peer: Option<Peer>) {
+    let (uid, pid) = peer.map_or((0, 0), |p| (u64::from(p.uid), u64::from(p.pid.unsigned_abs())));
+    let socket = shared.handler.name();
+    tracing::warn!(target: Security.name(), socket, uid, pid, "turned away: {reason}");
 }
 
 fn serve(stream: &UnixStream, peer: Peer, shared: &Shared) {
@@ -133,6 +143,7 @@ fn serve(stream: &UnixStream, peer: Peer, shared: &Shared) {
             Ok(_) if line.len() > REQUEST_BYTES_MAX => {
                 shared.rejected.fetch_add(1, Ordering::AcqRel);
                 let error = RpcError { code: -32_600, message: "a request has at most 64 KiB".into() };
+                turned_away(shared, &error.message, Some(peer));
                 let _ = respond(stream, &Value::Null, Err(error));
                 return; // where the next one begins is anybody's guess
             }
@@ -163,6 +174,7 @@ fn answer(stream: &UnixStream, line: &[u8], peer: Peer, shared: &Shared) -> bool
             shared.rejected.fetch_add(1, Ordering::AcqRel);
             let why = other.err().map_or_else(|| "\"jsonrpc\" must be \"2.0\"".into(), |e| e.to_string());
             let error = RpcError { code: -32_700, message: format!("no JSON-RPC 2.0 request: {why}") };
+            turned_away(shared, &error.message, Some(peer));
             return respond(stream, &Value::Null, Err(error)).is_ok();
         }
     };
@@ -177,10 +189,21 @@ fn answer(stream: &UnixStream, line: &[u8], peer: Peer, shared: &Shared) -> bool
     respond(stream, &request.id, result).is_ok()
 }
 
+/// What only looks is in the audit file alone.
+fn changes_something(method: &str) -> bool {
+    ["trading.", "orders.", "actor.", "faults.", "log.", "shutdown"]
+        .iter()
+        .any(|begin| method.starts_with(begin))
+}
+
 fn audit(request: &Request, peer: Peer, result: &Result<Value, RpcError>, shared: &Shared) {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
     let method: String = request.method.chars().take(64).collect();
     let error = result.as_ref().err().map(|e| e.message.as_str());
+    if changes_something(&method) {
+        let (socket, uid, pid) = (shared.handler.name(), peer.uid, peer.pid);
+        tracing::info!(target: Security.name(), socket, uid, pid, method, done = result.is_ok(), error, "asked");
+    }
     let mut line = json!({
         "time_ms": time, "uid": peer.uid, "pid": peer.pid, "method": method, "done": result.is_ok(), "error": error,
     })

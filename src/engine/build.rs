@@ -16,7 +16,7 @@ use kimera_runtime::mend::Mend;
 use kimera_runtime::seat::Ports;
 use kimera_runtime::topology::{Plane, SEQUENCER, Topology, Wiring};
 use kimera_runtime::world::{self, Killed};
-use kimera_runtime::{AbsenceGate, Counters, Durability, Health, KillWord, Rejoin, Tsc};
+use kimera_runtime::{AbsenceGate, Counters, Durability, Health, KillWord, Rejoin, Tsc, observer};
 use kimera_sequencer::{Door, Sequencer};
 use kimera_venues::binance::MarketDecoder;
 
@@ -34,6 +34,9 @@ use crate::config::{Config, WayBack};
 use crate::exit::Failure;
 use crate::line::{self, Probes};
 use crate::state::State;
+
+/// Messages that may wait to be said in the log; what comes then is not said, and counted.
+const LOG_MESSAGES: usize = 2_048;
 
 /// What a line is built from.
 pub struct Parts<'a> {
@@ -78,7 +81,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     let mut wiring = Wiring::build(topology).map_err(Failure::configuration)?;
     let mut cells = line::cells(config, topology, &mut wiring, &counters, tsc, &probes, &gate)?;
     let mut take = |name: &str| {
-        wiring.take(name).ok_or_else(|| Failure::run(format!("the topology has no seat \"{name}\"")))
+        wiring.take(name).ok_or_else(|| Failure::defect(format!("the topology has no seat \"{name}\"")))
     };
     let instruments = config.instruments().map_err(Failure::configuration)?;
     for (section, instrument) in config.instruments.iter().zip(instruments) {
@@ -142,7 +145,9 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
             let fallen = members.iter().any(|m| m.frontier.absences().all() != m.recorded.0);
             if fallen && recovered.report.diverged.is_some() {
                 // It has not fallen there in the run: its votes are in what was decided then, and have to be again.
-                return Err(Failure::run("a member panicked while the journal went through the line again"));
+                return Err(Failure::defect(
+                    "a member panicked while the journal went through the line again",
+                ));
             }
             ends = given_back;
             Some(recovered)
@@ -181,8 +186,10 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         Some(earlier) => Journal::resume(journal, &earlier.recorded.at, &missing, &counters, failure.clone()),
     };
     let (journal, degraded) = opened.map_err(|e| {
-        Failure::run(format!("cannot write the journal in {}: {e}", layout.journal().display()))
+        Failure::machine(format!("cannot write the journal in {}: {e}", layout.journal().display()))
     })?;
+    let (shown, log) = observer(LOG_MESSAGES, counters.counter("log.shed"));
+    let journal = journal.with_log((!world::active()).then_some(shown));
     cells.push(Box::new(AgentSeat::new(journal, ends.journal, false)));
     let frontiers = members.iter().map(|m| (m.name.clone(), m.frontier.clone())).collect();
     let tree = Tree::new(&config.supervision, topology, &healths, &frontiers, &config.account.gateway);
@@ -203,11 +210,12 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         stages: mends.into_iter().map(|(name, mend)| StageSeat::new(name, mend)).collect(),
         dead_man_off: dead_man.off,
         recovery: report,
+        log: Some(log),
     })
 }
 
 fn create_counters(path: &Path, incarnation: u64) -> Result<Counters, Failure> {
-    let failed = |e| Failure::run(format!("cannot make {}: {e}", path.display()));
+    let failed = |e| Failure::machine(format!("cannot make {}: {e}", path.display()));
     Counters::create(path, incarnation).map_err(failed)
 }
 
@@ -221,7 +229,9 @@ fn apart<T: Send>(recover: impl FnOnce() -> Result<T, Failure> + Send) -> Result
     match done {
         Ok(result) => result,
         Err(killed) if killed.is::<Killed>() => resume_unwind(killed),
-        Err(_) => Err(Failure::run("a stage of the line panicked while the journal went through it again")),
+        Err(_) => {
+            Err(Failure::defect("a stage of the line panicked while the journal went through it again"))
+        }
     }
 }
 
@@ -234,7 +244,7 @@ fn gateway(
     takeover: Arc<Takeover>,
 ) -> Result<GatewayConfig, Failure> {
     let word = KillWord::open(&state.layout().kill_word())
-        .map_err(|e| Failure::run(format!("cannot use the kill word: {e}")))?;
+        .map_err(|e| Failure::machine(format!("cannot use the kill word: {e}")))?;
     Ok(GatewayConfig {
         name: config.account.gateway.clone(),
         venue: account.instrument.venue.0,

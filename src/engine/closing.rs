@@ -51,16 +51,16 @@ impl Live<'_> {
         if stopped.is_err() && broken(&self.executor, &self.built.failure).is_none() {
             // A thread that does not come back cannot be waited for: the process ends with it.
             abandon(self.executor);
-            return Err(stopped.err().unwrap_or_else(|| Failure::run("the line did not finish")));
+            return Err(stopped.err().unwrap_or_else(|| Failure::defect("the line did not finish")));
         }
         // Whatever went wrong, the journal is closed first.
         let (cells, failures) = self.executor.finish();
         drop(cells);
         if let Some(seat) = failures.into_iter().next() {
-            return Err(Failure::run(format!("seat {} panicked: {}", seat.seat, seat.message)));
+            return Err(Failure::defect(format!("seat {} panicked: {}", seat.seat, seat.message)));
         }
         if let Some(text) = self.built.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(Failure::run(text));
+            return Err(Failure::machine(text));
         }
         stopped?;
         let facts = Facts {
@@ -175,7 +175,7 @@ impl Live<'_> {
 
     /// Sequences the end of the run and waits until every stage is done with it.
     pub(super) fn stop_line(&mut self) -> Result<(), Failure> {
-        let late = || Failure::run(format!("the line did not finish within {} s", DRAIN.as_secs()));
+        let late = || Failure::defect(format!("the line did not finish within {} s", DRAIN.as_secs()));
         let deadline = monotonic_ns() + DRAIN.as_nanos() as u64;
         while !self.send(CommandCode::Stop, 0, Flags::STOP) {
             if monotonic_ns() > deadline {
@@ -192,6 +192,7 @@ impl Live<'_> {
         if !wait(DRAIN, done) {
             return Err(late());
         }
-        broken(&self.executor, &self.built.failure).map_or(Ok(()), |reason| Err(Failure::run(reason)))
+        broken(&self.executor, &self.built.failure)
+            .map_or(Ok(()), |(kind, reason)| Err(Failure::of(kind, reason)))
     }
 }

@@ -1,9 +1,9 @@
 //! A disk that is full: what was kept aside takes the end of the run, and nothing new leaves any more.
 
-use kimera_runtime::errors;
-
 use super::live::Live;
-use crate::exit::say;
+use crate::log;
+use crate::log::Category::{Risk, System};
+use kimera_protocol::ErrorKind;
 
 impl Live<'_> {
     /// Once the journal writes into what was kept aside, everything is halted: orders are taken back while that still fits.
@@ -14,15 +14,14 @@ impl Live<'_> {
             return;
         }
         if !full {
-            say("the disk has room again; resume with: kimera ctl trading.resume");
+            log::say(System, "the disk has room again; resume with: kimera ctl trading.resume");
             return;
         }
         let text = "the disk is full: halted; the journal goes on in what was kept aside for this (free space, then resume)";
-        say(text);
-        errors::note("journal", text);
+        log::fault(ErrorKind::Machine, "journal", text);
         self.built.degraded.push(text.into());
         if let Err(e) = self.run.word.halt() {
-            say(&format!("halted, but the kill word is not on disk: {e}"));
+            log::alarm(Risk, &format!("halted, but the kill word is not on disk: {e}"));
         }
     }
 }

@@ -20,10 +20,10 @@ impl Endpoints {
     /// Where it is not there or holds something else.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(path).map_err(|e| {
-            Failure::run(format!("cannot read the venue's addresses from {}: {e}", path.display()))
+            Failure::machine(format!("cannot read the venue's addresses from {}: {e}", path.display()))
         })?;
         serde_json::from_str(&text)
-            .map_err(|e| Failure::run(format!("{}: not the addresses of a venue: {e}", path.display())))
+            .map_err(|e| Failure::data(format!("{}: not the addresses of a venue: {e}", path.display())))
     }
 
     /// Where a market is.

@@ -26,10 +26,14 @@ use super::workshop::Workshop;
 use super::{Built, EngineOptions};
 use crate::config::Config;
 use crate::control::{OrdersAtEnd, Server};
-use crate::exit::{Failure, say};
+use crate::exit::Failure;
 use crate::handshake::VenueClock;
+use crate::log;
+use crate::log::Category::{Risk, System, Trading};
+use crate::machine::memory::Watched;
 use crate::report::{EndReason, EngineSummary, money};
 use crate::state::State;
+use kimera_protocol::ErrorKind;
 
 /// A duty cycle longer than this ends the engine.
 const STUCK: Duration = Duration::from_secs(5);
@@ -79,7 +83,7 @@ pub fn run(
     let gateway = run.config.account.gateway.as_str();
     let layout = run.state.layout();
     built.counters.counter("engine.recovering").set(u64::from(built.recovery.is_some()));
-    let word = KillWord::open(&layout.kill_word()).map_err(Failure::run)?;
+    let word = KillWord::open(&layout.kill_word()).map_err(Failure::machine)?;
     let (socket, asks) = match asks {
         Some(asks) => (None, asks),
         None => {
@@ -100,7 +104,7 @@ pub fn run(
     let pulse = |process: &str| {
         let path = layout.pulse(process);
         let pulse = Pulse::open(&path);
-        pulse.map_err(|e| Failure::run(format!("cannot use {}: {e}", path.display())))
+        pulse.map_err(|e| Failure::machine(format!("cannot use {}: {e}", path.display())))
     };
     let supervised = run.options.supervised;
     let supervisor = if supervised { Some(pulse("supervisor")?) } else { None };
@@ -111,11 +115,13 @@ pub fn run(
     let skips_told = built.skips_told;
     let cells = std::mem::take(&mut built.cells);
     let executor = ThreadedExecutor::start(run.plan, cells, &built.counters, run.pin)
-        .map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
+        .map_err(|e| Failure::machine(format!("cannot start a thread: {e}")))?;
     executor.seal();
     let recovery = built.recovery.clone();
     let recovering = recovery.as_ref().map(|_| Recovering::Asking);
+    let memory = Watched::new(&built.counters, run.options.canary);
     let mut live = Live {
+        memory,
         run,
         built,
         executor,
@@ -213,6 +219,8 @@ pub(super) struct Live<'a> {
     unexplained: bool,
     pub(super) compare_at: u64,
     pub(super) say_at: u64,
+    /// What this process takes of the machine.
+    memory: Watched,
     /// Says that this engine is alive.
     pulse: Option<Pulse>,
     orphan: Orphan,
@@ -241,14 +249,15 @@ impl Live<'_> {
         loop {
             clock::sleep(HOUSEKEEPING);
             self.built.counters.heartbeat(monotonic_ns());
+            self.memory.look();
             if let Some(pulse) = &self.pulse {
                 pulse.beat();
             }
-            if let Some(broken) = broken(&self.executor, &self.built.failure) {
-                return Err(End::Broken(Failure::run(format!("the engine was ended: {broken}"))));
+            if let Some((kind, broken)) = broken(&self.executor, &self.built.failure) {
+                return Err(End::Broken(Failure::of(kind, format!("the engine was ended: {broken}"))));
             }
             if let Some(stuck) = watchdog.stuck(&self.executor) {
-                return Err(End::Stuck(Failure::run(format!("the engine was ended: {stuck}"))));
+                return Err(End::Stuck(Failure::defect(format!("the engine was ended: {stuck}"))));
             }
             if !trading {
                 // Who runs is on disk before anything is sent: an order's identity holds the start's number.
@@ -324,9 +333,12 @@ impl Live<'_> {
                 if monotonic_ns() > self.say_at {
                     self.say_at = monotonic_ns() + SAY_INTERVAL;
                     let (working, unknown) = (self.gateway("working"), self.gateway("unknown"));
-                    say(&format!(
-                        "still asking the venue about orders from before: {working} orders may stand, {unknown} of them unknown"
-                    ));
+                    log::warn(
+                        Trading,
+                        &format!(
+                            "still asking the venue about orders from before: {working} orders may stand, {unknown} of them unknown"
+                        ),
+                    );
                 }
                 return;
             }
@@ -354,15 +366,18 @@ impl Live<'_> {
         if let Some(report) = self.recovery.as_mut().filter(|_| std::mem::take(&mut self.starting)) {
             (report.orphans, report.fills_found) = (orphans, fills_found);
             report.explained = difference.is_none();
-            say(&format!("recovered: {report:?}"));
+            log::say(System, &format!("recovered: {report:?}"));
         }
         if let Some(since) = self.built.gateway.since.take() {
             let (name, ms) = (&self.run.config.account.gateway, (now - since) / 1_000_000);
             match &difference {
-                None => {
-                    say(&format!("{name} can send again after {ms} ms: the venue has explained every order"))
+                None => log::say(
+                    Trading,
+                    &format!("{name} can send again after {ms} ms: the venue has explained every order"),
+                ),
+                Some(difference) => {
+                    log::warn(Trading, &format!("{name} is back, and sends only ways out: {difference}"))
                 }
-                Some(difference) => say(&format!("{name} is back, and sends only ways out: {difference}")),
             }
         }
         match difference {
@@ -418,9 +433,12 @@ impl Live<'_> {
         }
         self.look_for_halt_at = now + HALT_FILE_INTERVAL;
         if self.run.word.get().state != TradingState::Halted && files::exists(&self.halt_file) {
-            say(&format!("halted: {} exists; remove it before trading resumes", self.halt_file.display()));
+            log::warn(
+                Risk,
+                &format!("halted: {} exists; remove it before trading resumes", self.halt_file.display()),
+            );
             if let Err(e) = self.run.word.halt() {
-                say(&format!("halted, but the kill word is not on disk: {e}"));
+                log::alarm(Risk, &format!("halted, but the kill word is not on disk: {e}"));
             }
         }
     }
@@ -529,9 +547,10 @@ pub(super) fn abandon(executor: ThreadedExecutor) {
 }
 
 /// What has broken, if anything: a seat or the disk.
-pub(super) fn broken(executor: &ThreadedExecutor, failure: &JournalFailure) -> Option<String> {
+pub(super) fn broken(executor: &ThreadedExecutor, failure: &JournalFailure) -> Option<(ErrorKind, String)> {
     if let Some(seat) = executor.failures().into_iter().next() {
-        return Some(format!("seat {} panicked: {}", seat.seat, seat.message));
+        return Some((ErrorKind::Defect, format!("seat {} panicked: {}", seat.seat, seat.message)));
     }
-    failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    let disk = failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    disk.map(|text| (ErrorKind::Machine, text))
 }

@@ -10,8 +10,10 @@ use kimera_runtime::mend::Mend;
 
 use super::live::Live;
 use super::workshop::{Workshop, beside};
-use crate::exit::{Failure, say};
+use crate::exit::Failure;
 use crate::line::Probes;
+use crate::log;
+use crate::log::Category::System;
 use crate::replay;
 
 /// Longest time that the line waits for a stage, ns.
@@ -51,20 +53,23 @@ impl StageSeat {
         let Some(at) = self.mend.wanted() else {
             if let Some(job) = self.job.take() {
                 let ms = monotonic_ns().saturating_sub(job.since) / 1_000_000;
-                say(&format!(
-                    "{} made anew in its place after {ms} ms: it had died on input {}",
-                    self.name, job.at.0
-                ));
+                log::say(
+                    System,
+                    &format!(
+                        "{} made anew in its place after {ms} ms: it had died on input {}",
+                        self.name, job.at.0
+                    ),
+                );
             }
             return Ok(());
         };
         let now = monotonic_ns();
         let job = self.job.get_or_insert_with(|| {
-            say(&format!("{} died on input {}: the line waits for another", self.name, at.0));
+            log::warn(System, &format!("{} died on input {}: the line waits for another", self.name, at.0));
             Job { since: now, at, made: None, delivered: false }
         });
         if now.saturating_sub(job.since) > BUDGET {
-            return Err(Failure::run(format!(
+            return Err(Failure::defect(format!(
                 "{} died on input {}, and another was not there in time",
                 self.name, at.0
             )));
@@ -85,7 +90,7 @@ impl StageSeat {
                 }
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => {
-                    return Err(Failure::run(format!(
+                    return Err(Failure::defect(format!(
                         "{} cannot be made anew: its maker panicked",
                         self.name
                     )));
@@ -107,7 +112,7 @@ fn state_before(
     let probes =
         Probes { faults: workshop.faults.clone(), stop: Some((stage.to_owned(), at)), ..Probes::default() };
     let (replica, _) = workshop.replica(&recorded, at.0, absences, &probes)?;
-    replica.actor_state(stage).ok_or_else(|| Failure::run(format!("nobody sits in {stage}")))
+    replica.actor_state(stage).ok_or_else(|| Failure::defect(format!("nobody sits in {stage}")))
 }
 
 impl Live<'_> {

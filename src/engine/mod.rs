@@ -46,21 +46,26 @@ use kimera_runtime::plan::available_cores;
 use kimera_runtime::seat::{Cell, Ports};
 use kimera_runtime::topology::Frontiers;
 use kimera_runtime::world;
-use kimera_runtime::{AbsenceGate, Counters, Frontier, KillWord, MarketClock, Port};
+use kimera_runtime::{AbsenceGate, Counters, Frontier, Inlet, KillWord, MarketClock, Port};
 use kimera_venues::binance::signing::Signer;
 
 use crate::config::{Config, MarketName, WayBack, chosen};
 use crate::credentials::signer;
-use crate::exit::{Failure, say};
+use crate::exit::Failure;
 use crate::handshake::{agree, check};
 use crate::line;
+use crate::log;
+use crate::log::Category::System;
+use crate::log::line::Names;
 use crate::machine::Machine;
 use crate::machine::cores::Chosen;
+use crate::machine::memory;
 use crate::report::EngineSummary;
-use crate::state::State;
+use crate::state::{Layout, State};
 use build::{Parts, build};
 use control::Ask;
 use faults::{Canary, Faults, Held};
+use kimera_protocol::ErrorKind;
 use poison::Deaths;
 use recovery::{Earlier, RecoveryReport};
 use rejoin::MemberSeat;
@@ -85,7 +90,7 @@ pub struct EngineOptions {
     pub plan: Option<String>,
     /// Somebody supervises it, and says so in the state directory.
     pub supervised: bool,
-    /// Allocates once inside a sealed seat, to show that the count would notice.
+    /// Allocates once inside a sealed seat, and elsewhere gives nothing back: to show that it is noticed.
     pub canary: bool,
     /// The control socket may put faults in.
     pub faults: bool,
@@ -125,6 +130,8 @@ pub struct Built {
     pub dead_man_off: Arc<AtomicBool>,
     /// What was taken up from an earlier start.
     pub recovery: Option<RecoveryReport>,
+    /// What is worth a line in the log.
+    pub log: Option<Inlet>,
 }
 
 /// What an engine finds around it; a simulated firm brings its own.
@@ -141,6 +148,8 @@ pub struct Surroundings {
     pub faults: Option<Faults>,
     /// Where it counts, where that is not its file.
     pub counters: Option<Counters>,
+    /// The log, where what the line does is to be said.
+    pub log: Option<log::thread::Running>,
 }
 
 /// Runs an engine to its end.
@@ -151,7 +160,10 @@ pub fn run(options: &EngineOptions, interrupted: &AtomicBool) -> Result<EngineSu
     let config = Config::load(&options.config)?;
     let faults = options.faults.then(|| Faults::of(&line::topology(&config)));
     let endpoints = Endpoints::read(&options.endpoints)?;
-    let around = Surroundings { config, endpoints, signer: signer()?, asks: None, faults, counters: None };
+    let log = log::thread::begin("engine", &config.log, &Layout::of(&options.state).log("engine"))?;
+    let (asks, counters) = (None, None);
+    let around =
+        Surroundings { config, endpoints, signer: signer()?, asks, faults, counters, log: Some(log) };
     run_in(around, options, interrupted)
 }
 
@@ -164,12 +176,12 @@ pub fn run_in(
     options: &EngineOptions,
     interrupted: &AtomicBool,
 ) -> Result<EngineSummary, Failure> {
-    let Surroundings { config, endpoints, signer, asks, faults, counters } = around;
+    let Surroundings { config, endpoints, signer, asks, faults, counters, log } = around;
     let topology = line::topology(&config);
     let cores = if world::active() { vec![0, 1] } else { available_cores() };
     let machine = if world::active() { Machine::at("/nowhere".as_ref()) } else { Machine::default() };
     let Chosen { plan, why } = chosen(options.plan.as_deref().unwrap_or(&config.plan), &machine, &cores)?;
-    why.iter().for_each(|why| say(&format!("plan: {why}")));
+    why.iter().for_each(|why| log::say(System, &format!("plan: {why}")));
     plan.check(&topology, None).map_err(Failure::configuration)?;
     let pin = match plan.check(&topology, Some(&cores)) {
         Ok(()) => true,
@@ -180,15 +192,16 @@ pub fn run_in(
     let state = State::take(&options.state)?;
     if !world::active() {
         let path = state.layout().errors("engine");
-        errors::keep_in(&path).map_err(|e| Failure::run(format!("cannot use {}: {e}", path.display())))?;
+        errors::keep_in(&path)
+            .map_err(|e| Failure::machine(format!("cannot use {}: {e}", path.display())))?;
     }
     failpoint::arm(state.incarnation()).map_err(Failure::configuration)?;
     let blob = config.to_text().map_err(Failure::configuration)?;
     let configuration = Blobs::of(state.root()).put(blob.as_bytes()).map_err(|e| {
-        Failure::run(format!("cannot keep the configuration in {}: {e}", state.root().display()))
+        Failure::machine(format!("cannot keep the configuration in {}: {e}", state.root().display()))
     })?;
     let word = KillWord::open(&state.layout().kill_word())
-        .map_err(|e| Failure::run(format!("cannot use the kill word: {e}")))?;
+        .map_err(|e| Failure::machine(format!("cannot use the kill word: {e}")))?;
     let first = endpoints.address(config.instruments[0].market)?;
     let venue = agree(first, START_DELAY_MS)?;
     let account = account(&config, &endpoints, signer, venue.clock)?;
@@ -197,8 +210,7 @@ pub fn run_in(
         account.check_untouched(config.capital().map_err(Failure::configuration)?)?;
     }
     for passed_over in earlier.iter().flat_map(|e| &e.passed_over) {
-        say(passed_over);
-        errors::note("recovery", passed_over);
+        log::fault(ErrorKind::Data, "recovery", passed_over);
     }
     let parts = Parts {
         config: &config,
@@ -210,6 +222,9 @@ pub fn run_in(
         counters,
     };
     let mut built = in_arena_of(&config, || build(parts, &account))??;
+    if let (Some(log), Some(inlet)) = (&log, built.log.take()) {
+        log.follow(inlet, Names::of(&config, &topology)?);
+    }
     if !pin {
         built.degraded.push("fewer than two cores: threads run unpinned".into());
     }
@@ -230,6 +245,7 @@ pub fn run_in(
     }
     let arena = if world::active() { ArenaReport::default() } else { lock_arena() };
     built.degraded.extend(arena.degraded.iter().cloned());
+    memory::count_arena(&arena, &built.counters);
     let started = Started {
         incarnation: state.incarnation(),
         code_epoch: CODE_EPOCH,
@@ -239,18 +255,17 @@ pub fn run_in(
         speed: u64::from(venue.clock.speed),
     };
     if !built.control.send(Port::Input, &Message::new(Header::default(), started)) {
-        return Err(Failure::run("the sequencer's control ring is full before the start"));
+        return Err(Failure::defect("the sequencer's control ring is full before the start"));
     }
     let untold = built.deaths.untold(&earlier.as_ref().map_or_else(Vec::new, |e| e.recorded.absences()));
     for absent in &untold {
         let seat = topology.seats.get(absent.seat as usize).map_or("", |s| s.name.as_str());
         let text = format!("{seat} does not survive input {}: left out, and halted", absent.from);
-        say(&text);
-        errors::note(seat, &text);
+        log::fault(ErrorKind::Defect, seat, &text);
         built.degraded.push(text);
-        word.halt().map_err(|e| Failure::run(format!("cannot halt: {e}")))?;
+        word.halt().map_err(|e| Failure::machine(format!("cannot halt: {e}")))?;
         if !built.control.send(Port::Input, &Message::new(Header::default(), *absent)) {
-            return Err(Failure::run("the sequencer's control ring is full before the start"));
+            return Err(Failure::defect("the sequencer's control ring is full before the start"));
         }
     }
     built.skips_told = untold.len() as u64;
@@ -284,7 +299,7 @@ fn in_arena_of<T>(config: &Config, build: impl FnOnce() -> T) -> Result<T, Failu
         return Ok(build()); // nothing is measured there, and starts come by the thousand
     }
     init_arena((config.memory.arena_mib as usize) << 20).map_err(|e| {
-        Failure::run(format!("cannot reserve the arena of {} MiB: {e}", config.memory.arena_mib))
+        Failure::machine(format!("cannot reserve the arena of {} MiB: {e}", config.memory.arena_mib))
     })?;
     Ok(in_arena(build))
 }
@@ -312,7 +327,7 @@ pub fn interrupt_flag() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, flag.clone())
-            .map_err(|e| Failure::run(format!("cannot take signal {signal}: {e}")))?;
+            .map_err(|e| Failure::machine(format!("cannot take signal {signal}: {e}")))?;
     }
     Ok(flag)
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use kimera_runtime::Pulse;
 
 use crate::config::SupervisionSection;
-use crate::exit::say;
+use crate::log;
+use crate::log::Category::System;
 
 /// What an engine is to do about its supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +52,15 @@ impl Orphan {
         };
         if now != self.before {
             match now {
-                Standing::Supervised => say(&format!("supervised again, by process {}", pulse.process())),
-                Standing::Orphaned => say("the supervisor is silent: only ways out leave until one is back"),
-                Standing::Abandoned => say("no supervisor has come back: the run ends in order"),
+                Standing::Supervised => {
+                    log::say(System, &format!("supervised again, by process {}", pulse.process()))
+                }
+                Standing::Orphaned => {
+                    log::warn(System, "the supervisor is silent: only ways out leave until one is back")
+                }
+                Standing::Abandoned => {
+                    log::warn(System, "no supervisor has come back: the run ends in order")
+                }
             }
             self.before = now;
         }

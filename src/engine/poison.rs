@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kimera_protocol::{Absent, Seq};
-use kimera_runtime::{Frontier, errors, files};
+use kimera_runtime::{Frontier, files};
 use serde::{Deserialize, Serialize};
 
-use crate::exit::{Failure, say};
+use crate::exit::Failure;
+use crate::log;
+use crate::log::Category::System;
 use crate::state::replace;
+use kimera_protocol::ErrorKind;
 
 /// Deaths on one input after which it is left out.
 const DEATHS: u32 = 2;
@@ -39,10 +42,10 @@ impl Deaths {
     pub fn load(path: PathBuf, seats: Vec<(String, u64, Arc<Frontier>)>) -> Result<Self, Failure> {
         let known = match files::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text).map_err(|e| {
-                Failure::run(format!("{} does not say who died on what: {e}", path.display()))
+                Failure::data(format!("{} does not say who died on what: {e}", path.display()))
             })?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(Failure::run(format!("cannot read {}: {e}", path.display()))),
+            Err(e) => return Err(Failure::machine(format!("cannot read {}: {e}", path.display()))),
         };
         let deaths = Self { path, known, seats };
         for death in deaths.poisonous() {
@@ -68,8 +71,7 @@ impl Deaths {
                 None => self.known.push(Death { seat: seat.clone(), index: *index, seq, times: 1 }),
             }
             let why = format!("died on input {seq}");
-            errors::note(seat, &why);
-            say(&format!("{seat} {why}"));
+            log::fault(ErrorKind::Defect, seat, &why);
         }
         if !new {
             return;
@@ -78,7 +80,7 @@ impl Deaths {
             .map_err(std::io::Error::other)
             .and_then(|bytes| replace(&self.path, &bytes));
         if let Err(e) = written {
-            say(&format!("the death cannot be written down in {}: {e}", self.path.display()));
+            log::alarm(System, &format!("the death cannot be written down in {}: {e}", self.path.display()));
         }
     }
 

@@ -87,7 +87,7 @@ impl Earlier {
         if files::exists(&folder.join("000001.kj")) && is_empty(&folder) {
             // A start that ended before its first record was on disk has left nothing to take up.
             let cleared = files::remove_dir_all(&folder);
-            cleared.map_err(|e| Failure::run(format!("cannot clear {}: {e}", folder.display())))?;
+            cleared.map_err(|e| Failure::machine(format!("cannot clear {}: {e}", folder.display())))?;
             return Ok(None);
         }
         let (recorded, passed_over) = load_latest(state.root())?;
@@ -159,7 +159,7 @@ pub fn catch_up(
     let resumed = replayer.into_resumed(&mut sequencer);
     let last = earlier.recorded.at.seq;
     if resumed.seq != last {
-        return Err(Failure::run(format!(
+        return Err(Failure::defect(format!(
             "the line stopped at input {} of {last} of the journal",
             resumed.seq
         )));

@@ -12,8 +12,10 @@ use kimera_runtime::{Frontier, Health, Rejoin, SeatState};
 
 use super::workshop::{Workshop, beside};
 use crate::config::{self, SupervisionSection};
-use crate::exit::{Failure, say};
+use crate::exit::Failure;
 use crate::line::Probes;
+use crate::log;
+use crate::log::Category::System;
 use crate::replay::{self, Recorded};
 use crate::replica::Replica;
 use crate::supervise::restarts::Restarts;
@@ -134,7 +136,10 @@ impl WayBack {
             Stage::Rest => self.begin(member),
             Stage::Asked | Stage::Returning if member.frontier.absences().open().is_none() => {
                 if let Some((from, back_at)) = member.frontier.absences().all().last() {
-                    say(&format!("{} was out from input {from}, answers again from {back_at}", member.name));
+                    log::say(
+                        System,
+                        &format!("{} was out from input {from}, answers again from {back_at}", member.name),
+                    );
                 }
                 member.health.restarted();
                 Stage::Rest
@@ -145,7 +150,10 @@ impl WayBack {
                 _ => Stage::Asked,
             },
             Stage::Making(_) if member.rejoin.has_failed() => {
-                say(&format!("{}: more has arrived than its seat can keep; made anew", member.name));
+                log::warn(
+                    System,
+                    &format!("{}: more has arrived than its seat can keep; made anew", member.name),
+                );
                 Stage::Rest
             }
             Stage::Making(made) => match made.try_recv() {
@@ -156,12 +164,12 @@ impl WayBack {
                     Stage::Returning
                 }
                 Ok(Err(failure)) => {
-                    say(&format!("{} stays out: {failure}", member.name));
+                    log::warn(System, &format!("{} stays out: {failure}", member.name));
                     Stage::GivenUp
                 }
                 Err(std::sync::mpsc::TryRecvError::Empty) => Stage::Making(made),
                 Err(std::sync::mpsc::TryRecvError::Disconnected) => {
-                    say(&format!("{} stays out: its maker panicked", member.name));
+                    log::warn(System, &format!("{} stays out: its maker panicked", member.name));
                     Stage::GivenUp
                 }
             },
@@ -212,7 +220,10 @@ impl WayBack {
             return Stage::Rest;
         }
         if !absences.may_end() || !(std::mem::take(&mut self.by_hand) || self.restarts.allow(true)) {
-            say(&format!("{} stays out from input {from}: it has fallen too often", member.name));
+            log::warn(
+                System,
+                &format!("{} stays out from input {from}: it has fallen too often", member.name),
+            );
             return Stage::GivenUp;
         }
         member.rejoin.ask();
@@ -226,7 +237,7 @@ impl WayBack {
         match beside(move || rebuild(&of, &name, before)) {
             Ok(made) => Stage::Making(made),
             Err(e) => {
-                say(&format!("{} stays out: {}", member.name, e.message));
+                log::warn(System, &format!("{} stays out: {}", member.name, e.message));
                 Stage::GivenUp
             }
         }
@@ -244,19 +255,19 @@ fn rebuild(workshop: &Workshop, member: &str, before: Seq) -> Result<Rebuilt, Fa
         recorded.inputs.iter().copied().take_while(|m| m.header.seq < before).collect();
     let last = inputs.last().map_or(recorded.behind(), |m| m.header.seq);
     if last + 1 != before {
-        return Err(Failure::run(format!("the journal ends with input {last}, before {before}")));
+        return Err(Failure::data(format!("the journal ends with input {last}, before {before}")));
     }
     let mut skips = Vec::new();
     for _ in 0..=SKIPS {
         match pass(workshop, member, &recorded, &inputs, &skips)? {
             (Some(actor), _) => return Ok(Rebuilt { actor, skips }),
             (None, died_at) => {
-                say(&format!("{member} does not survive input {died_at}: left out"));
+                log::warn(System, &format!("{member} does not survive input {died_at}: left out"));
                 skips.push(died_at);
             }
         }
     }
-    Err(Failure::run(format!("it does not survive {} inputs", skips.len())))
+    Err(Failure::defect(format!("it does not survive {} inputs", skips.len())))
 }
 
 /// One pass through the line: the member's actor, or the input it died on.
@@ -277,7 +288,7 @@ fn pass(
     for absent in inputs.iter().filter_map(|m| m.body::<Absent>()) {
         replica.note_absence(absent);
     }
-    let missing = || Failure::run(format!("the topology has no {member}"));
+    let missing = || Failure::defect(format!("the topology has no {member}"));
     let frontier = replica.frontier(member).ok_or_else(missing)?;
     skips.iter().for_each(|seq| frontier.absences().skip(*seq));
     replica.try_run(inputs)?;

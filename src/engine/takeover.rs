@@ -12,8 +12,10 @@ use kimera_runtime::clock::monotonic_ns;
 use super::live::{Live, Recovering};
 use super::workshop::{Workshop, beside};
 use crate::control::OrdersAtEnd;
-use crate::exit::{Failure, say};
+use crate::exit::Failure;
 use crate::line::Probes;
+use crate::log;
+use crate::log::Category::Trading;
 use crate::replay;
 
 /// Longest time until the orders are known, ns: then the engine ends, and comes back with everything.
@@ -77,7 +79,7 @@ impl GatewaySeat {
         // Put back where it goes on.
         let Some(mut job) = self.job.take() else { return Ok(()) };
         if now.saturating_sub(job.since) > BUDGET {
-            return Err(Failure::run(
+            return Err(Failure::defect(
                 "a gateway took the place of another, and its orders were not known in time",
             ));
         }
@@ -98,7 +100,7 @@ impl GatewaySeat {
                 },
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => {
-                    return Err(Failure::run("looking for a gateway's orders panicked"));
+                    return Err(Failure::defect("looking for a gateway's orders panicked"));
                 }
             },
         }
@@ -142,9 +144,12 @@ impl Live<'_> {
         let (now, seq) = (monotonic_ns(), self.counter("sequencer.seq"));
         if self.built.gateway.has_changed(seq, now) {
             let name = &self.run.config.account.gateway;
-            say(&format!(
-                "another {name} has taken its place: it asks the venue about every order of those before"
-            ));
+            log::warn(
+                Trading,
+                &format!(
+                    "another {name} has taken its place: it asks the venue about every order of those before"
+                ),
+            );
             self.recovering = Some(Recovering::Asking);
             self.built.gateway.to_tell = match (self.ending, self.orders_at_end) {
                 (false, _) => Some(CommandCode::Reduce),

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use crate::config::{GroupSection, Strategy, SupervisionSection, WayBack};
 use crate::control::RpcError;
-use crate::exit::say;
 use crate::line;
+use crate::log;
+use crate::log::Category::System;
 
 /// Health of every seat, by name.
 pub type Healths = BTreeMap<String, Arc<Health>>;
@@ -83,7 +84,7 @@ impl Tree {
                 if seen.insert(child.name.clone(), falls).unwrap_or(0) < falls {
                     if group.section.way_back == WayBack::InPlace {
                         let why = child.health.last_failure();
-                        say(&format!("{} {why}; made anew in its place", child.name));
+                        log::warn(System, &format!("{} {why}; made anew in its place", child.name));
                     }
                     fallen = fallen.or(Some(at));
                 }

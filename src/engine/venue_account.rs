@@ -33,7 +33,7 @@ impl VenueAccount {
         let headers = [("X-MBX-APIKEY", self.signer.api_key())];
         let body = ask(self.address, "GET", &path, "/fapi/v2/account", &headers)?;
         read_account(&self.instrument, &body)
-            .map_err(|e| Failure::run(format!("venue at {}: its account is unreadable: {e}", self.address)))
+            .map_err(|e| Failure::venue(format!("venue at {}: its account is unreadable: {e}", self.address)))
     }
 
     /// Refuses an account that is not as the books begin: flat, with the capital of the configuration.
@@ -43,7 +43,7 @@ impl VenueAccount {
     pub fn check_untouched(&self, capital: i64) -> Result<(), Failure> {
         let state = self.state()?;
         if state.position != 0 || state.cash != Some(capital) {
-            return Err(Failure::run(format!(
+            return Err(Failure::venue(format!(
                 "the account at {} holds {} in 1e-8 and a position of {} in 1e-8; the books begin with {capital} and none: give this run a fresh account or set account.capital",
                 self.address,
                 state.cash.map_or_else(|| "an unknown balance".into(), |c| c.to_string()),

@@ -39,7 +39,7 @@ impl Workshop {
         let inputs: Vec<Message> =
             recorded.inputs.iter().copied().take_while(|m| m.header.seq <= up_to).collect();
         if inputs.last().is_none_or(|m| m.header.seq != up_to) {
-            return Err(Failure::run(format!("the journal does not hold input {up_to}")));
+            return Err(Failure::data(format!("the journal does not hold input {up_to}")));
         }
         let mut replica = Replica::new(&self.config, probes, recorded.from.as_ref())?;
         recorded.absences().iter().chain(absences).for_each(|absent| replica.note_absence(absent));
@@ -59,7 +59,7 @@ pub fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> R
         work();
     } else {
         let spawned = std::thread::Builder::new().name("workshop".into()).spawn(work);
-        spawned.map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
+        spawned.map_err(|e| Failure::machine(format!("cannot start a thread: {e}")))?;
     }
     Ok(receiver)
 }

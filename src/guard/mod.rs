@@ -20,9 +20,12 @@ use crate::claim::Claim;
 use crate::config::Config;
 use crate::credentials;
 use crate::engine::interrupt_flag;
-use crate::exit::{Exit, Failure, say};
+use crate::exit::{Exit, Failure};
+use crate::log;
+use crate::log::Category::{Risk, System, Trading};
 use crate::report::SCHEMA_VERSION;
 use crate::state::Layout;
+use kimera_protocol::ErrorKind;
 use sweep::{Swept, Venue};
 
 /// Arguments of `kimera guard`.
@@ -62,7 +65,7 @@ const VENUE_GONE: Duration = Duration::from_secs(30);
 pub fn run(a: &GuardArgs) -> Result<Exit, Failure> {
     let config = Config::load(&a.config)?;
     if !a.state.is_dir() {
-        return Err(Failure::run(format!("{} is no state directory", a.state.display())));
+        return Err(Failure::asked_wrongly(format!("{} is no state directory", a.state.display())));
     }
     let layout = Layout::of(&a.state);
     let endpoints = a.endpoints.clone().unwrap_or_else(|| layout.endpoints());
@@ -71,8 +74,9 @@ pub fn run(a: &GuardArgs) -> Result<Exit, Failure> {
         return now(a, &config, &layout, &endpoints, &word);
     }
     let _claim = Claim::take(&layout.lock("guard"), "guard")?;
+    let _log = log::thread::begin("guard", &config.log, &layout.log("guard"))?;
     let log = layout.errors("guard");
-    errors::keep_in(&log).map_err(|e| Failure::run(format!("cannot use {}: {e}", log.display())))?;
+    errors::keep_in(&log).map_err(|e| Failure::machine(format!("cannot use {}: {e}", log.display())))?;
     let ms = a.silence_ms.unwrap_or_else(|| config.supervision.guard_silence_ms.into());
     let mut guard = Guard {
         venue: Venue::new(&config, &endpoints, credentials::of(&layout)?),
@@ -85,17 +89,17 @@ pub fn run(a: &GuardArgs) -> Result<Exit, Failure> {
         acting: None,
     };
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, guard.asked.clone())
-        .map_err(|e| Failure::run(format!("cannot take a signal: {e}")))?;
+        .map_err(|e| Failure::machine(format!("cannot take a signal: {e}")))?;
     guard.watch(&pulse(&layout, "guard")?, interrupt_flag()?.as_ref())
 }
 
 fn open_word(path: &Path) -> Result<KillWord, Failure> {
-    KillWord::open(path).map_err(|e| Failure::run(format!("cannot use the kill word: {e}")))
+    KillWord::open(path).map_err(|e| Failure::machine(format!("cannot use the kill word: {e}")))
 }
 
 fn pulse(layout: &Layout, process: &str) -> Result<Pulse, Failure> {
     let path = layout.pulse(process);
-    Pulse::open(&path).map_err(|e| Failure::run(format!("cannot use {}: {e}", path.display())))
+    Pulse::open(&path).map_err(|e| Failure::machine(format!("cannot use {}: {e}", path.display())))
 }
 
 fn now(
@@ -109,8 +113,9 @@ fn now(
     // The word first, whatever comes after: nothing leaves any more.
     let halted = word.halt();
     let swept = Venue::new(config, endpoints, credentials::of(layout)?).sweep()?;
-    halted
-        .map_err(|e| Failure::run(format!("everything is taken back, but the halt is not on disk: {e}")))?;
+    halted.map_err(|e| {
+        Failure::machine(format!("everything is taken back, but the halt is not on disk: {e}"))
+    })?;
     let ms = begun.elapsed().as_secs_f64() * 1e3;
     let text = if a.json {
         let Swept { stood, left, requests } = swept;
@@ -121,7 +126,7 @@ fn now(
     } else {
         format!("halted; {swept} in {ms:.1} ms; trading resumes with: kimera ctl trading.resume")
     };
-    writeln!(std::io::stdout(), "{text}").map_err(|e| Failure::run(format!("cannot write: {e}")))?;
+    writeln!(std::io::stdout(), "{text}").map_err(|e| Failure::machine(format!("cannot write: {e}")))?;
     Ok(if swept.left == 0 { Exit::Ok } else { Exit::Failed })
 }
 
@@ -170,10 +175,10 @@ impl Guard {
             if self.is_alone() {
                 if !self.act() {
                     own.rest();
-                    return Err(Failure::run("engine and supervisor are silent, and so is the venue"));
+                    return Err(Failure::network("engine and supervisor are silent, and so is the venue"));
                 }
             } else if self.acting.take().is_some() {
-                say("somebody is there again; what was halted stays halted");
+                log::say(System, "somebody is there again; what was halted stays halted");
             }
             std::thread::sleep(LOOK);
         }
@@ -182,10 +187,10 @@ impl Guard {
     }
 
     fn halt(&self, why: &str) {
-        errors::note("guard", &format!("halted: {why}"));
+        errors::note(ErrorKind::Refused, "guard", &format!("halted: {why}"));
         match self.word.halt() {
-            Ok(word) => say(&format!("halted (epoch {}): {why}", word.epoch)),
-            Err(e) => say(&format!("halted: {why}; but the kill word is not on disk: {e}")),
+            Ok(word) => log::warn(Risk, &format!("halted (epoch {}): {why}", word.epoch)),
+            Err(e) => log::alarm(Risk, &format!("halted: {why}; but the kill word is not on disk: {e}")),
         }
     }
 
@@ -193,11 +198,11 @@ impl Guard {
         match self.venue.sweep() {
             Ok(swept) => {
                 let text = swept.to_string();
-                say(&text);
+                log::warn(Trading, &text);
                 Some(text)
             }
             Err(e) => {
-                say(&e.message);
+                log::alarm(Trading, &e.message);
                 None
             }
         }
@@ -216,13 +221,12 @@ impl Guard {
                 acting.answered = now;
                 let text = (swept.stood > 0 || acting.said.is_none()).then(|| swept.to_string());
                 if let Some(text) = text {
-                    say(&text);
+                    log::warn(Trading, &text);
                     acting.said = Some(text);
                 }
             }
             Err(e) if acting.said.as_ref() != Some(&e.message) => {
-                errors::note("guard", &e.message);
-                say(&e.message);
+                log::fault(e.kind, "guard", &e.message);
                 acting.said = Some(e.message);
             }
             Err(_) => {}

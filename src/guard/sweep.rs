@@ -76,7 +76,7 @@ impl Venue {
         let standing = || {
             let body = ask(address, "GET", &signed(OPEN), OPEN, &headers)?;
             let orders = read_orders(&instrument, &body).map_err(|e| {
-                Failure::run(format!("venue at {address}: its open orders are unreadable: {e}"))
+                Failure::venue(format!("venue at {address}: its open orders are unreadable: {e}"))
             })?;
             Ok::<usize, Failure>(orders.iter().filter(|o| o.standing).count())
         };

@@ -142,7 +142,7 @@ impl Report {
 pub fn run(a: &DoctorArgs) -> Result<Exit, Failure> {
     let config = Config::load(&a.config)?;
     let report = examine(&Machine::default(), &config, a.plan.as_deref(), &a.state)?;
-    let text = if a.json { serde_json::to_string(&report).map_err(Failure::run)? } else { report.table() };
+    let text = if a.json { serde_json::to_string(&report).map_err(Failure::defect)? } else { report.table() };
     print(&text)?;
     Ok(if report.verdict == Verdict::Fail { Exit::Unfit } else { Exit::Ok })
 }
@@ -167,7 +167,7 @@ pub fn tune(a: &TuneArgs) -> Result<Exit, Failure> {
     let tuning = Tuning::of(machine.clone());
     let say = |settings: &[Applied], restored: &[Restored], text: String| {
         let tuned = Tuned { schema_version: SCHEMA_VERSION, kept_in: tuning.file(), settings, restored };
-        print(&if a.json { serde_json::to_string(&tuned).map_err(Failure::run)? } else { text })
+        print(&if a.json { serde_json::to_string(&tuned).map_err(Failure::defect)? } else { text })
     };
     if a.action == Action::Restore {
         let restored = tuning.restore(a.force)?;

@@ -8,6 +8,7 @@
 pub mod cores;
 pub mod doctor;
 pub mod facts;
+pub mod memory;
 pub mod service;
 pub mod settings;
 pub mod tuning;

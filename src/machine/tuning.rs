@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::Machine;
 use super::settings::{Setting, Wanted, settings};
 use crate::exit::Failure;
+use crate::log;
+use crate::log::Category::System;
 
 /// What became of a setting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -143,7 +145,7 @@ impl Tuning {
     /// One process at a time.
     fn locked<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
         let failed = |e: io::Error| {
-            Failure::run(format!("cannot keep the machine's settings in {}: {e}", self.folder.display()))
+            Failure::machine(format!("cannot keep the machine's settings in {}: {e}", self.folder.display()))
         };
         fs::create_dir_all(&self.folder).map_err(failed)?;
         let lock = File::create(self.folder.join("tuning.lock")).map_err(failed)?;
@@ -158,10 +160,10 @@ impl Tuning {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(fresh()),
-            Err(e) => return Err(Failure::run(format!("cannot read {}: {e}", path.display()))),
+            Err(e) => return Err(Failure::machine(format!("cannot read {}: {e}", path.display()))),
         };
         let saved: Saved = serde_json::from_str(&text).map_err(|e| {
-            Failure::run(format!(
+            Failure::data(format!(
                 "{} is no file of ours ({e}); put the settings back by hand and remove it",
                 path.display()
             ))
@@ -181,7 +183,7 @@ impl Tuning {
             File::open(&self.folder)?.sync_all()
         };
         write().map_err(|e| {
-            Failure::run(format!(
+            Failure::machine(format!(
                 "nothing was changed: what held before cannot be kept in {}: {e}",
                 path.display()
             ))
@@ -282,7 +284,7 @@ impl Tuning {
             }
             let restored = saved.values.iter().rev().map(|kept| self.put_back(kept)).collect();
             fs::remove_file(self.file()).map_err(|e| {
-                Failure::run(format!("everything is put back, but {} stays: {e}", self.file().display()))
+                Failure::machine(format!("everything is put back, but {} stays: {e}", self.file().display()))
             })?;
             Ok(restored)
         })
@@ -435,9 +437,9 @@ impl Drop for Held {
     fn drop(&mut self) {
         match self.tuning.restore(false) {
             Ok(restored) => restored.iter().filter(|r| !r.left.is_empty()).for_each(|r| {
-                crate::exit::say(&format!("tuning: {} is left at \"{}\": {}", r.setting, r.now, r.left));
+                log::warn(System, &format!("tuning: {} is left at \"{}\": {}", r.setting, r.now, r.left));
             }),
-            Err(e) => crate::exit::say(&format!("tuning: {e}; kimera tune restore tries again")),
+            Err(e) => log::warn(System, &format!("tuning: {e}; kimera tune restore tries again")),
         }
     }
 }

@@ -141,7 +141,7 @@ pub fn recompute_from(
     )?;
     let state =
         from.map_or_else(|| Ok(DoorState::default()), |from| from.put(&mut cells, &wiring.frontiers()))?;
-    let missing = || Failure::run("the topology lacks sequencer or journal");
+    let missing = || Failure::defect("the topology lacks sequencer or journal");
     let (door_ports, journal_ports) =
         (wiring.take(SEQUENCER).ok_or_else(missing)?, wiring.take(line::JOURNAL).ok_or_else(missing)?);
     let gateway = wiring.take(&config.account.gateway).ok_or_else(missing)?;
@@ -176,18 +176,18 @@ fn threaded(
     done: impl Fn() -> bool,
 ) -> Result<(), Failure> {
     let executor = ThreadedExecutor::start(plan, cells, counters, false)
-        .map_err(|e| Failure::run(format!("cannot start a thread: {e}")))?;
+        .map_err(|e| Failure::machine(format!("cannot start a thread: {e}")))?;
     while !done() {
         if let Some(seat) = executor.failures().into_iter().next() {
             drop(executor.finish());
-            return Err(Failure::run(format!("seat {} panicked: {}", seat.seat, seat.message)));
+            return Err(Failure::defect(format!("seat {} panicked: {}", seat.seat, seat.message)));
         }
         std::thread::sleep(std::time::Duration::from_micros(200));
     }
     // Checkpoints of the last inputs may still be in a ring: one more pass over everything.
     let (cells, failures) = executor.finish();
     if let Some(seat) = failures.into_iter().next() {
-        return Err(Failure::run(format!("seat {} panicked: {}", seat.seat, seat.message)));
+        return Err(Failure::defect(format!("seat {} panicked: {}", seat.seat, seat.message)));
     }
     let mut rest = DeterministicExecutor::new(cells, 0);
     rest.run_until_idle();

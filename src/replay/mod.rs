@@ -139,7 +139,7 @@ fn write_said(path: &Path, said: &Said) -> Result<(), Failure> {
         text.push_str(&verbs::message_json(message).to_string());
         text.push('\n');
     }
-    std::fs::write(path, text).map_err(|e| Failure::run(format!("cannot write {}: {e}", path.display())))
+    std::fs::write(path, text).map_err(|e| Failure::machine(format!("cannot write {}: {e}", path.display())))
 }
 
 /// Replays a state directory's journal and compares.
@@ -200,7 +200,7 @@ pub fn from_the_middle(recorded: &Recorded, cut: Seq) -> Result<Option<Differenc
     let mut replica = Replica::new(config, &Probes::default(), recorded.from.as_ref())?;
     recorded.absences().iter().for_each(|absent| replica.note_absence(absent));
     replica.run(&before)?;
-    let state = replica.state().ok_or_else(|| Failure::run("a seat is empty"))?;
+    let state = replica.state().ok_or_else(|| Failure::defect("a seat is empty"))?;
     let rest = Recorded {
         inputs: after.into(),
         from: Some(state),
@@ -267,7 +267,7 @@ fn compare(
     for (index, name) in &indices {
         let long_enough = last >= kimera_runtime::seat::CHECKPOINT_INTERVAL || recorded.tail == Tail::Closed;
         if long_enough && until == Seq::MAX && !recorded.checkpoints.keys().any(|(seat, _)| seat == index) {
-            return Err(Failure::run(format!("seat {name} has no output hash in the journal")));
+            return Err(Failure::defect(format!("seat {name} has no output hash in the journal")));
         }
     }
     // A checkpoint is made when the first input at or after its boundary arrives, or behind the one that stops.

@@ -196,7 +196,7 @@ pub fn load_from(state: &Path, snapshot: Option<Snapshot>) -> Result<Recorded, F
 fn check_epochs(snapshot: Option<&Snapshot>, inputs: &[Message], tail: &Tail) -> Result<(), Failure> {
     let starts = || inputs.iter().filter_map(|m| Some((m.header.seq, m.body::<Started>()?.code_epoch)));
     if let Some((seq, epoch)) = starts().find(|(_, epoch)| *epoch != CODE_EPOCH) {
-        return Err(Failure::run(format!(
+        return Err(Failure::data(format!(
             "from input {seq} on the journal was written by code epoch {epoch}, this program is of epoch {CODE_EPOCH}: replay it with the program that wrote it; to go on with this one, end the run there in order and keep a snapshot of its end (kimera shadow --once)"
         )));
     }
@@ -219,7 +219,7 @@ fn first_configuration(snapshot: Option<&Snapshot>, first: Option<&Message>) -> 
     }
     let started = first.and_then(|m| m.body::<Started>());
     let started =
-        started.ok_or_else(|| Failure::run("the journal does not begin with the record of a start"))?;
+        started.ok_or_else(|| Failure::data("the journal does not begin with the record of a start"))?;
     Ok(started.configuration)
 }
 
@@ -232,7 +232,7 @@ fn parse_configuration(state: &Path, hash: &[u8; 32]) -> Result<Config, Failure>
 pub(crate) fn as_failure(fault: Fault) -> Failure {
     match fault {
         Fault::MissingSegment { .. } | Fault::NoJournal(_) => Failure::missing(fault),
-        _ => Failure::run(fault),
+        _ => Failure::data(fault),
     }
 }
 

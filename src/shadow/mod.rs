@@ -22,16 +22,20 @@ use kimera_runtime::{KillWord, Pulse, errors, process};
 use serde::{Deserialize, Serialize};
 
 use crate::claim::Claim;
+use crate::config::LogSection;
 use crate::config::{Config, OnDivergence, ShadowSection};
 use crate::control::Server;
 use crate::engine::interrupt_flag;
-use crate::exit::{Exit, Failure, say};
+use crate::exit::{Exit, Failure};
 use crate::line::Probes;
+use crate::log;
+use crate::log::Category::{Risk, System};
 use crate::replay::{self, Difference};
 use crate::report::SCHEMA_VERSION;
 use crate::snapshot::{LineState, Place, Snapshot, hex};
 use crate::state::{Layout, replace};
 use follower::{BeginAnew, Follower};
+use kimera_protocol::ErrorKind;
 use reads::Asks;
 
 /// Arguments of `kimera shadow`.
@@ -94,12 +98,12 @@ pub struct Status {
 /// What could not be had, or a journal that cannot be read; with `--once`, a difference.
 pub fn run(a: &ShadowArgs) -> Result<Exit, Failure> {
     if !a.state.is_dir() {
-        return Err(Failure::run(format!("{} is no state directory", a.state.display())));
+        return Err(Failure::asked_wrongly(format!("{} is no state directory", a.state.display())));
     }
     let layout = Layout::of(&a.state);
     if a.once {
         let status = once(&a.state, Probes::default(), a.whole)?;
-        let text = serde_json::to_string(&status).map_err(Failure::run)?;
+        let text = serde_json::to_string(&status).map_err(Failure::defect)?;
         if a.json {
             crate::cli::print(&text)?;
         } else {
@@ -108,8 +112,9 @@ pub fn run(a: &ShadowArgs) -> Result<Exit, Failure> {
         return Ok(if status.difference.is_none() { Exit::Ok } else { Exit::Failed });
     }
     let _claim = Claim::take(&layout.lock("shadow"), "shadow")?;
+    let _log = log::thread::begin("shadow", &LogSection::default(), &layout.log("shadow"))?;
     let log = layout.errors("shadow");
-    errors::keep_in(&log).map_err(|e| Failure::run(format!("cannot use {}: {e}", log.display())))?;
+    errors::keep_in(&log).map_err(|e| Failure::machine(format!("cannot use {}: {e}", log.display())))?;
     process::be_nice();
     let stop = interrupt_flag()?;
     let Some(mut shadow) = Shadow::start(&a.state, a.flip.as_deref(), &stop)? else { return Ok(Exit::Ok) };
@@ -149,7 +154,7 @@ pub fn once(state: &Path, probes: Probes, whole: bool) -> Result<Status, Failure
     let layout = Layout::of(state);
     let (recorded, passed_over) =
         if whole { (replay::load(state)?, Vec::new()) } else { replay::load_latest(state)? };
-    passed_over.iter().for_each(|why| say(why));
+    passed_over.iter().for_each(|why| log::say(System, why));
     let mut follower =
         Follower::new(recorded.config.clone(), probes, recorded.from.clone(), recorded.absences())?;
     let mut reader = open(state, recorded.from.as_ref().map(|s| s.seq))?;
@@ -158,7 +163,7 @@ pub fn once(state: &Path, probes: Probes, whole: bool) -> Result<Status, Failure
         let message = record.map_err(replay::as_failure)?.message;
         place = place_of(&reader);
         let read = follower.read(&message, || place_of(&reader));
-        read.map_err(|_| Failure::run("the journal says something of inputs before its first"))?;
+        read.map_err(|_| Failure::data("the journal says something of inputs before its first"))?;
     }
     while follower.advance()? {}
     let mut status = status_of(&follower, None);
@@ -174,7 +179,7 @@ pub fn once(state: &Path, probes: Probes, whole: bool) -> Result<Status, Failure
     }
     if let Some(line) = follower.state().filter(|line| line.seq > status.snapshot) {
         let written = Snapshot::write(&layout.snapshots(), &line, &recorded.configuration, place);
-        written.map_err(|e| Failure::run(format!("cannot write a snapshot: {e}")))?;
+        written.map_err(|e| Failure::machine(format!("cannot write a snapshot: {e}")))?;
         (status.snapshot, status.snapshots) = (line.seq, 1);
     }
     Ok(status)
@@ -247,7 +252,7 @@ impl Shadow {
         let layout = Layout::of(state);
         let pulse = |name: &str| {
             let path = layout.pulse(name);
-            Pulse::open(&path).map_err(|e| Failure::run(format!("cannot use {}: {e}", path.display())))
+            Pulse::open(&path).map_err(|e| Failure::machine(format!("cannot use {}: {e}", path.display())))
         };
         let own = pulse("shadow")?;
         let mut broken_since = None;
@@ -313,7 +318,7 @@ impl Shadow {
         self.keep_the_end();
         self.write_status();
         self.pulse.rest();
-        say(&summary_line(&self.status()));
+        log::say(System, &summary_line(&self.status()));
         Ok(())
     }
 
@@ -425,13 +430,16 @@ impl Shadow {
                 let section = &self.follower.config().journal;
                 let tidied = janitor::tidy(&self.layout, self.section.keep, section, self.reader.segment());
                 if let Err(e) = tidied {
-                    errors::note("shadow", &format!("what is not needed any more cannot be put away: {e}"));
+                    errors::note(
+                        ErrorKind::Machine,
+                        "shadow",
+                        &format!("what is not needed any more cannot be put away: {e}"),
+                    );
                 }
             }
             Err(e) => {
                 let text = format!("a snapshot cannot be written: {e}");
-                errors::note("shadow", &text);
-                say(&text);
+                log::fault(ErrorKind::Machine, "shadow", &text);
             }
         }
     }
@@ -440,14 +448,13 @@ impl Shadow {
     fn alarm(&mut self, difference: Difference) {
         self.difference = Some(difference);
         let text = summary_line(&self.status());
-        say(&text);
-        errors::note("shadow", &text);
+        log::fault(ErrorKind::Defect, "shadow", &text);
         self.write_status();
         if self.section.on_divergence == OnDivergence::Halt {
             let halted = KillWord::open(&self.layout.kill_word()).and_then(|word| word.halt());
             match halted {
-                Ok(word) => say(&format!("halted (epoch {}): the shadow differs", word.epoch)),
-                Err(e) => say(&format!("the shadow differs, and the halt is not on disk: {e}")),
+                Ok(word) => log::warn(Risk, &format!("halted (epoch {}): the shadow differs", word.epoch)),
+                Err(e) => log::alarm(Risk, &format!("the shadow differs, and the halt is not on disk: {e}")),
             }
         }
     }
@@ -472,7 +479,7 @@ impl Shadow {
             .map_err(std::io::Error::other)
             .and_then(|bytes| replace(&self.layout.shadow(), &bytes));
         if let Err(e) = written {
-            errors::note("shadow", &format!("the status cannot be written: {e}"));
+            errors::note(ErrorKind::Machine, "shadow", &format!("the status cannot be written: {e}"));
         }
     }
 }

@@ -318,8 +318,8 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
         account: Some(PathBuf::from(ACCOUNT)),
         drop_fill: plan.drop_fill,
     };
-    let server = world::as_process(VENUE, || Server::bind(tape, &server_config)).map_err(Failure::run)?;
-    let endpoints = server.endpoints().map_err(Failure::run)?;
+    let server = world::as_process(VENUE, || Server::bind(tape, &server_config)).map_err(Failure::machine)?;
+    let endpoints = server.endpoints().map_err(Failure::machine)?;
     let shared = Rc::new(RefCell::new(Shared {
         server,
         asks: None,
@@ -436,6 +436,7 @@ impl Firm {
         let signer = Signer::new(CREDENTIALS.0, CREDENTIALS.1.as_bytes())
             .ok_or_else(|| Failure::configuration("the simulated key is no key"))?;
         let around = Surroundings {
+            log: None,
             config: self.config.clone(),
             endpoints: Endpoints { markets: self.endpoints.clone() },
             signer,
@@ -469,13 +470,13 @@ impl Firm {
         }
         match ended {
             Ok(result) => result,
-            Err(killed) if killed.is::<Killed>() => Err(Failure::run("killed")),
+            Err(killed) if killed.is::<Killed>() => Err(Failure::defect("killed")),
             Err(panic) => {
                 let said = panic.downcast_ref::<String>().cloned();
                 let said = said.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
                 let text = format!("the engine's own thread panicked: {}", said.unwrap_or_default());
                 shared.violation.get_or_insert(text.clone());
-                Err(Failure::run(text))
+                Err(Failure::defect(text))
             }
         }
     }

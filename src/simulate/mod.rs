@@ -19,8 +19,10 @@ use kimera_runtime::world;
 use serde_json::json;
 
 use crate::engine::interrupt_flag;
-use crate::exit::{Exit, Failure, say};
+use crate::exit::{Exit, Failure};
 use crate::line;
+use crate::log;
+use crate::log::Category::System;
 use firm::{Outcome, Plan};
 use script::Script;
 
@@ -99,10 +101,13 @@ impl Total {
         if self.minutes.fetch_max(minute, Ordering::AcqRel) < minute {
             let (seeds, handled) = (self.seeds.load(Ordering::Acquire), self.handled.load(Ordering::Acquire));
             let of = options.events.map_or_else(String::new, |events| format!(" of {:.1e}", events as f64));
-            say(&format!(
-                "{minute} min: {seeds} firms, {:.2e}{of} messages handled, no violation",
-                handled as f64
-            ));
+            log::say(
+                System,
+                &format!(
+                    "{minute} min: {seeds} firms, {:.2e}{of} messages handled, no violation",
+                    handled as f64
+                ),
+            );
         }
     }
 }
@@ -267,7 +272,7 @@ fn report(
         }
         writeln!(out, "{text}")
     };
-    done.map_err(|e| Failure::run(format!("cannot write the report: {e}")))
+    done.map_err(|e| Failure::machine(format!("cannot write the report: {e}")))
 }
 
 /// Panics that a firm was asked for are its own matter: they are noted there.

@@ -128,5 +128,5 @@ pub fn dry_run(state: &Path, arguments: &Arguments) -> Result<Exit, Failure> {
     std::io::stdout()
         .write_all(text.as_bytes())
         .map(|()| Exit::Ok)
-        .map_err(|e| Failure::run(format!("cannot write: {e}")))
+        .map_err(|e| Failure::machine(format!("cannot write: {e}")))
 }

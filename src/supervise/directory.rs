@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::claim::Claim;
-use crate::exit::{Failure, say};
+use crate::exit::Failure;
+use crate::log;
+use crate::log::Category::System;
 use crate::state::Layout;
 use crate::utc;
 
@@ -20,7 +22,10 @@ pub fn state_directory(asked: Option<&Path>, dry_run: bool) -> PathBuf {
         return home.join(name);
     }
     let other = std::env::temp_dir().join(format!("kimera-{name}"));
-    say(&format!("degraded: {} is not writable here, the run goes to {}", home.display(), other.display()));
+    log::warn(
+        System,
+        &format!("degraded: {} is not writable here, the run goes to {}", home.display(), other.display()),
+    );
     other
 }
 
@@ -30,7 +35,7 @@ pub fn state_directory(asked: Option<&Path>, dry_run: bool) -> PathBuf {
 /// Where it cannot be written or another supervisor has it.
 pub fn take(state: &Path, layout: &Layout) -> Result<Claim, Failure> {
     std::fs::create_dir_all(state).map_err(|e| {
-        Failure::run(format!("cannot make {}: {e}; choose another with --state", state.display()))
+        Failure::machine(format!("cannot make {}: {e}; choose another with --state", state.display()))
     })?;
     Claim::take(&layout.lock("supervisor"), "supervisor")
 }

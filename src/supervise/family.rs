@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use kimera_runtime::{KillWord, Pulse, errors};
+use kimera_runtime::{KillWord, Pulse};
 
 use super::arguments::Arguments;
 use super::control::Children;
@@ -17,8 +17,10 @@ use super::restarts::Restarts;
 use crate::config::{Config, SupervisionSection};
 use crate::credentials;
 use crate::engine::endpoints::Endpoints;
-use crate::exit::{Exit, Failure, say};
+use crate::exit::{Exit, Failure};
 use crate::guard::sweep::Venue;
+use crate::log;
+use crate::log::Category::{Risk, System};
 use crate::machine::service::Service;
 use crate::state::Layout;
 
@@ -122,7 +124,7 @@ impl<'a> Family<'a> {
 
     fn adopt(name: &'static str, layout: &Layout) -> Option<Process> {
         let process = Process::adopt(name, layout)?;
-        say(&format!("the {name} still runs (process {}): taken up", process.identity().pid));
+        log::say(System, &format!("the {name} still runs (process {}): taken up", process.identity().pid));
         Some(process)
     }
 
@@ -147,7 +149,7 @@ impl<'a> Family<'a> {
             "shadow" => &self.arguments.shadow,
             _ => &self.arguments.engine,
         };
-        Process::start(name, arguments, &self.layout, &self.credentials)
+        Process::start(name, arguments, &self.layout, &self.credentials, &self.config.log)
     }
 
     fn start_engine(&mut self) -> Result<(), Failure> {
@@ -168,11 +170,11 @@ impl<'a> Family<'a> {
             if interrupts.load(Ordering::Acquire) > 0 {
                 return Err(Failure {
                     code: Exit::Interrupted,
-                    message: "interrupted before the start".into(),
+                    ..Failure::asked_wrongly("interrupted before the start")
                 });
             }
             if Instant::now() > deadline {
-                return Err(Failure::run(format!(
+                return Err(Failure::network(format!(
                     "the venue did not start within {} s",
                     VENUE_START.as_secs()
                 )));
@@ -211,9 +213,9 @@ impl<'a> Family<'a> {
     }
 
     fn say_again(&self, name: &'static str, failure: &Failure) {
-        errors::note(name, &failure.message);
+        failure.note(name);
         let count = self.restarts.get(name).map_or(0, Restarts::count);
-        say(&format!("{}; starting it again ({count})", failure.message));
+        log::warn(System, &format!("{}; starting it again ({count})", failure.message));
     }
 
     /// True where the engine has ended in order; one that has fallen is started again, a few times.
@@ -243,7 +245,7 @@ impl<'a> Family<'a> {
         let Ok(pulse) = Pulse::open(&self.layout.pulse("engine")) else { return };
         if pulse.process() == engine.identity().pid && pulse.silence().is_some_and(|s| s > limit) {
             self.line.end();
-            say(&format!("the engine has been silent for {} ms: ended", limit.as_millis()));
+            log::warn(System, &format!("the engine has been silent for {} ms: ended", limit.as_millis()));
             engine.kill();
         }
     }
@@ -272,7 +274,7 @@ impl<'a> Family<'a> {
         let failure = guard.failure(ended);
         self.line.end();
         if self.ending || !self.allow("guard", true) {
-            say(&format!("{}; the run goes on without it", failure.message));
+            log::warn(System, &format!("{}; the run goes on without it", failure.message));
             self.guard = None;
             self.show();
             return Ok(false);
@@ -291,7 +293,7 @@ impl<'a> Family<'a> {
         self.line.end();
         self.shadow = None;
         if self.ending || !self.allow("shadow", true) {
-            say(&format!("{}; the run goes on without it", failure.message));
+            log::warn(System, &format!("{}; the run goes on without it", failure.message));
         } else {
             self.say_again("shadow", &failure);
             self.shadow = Some(self.start("shadow")?);
@@ -308,7 +310,7 @@ impl<'a> Family<'a> {
             1 => {
                 self.ending = true;
                 self.line.end();
-                say("ending the run (again to force)");
+                log::say(System, "ending the run (again to force)");
                 if let Some(engine) = &mut self.engine {
                     engine.terminate();
                 }
@@ -316,7 +318,10 @@ impl<'a> Family<'a> {
             }
             _ => {
                 self.line.end();
-                Err(Failure { code: Exit::Interrupted, message: "forced: the journal was not closed".into() })
+                Err(Failure {
+                    code: Exit::Interrupted,
+                    ..Failure::asked_wrongly("forced: the journal was not closed")
+                })
             }
         }
     }
@@ -347,13 +352,13 @@ impl<'a> Family<'a> {
         }
         let halted = KillWord::open(&self.layout.kill_word()).and_then(|word| word.halt());
         if let Err(e) = halted {
-            say(&format!("the halt is not on disk: {e}"));
+            log::alarm(Risk, &format!("the halt is not on disk: {e}"));
         }
         let swept = credentials::of(&self.layout)
             .and_then(|signer| Venue::new(self.config, &self.layout.endpoints(), signer).sweep());
         match swept {
-            Ok(swept) => say(&format!("given up, and halted: {swept}")),
-            Err(e) => say(&format!("given up, and halted; ORDERS MAY STAND: {e}")),
+            Ok(swept) => log::warn(Risk, &format!("given up, and halted: {swept}")),
+            Err(e) => log::alarm(Risk, &format!("given up, and halted; ORDERS MAY STAND: {e}")),
         }
     }
 }

@@ -28,7 +28,9 @@ use kimera_runtime::{KillWord, Pulse, errors};
 use crate::config::{Config, chosen};
 use crate::control::Server;
 use crate::credentials;
-use crate::exit::{Exit, Failure, say};
+use crate::exit::{Exit, Failure};
+use crate::log;
+use crate::log::Category::{Risk, System};
 use crate::machine::Machine;
 use crate::report::EngineSummary;
 use crate::shadow;
@@ -94,9 +96,10 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
     let tuned = if options.tune { tuning::hold(&config, options.plan.as_deref())? } else { None };
     let interrupts = count_interrupts()?;
     halt_on_signal(&layout)?;
-    say(&format!("state: {}", state.display()));
+    log::configure("supervisor", &config.log, true);
+    log::say(System, &format!("state: {}", state.display()));
     let log = layout.errors("supervisor");
-    errors::keep_in(&log).map_err(|e| Failure::run(format!("cannot use {}: {e}", log.display())))?;
+    errors::keep_in(&log).map_err(|e| Failure::machine(format!("cannot use {}: {e}", log.display())))?;
     let pulse = Beating::start(&layout)?;
     let children = Arc::new(Children::default());
     let name = options.plan.as_deref().unwrap_or(&config.plan);
@@ -109,7 +112,7 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
     let socket = Server::start(&layout.socket("control"), &layout.audit(), Box::new(handler))?;
     let credentials = credentials::for_run(&layout)?;
     let mut family = Family::new(&config, layout.clone(), arguments, credentials, children);
-    let ended = family.run(&interrupts).inspect_err(|e| errors::note("supervisor", &e.message));
+    let ended = family.run(&interrupts).inspect_err(|e| e.note("supervisor"));
     family.close(ended.is_err());
     drop((socket, pulse, tuned));
     ended?;
@@ -125,7 +128,7 @@ struct Beating {
 impl Beating {
     fn start(layout: &Layout) -> Result<Self, Failure> {
         let path = layout.pulse("supervisor");
-        let fail = |e: std::io::Error| Failure::run(format!("cannot use {}: {e}", path.display()));
+        let fail = |e: std::io::Error| Failure::machine(format!("cannot use {}: {e}", path.display()));
         let pulse = Pulse::open(&path).map_err(fail)?;
         pulse.beat();
         let stop = Arc::new(AtomicBool::new(false));
@@ -157,14 +160,14 @@ impl Drop for Beating {
 /// # Errors
 /// Where the signal cannot be had.
 pub fn halt_on_signal(layout: &Layout) -> Result<(), Failure> {
-    let fail = |e: std::io::Error| Failure::run(format!("cannot take SIGUSR1: {e}"));
+    let fail = |e: std::io::Error| Failure::machine(format!("cannot take SIGUSR1: {e}"));
     let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGUSR1]).map_err(fail)?;
     let path = layout.kill_word();
     let halt = move || {
         for _ in signals.forever() {
             match KillWord::open(&path).and_then(|word| word.halt()) {
-                Ok(word) => say(&format!("halted by a signal (epoch {})", word.epoch)),
-                Err(e) => say(&format!("a signal asked for a halt: {e}")),
+                Ok(word) => log::warn(Risk, &format!("halted by a signal (epoch {})", word.epoch)),
+                Err(e) => log::alarm(Risk, &format!("a signal asked for a halt: {e}")),
             }
         }
     };
@@ -174,16 +177,16 @@ pub fn halt_on_signal(layout: &Layout) -> Result<(), Failure> {
 fn finish(options: &LaunchOptions, layout: &Layout, interrupted: bool) -> Result<Exit, Failure> {
     let path = layout.summary();
     let text = std::fs::read_to_string(&path)
-        .map_err(|e| Failure::run(format!("the engine left no summary in {}: {e}", path.display())))?;
+        .map_err(|e| Failure::data(format!("the engine left no summary in {}: {e}", path.display())))?;
     let summary: EngineSummary =
-        serde_json::from_str(&text).map_err(|e| Failure::run(format!("{}: {e}", path.display())))?;
+        serde_json::from_str(&text).map_err(|e| Failure::data(format!("{}: {e}", path.display())))?;
     let text = if options.json { text } else { summary.to_text() };
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", text.trim_end())
-        .map_err(|e| Failure::run(format!("cannot write the summary: {e}")))?;
+        .map_err(|e| Failure::machine(format!("cannot write the summary: {e}")))?;
     let shadow = shadow::last_status(layout);
     if let Some(status) = shadow.as_ref().filter(|_| !options.json) {
-        writeln!(out, "{}", shadow::summary_line(status)).map_err(Failure::run)?;
+        writeln!(out, "{}", shadow::summary_line(status)).map_err(Failure::machine)?;
     }
     if shadow.is_some_and(|status| status.difference.is_some()) {
         return Ok(Exit::Failed);
@@ -194,7 +197,7 @@ fn finish(options: &LaunchOptions, layout: &Layout, interrupted: bool) -> Result
 fn count_interrupts() -> Result<Arc<AtomicUsize>, Failure> {
     let count = Arc::new(AtomicUsize::new(0));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let fail = |e: std::io::Error| Failure::run(format!("cannot take signal {signal}: {e}"));
+        let fail = |e: std::io::Error| Failure::machine(format!("cannot take signal {signal}: {e}"));
         let mut signals = signal_hook::iterator::Signals::new([signal]).map_err(fail)?;
         let count = count.clone();
         std::thread::Builder::new()

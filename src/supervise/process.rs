@@ -8,9 +8,14 @@ use std::time::{Duration, Instant};
 
 use kimera_runtime::process::{kill, terminate};
 
+use kimera_protocol::ErrorKind;
+use kimera_runtime::errors::ErrorLog;
+
 use crate::claim::{Claim, Identity};
+use crate::config::LogSection;
 use crate::credentials::CREDENTIALS;
 use crate::exit::{Exit, Failure};
+use crate::log::record::last_words;
 use crate::state::Layout;
 
 /// Longest wait for a child to end when asked.
@@ -47,6 +52,8 @@ pub struct Process {
     identity: Identity,
     child: Option<Child>,
     log: PathBuf,
+    /// Its distinct errors.
+    errors: PathBuf,
     ended: Option<Ended>,
 }
 
@@ -60,17 +67,19 @@ impl Process {
         arguments: &[String],
         layout: &Layout,
         credentials: &[String; 2],
+        log_section: &LogSection,
     ) -> Result<Self, Failure> {
         let log = layout.log(name);
-        let fail = |e: std::io::Error| Failure::run(format!("cannot start the {name}: {e}"));
+        let fail = |e: std::io::Error| Failure::machine(format!("cannot start the {name}: {e}"));
         // Appended to: what an earlier start said is worth keeping.
         let file = File::options().create(true).append(true).open(&log).map_err(|e| {
-            Failure::run(format!("cannot write {}: {e}; choose another --state", log.display()))
+            Failure::machine(format!("cannot write {}: {e}; choose another --state", log.display()))
         })?;
         let program = std::env::current_exe().map_err(fail)?;
         let child = Command::new(program)
             .args(arguments)
             .envs(CREDENTIALS.into_iter().zip(credentials))
+            .envs([log_section.to_environment()?])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
@@ -79,14 +88,21 @@ impl Process {
             .spawn()
             .map_err(fail)?;
         let identity = Identity::of(child.id()).unwrap_or(Identity { pid: child.id(), born: 0 });
-        Ok(Self { name, identity, child: Some(child), log, ended: None })
+        Ok(Self { name, identity, child: Some(child), log, errors: layout.errors(name), ended: None })
     }
 
     /// Takes up a process that an earlier supervisor has started and that lives.
     #[must_use]
     pub fn adopt(name: &'static str, layout: &Layout) -> Option<Self> {
         let identity = Claim::holder(&layout.lock(name))?;
-        Some(Self { name, identity, child: None, log: layout.log(name), ended: None })
+        Some(Self {
+            name,
+            identity,
+            child: None,
+            log: layout.log(name),
+            errors: layout.errors(name),
+            ended: None,
+        })
     }
 
     /// Which process it is.
@@ -110,13 +126,6 @@ impl Process {
         self.ended
     }
 
-    /// The last line of its log: what it said when it died.
-    #[must_use]
-    fn last_words(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("nothing in its log").to_owned()
-    }
-
     /// Why it failed, in its own words where it had time for some.
     #[must_use]
     pub fn failure(&self, ended: Ended) -> Failure {
@@ -125,14 +134,25 @@ impl Process {
             Ended::Code(7) => Exit::MissingBlob,
             _ => Exit::Failed,
         };
-        let words = self.last_words();
-        let words = words.strip_prefix("kimera: ").unwrap_or(&words);
+        let words = last_words(&std::fs::read_to_string(&self.log).unwrap_or_default());
+        let newest = ErrorLog::open(&self.errors).ok().and_then(|log| {
+            let entries = log.entries();
+            entries.into_iter().max_by_key(|e| e.last_ms).and_then(|e| e.kind)
+        });
+        let kind = match code {
+            Exit::Configuration => ErrorKind::Configuration,
+            Exit::MissingBlob => ErrorKind::Data,
+            _ => newest.filter(|_| ended == Ended::Code(Exit::Failed as i32)).unwrap_or(ErrorKind::Defect),
+        };
         let message = match ended {
             Ended::Signal(signal) => format!("killed by signal {signal}; before that: {words}"),
             Ended::Gone => format!("gone; before that: {words}"),
-            Ended::Code(_) => words.to_owned(),
+            Ended::Code(_) => words,
         };
-        Failure { code, message: format!("{}: {message} (log: {})", self.name, self.log.display()) }
+        Failure {
+            code,
+            ..Failure::of(kind, format!("{}: {message} (log: {})", self.name, self.log.display()))
+        }
     }
 
     /// Asks it to end.

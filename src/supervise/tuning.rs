@@ -4,7 +4,9 @@ use kimera_runtime::plan::available_cores;
 
 use crate::cli::print;
 use crate::config::{Config, chosen};
-use crate::exit::{Failure, say};
+use crate::exit::Failure;
+use crate::log;
+use crate::log::Category::System;
 use crate::machine::Machine;
 use crate::machine::doctor::wanted;
 use crate::machine::settings::Wanted;
@@ -33,11 +35,11 @@ pub fn say_what_would_be(config: &Config, plan: Option<&str>) -> Result<(), Fail
 pub fn hold(config: &Config, plan: Option<&str>) -> Result<Option<Held>, Failure> {
     match Held::take(Machine::default(), &wanted_by(config, plan)?) {
         Ok((held, applied)) => {
-            say(&summary(&applied));
+            log::say(System, &summary(&applied));
             Ok(Some(held))
         }
         Err(e) => {
-            say(&format!("degraded: the machine is not tuned: {e}"));
+            log::warn(System, &format!("degraded: the machine is not tuned: {e}"));
             Ok(None)
         }
     }

@@ -13,7 +13,7 @@ use kimera_runtime::clock::{give_way, monotonic_ns};
 use kimera_runtime::failpoint;
 use kimera_runtime::files::{self, File};
 use kimera_runtime::storage::BlockWriter;
-use kimera_runtime::{Agent, Counter, Counters, Durability, Histogram, Ports, Work};
+use kimera_runtime::{Agent, Counter, Counters, Durability, Histogram, Observer, Ports, Work};
 
 use crate::format::{
     BLOCK_END, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BLOCK_SEALED, BlockHeader, RECORD_BYTES_MAX,
@@ -99,6 +99,8 @@ pub struct Journal {
     preparation_tried: bool,
     failure: JournalFailure,
     meters: Meters,
+    /// Is shown what is worth a line in a log.
+    log: Option<Observer>,
 }
 
 fn fresh_block() -> Vec<u8> {
@@ -148,6 +150,7 @@ impl Journal {
             preparation_tried: false,
             failure,
             meters,
+            log: None,
         };
         journal.write_segment_header()?;
         Ok((journal, degraded))
@@ -199,6 +202,7 @@ impl Journal {
             preparation_tried: false,
             failure,
             meters,
+            log: None,
             config,
         };
         if !at.sealed {
@@ -217,6 +221,13 @@ impl Journal {
             journal.records += 1;
         }
         Ok((journal, degraded))
+    }
+
+    /// Shows what is worth a line in a log to whoever keeps one: everything passes here anyway, off the hot plane.
+    #[must_use]
+    pub fn with_log(mut self, log: Option<Observer>) -> Self {
+        self.log = log;
+        self
     }
 
     fn write_segment_header(&mut self) -> io::Result<()> {
@@ -238,8 +249,12 @@ impl Journal {
             while self.gathering.len() < self.block_bytes_max {
                 let Some(message) = port.inlet.peek() else { break };
                 write_record(message, &mut self.gathering);
-                if message.kind().is_some_and(Kind::is_input) {
+                let kind = message.kind();
+                if kind.is_some_and(Kind::is_input) {
                     self.last_seq = message.header.seq;
+                }
+                if let Some(log) = self.log.as_mut().filter(|_| kind.is_some_and(Kind::is_logged)) {
+                    log.show(message);
                 }
                 port.inlet.advance();
                 self.records += 1;

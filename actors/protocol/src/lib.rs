@@ -6,6 +6,7 @@
 
 pub mod control;
 pub mod decision;
+pub mod error_kind;
 pub mod fixed;
 pub mod hash;
 pub mod instrument;
@@ -21,6 +22,7 @@ pub use control::{
     VenueStatus,
 };
 pub use decision::{Decision, HoldReason};
+pub use error_kind::ErrorKind;
 pub use fixed::{FixedError, Price, Quantity};
 pub use hash::RollingHash;
 pub use instrument::{Instrument, InstrumentId, VenueId};

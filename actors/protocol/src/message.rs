@@ -123,6 +123,27 @@ impl Kind {
         )
     }
 
+    /// True for what is worth a line in a log: rare, and about orders, refusals, feeds, commands or who is there.
+    #[must_use]
+    pub fn is_logged(self) -> bool {
+        matches!(
+            self,
+            Self::Gapped
+                | Self::FeedStatus
+                | Self::Started
+                | Self::Command
+                | Self::Absent
+                | Self::OrderUpdate
+                | Self::Refusal
+                | Self::VenueStatus
+                | Self::OrphanAdopted
+                | Self::Weights
+                | Self::NewOrder
+                | Self::CancelOrder
+                | Self::CancelAll
+        )
+    }
+
     /// Name for tables and reports.
     #[must_use]
     pub fn name(self) -> &'static str {

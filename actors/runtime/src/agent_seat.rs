@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kimera_protocol::ErrorKind;
+
 use crate::actor::{Agent, Work};
 use crate::clock::monotonic_ns;
 use crate::errors;
@@ -113,7 +115,7 @@ impl<A: Agent> AgentSeat<A> {
         if panic.is::<Killed>() || remaking.falls.len() >= remaking.remake.most {
             resume_unwind(panic);
         }
-        errors::note(&self.ports.name, &why);
+        errors::note(ErrorKind::Defect, &self.ports.name, &why);
         remaking.remake.health.fell(&why);
         remaking.falls.push(now);
         let fallen = self.agent.take();

@@ -10,6 +10,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kimera_protocol::ErrorKind;
+
 use crate::mapped::MappedWords;
 use crate::world;
 
@@ -21,7 +23,7 @@ const COUNT: usize = 0;
 const FIRST: usize = 1;
 const LAST: usize = 2;
 const KEY: usize = 3;
-/// Bytes of the source in the upper half, of the text in the lower one.
+/// The kind's code in the uppermost byte, bytes of the source in the rest of the upper half, of the text in the lower one.
 const LENGTHS: usize = 4;
 const BYTES_AT: usize = 5;
 const BYTES_MAX: usize = (RECORD_WORDS - BYTES_AT) * 8;
@@ -31,6 +33,8 @@ const LOST: usize = ERRORS_MAX * RECORD_WORDS;
 /// An error that came at least once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorEntry {
+    /// Of which kind it is; none where the program that wrote it knew no kinds.
+    pub kind: Option<ErrorKind>,
     /// Who had it.
     pub source: String,
     /// What it said when it came first.
@@ -84,14 +88,14 @@ impl ErrorLog {
     }
 
     /// Notes an error.
-    pub fn note(&self, source: &str, text: &str) {
+    pub fn note(&self, kind: ErrorKind, source: &str, text: &str) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
         let key = key(source, text);
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         for record in 0..ERRORS_MAX {
             let count = self.get(record, COUNT);
             if count == 0 {
-                self.write(record, key, source, text, now);
+                self.write(record, key, (kind, source, text), now);
                 return;
             }
             if self.get(record, KEY) == key {
@@ -103,7 +107,8 @@ impl ErrorLog {
         self.words.word(LOST).fetch_add(1, Ordering::AcqRel);
     }
 
-    fn write(&self, record: usize, key: u64, source: &str, text: &str, now: u64) {
+    fn write(&self, record: usize, key: u64, what: (ErrorKind, &str, &str), now: u64) {
+        let (kind, source, text) = what;
         let source = fitting(source, 64);
         let text = fitting(text, BYTES_MAX - source.len());
         let bytes = [source.as_bytes(), text.as_bytes()].concat();
@@ -112,7 +117,8 @@ impl ErrorLog {
             word[..chunk.len()].copy_from_slice(chunk);
             self.set(record, BYTES_AT + i, u64::from_le_bytes(word));
         }
-        self.set(record, LENGTHS, (source.len() as u64) << 32 | text.len() as u64);
+        let lengths = (source.len() as u64) << 32 | text.len() as u64;
+        self.set(record, LENGTHS, (kind as u64) << 56 | lengths);
         self.set(record, KEY, key);
         self.set(record, FIRST, now);
         self.set(record, LAST, now);
@@ -125,7 +131,8 @@ impl ErrorLog {
         let entry = |record: usize| {
             let count = self.get(record, COUNT);
             let lengths = self.get(record, LENGTHS);
-            let (source, text) = ((lengths >> 32) as usize, (lengths & 0xffff_ffff) as usize);
+            let kind = ErrorKind::from_code((lengths >> 56) as u8);
+            let (source, text) = ((lengths >> 32 & 0x00ff_ffff) as usize, (lengths & 0xffff_ffff) as usize);
             if count == 0 || source + text > BYTES_MAX {
                 return None;
             }
@@ -134,6 +141,7 @@ impl ErrorLog {
                 .collect();
             let said = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
             Some(ErrorEntry {
+                kind,
                 source: said(&bytes[..source]),
                 text: said(&bytes[source..source + text]),
                 count,
@@ -164,10 +172,29 @@ pub fn keep_in(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Notes an error of this process, where it keeps them.
-pub fn note(source: &str, text: &str) {
-    if let Some(log) = OURS.get().filter(|_| !world::active()) {
-        log.note(source, text);
+static LISTENER: OnceLock<fn(ErrorKind, &str, &str)> = OnceLock::new();
+
+/// From now on whoever notes an error tells this too, with kind, source and text. The first call holds.
+pub fn listen(listener: fn(ErrorKind, &str, &str)) {
+    let _ = LISTENER.set(listener);
+}
+
+/// Every distinct error of this process so far, where it keeps them.
+#[must_use]
+pub fn entries() -> Vec<ErrorEntry> {
+    OURS.get().map(ErrorLog::entries).unwrap_or_default()
+}
+
+/// Notes an error of this process, where it keeps them. Nothing in a world.
+pub fn note(kind: ErrorKind, source: &str, text: &str) {
+    if world::active() {
+        return;
+    }
+    if let Some(log) = OURS.get() {
+        log.note(kind, source, text);
+    }
+    if let Some(listener) = LISTENER.get() {
+        listener(kind, source, text);
     }
 }
 
@@ -180,20 +207,21 @@ mod tests {
         let path = std::env::temp_dir().join(format!("kimera-errors-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let log = ErrorLog::open(&path).unwrap();
-        log.note("market", "panicked at input 17");
-        log.note("market", "panicked at input 230");
-        log.note("risk", "panicked at input 17");
-        log.note("feed", &"ä".repeat(1_000));
+        log.note(ErrorKind::Defect, "market", "panicked at input 17");
+        log.note(ErrorKind::Defect, "market", "panicked at input 230");
+        log.note(ErrorKind::Defect, "risk", "panicked at input 17");
+        log.note(ErrorKind::Defect, "feed", &"ä".repeat(1_000));
         drop(log);
         let log = ErrorLog::open(&path).unwrap();
         let seen = log.entries();
         let counts: Vec<_> = seen.iter().map(|e| (e.source.as_str(), e.count)).collect();
         assert_eq!(counts, [("market", 2), ("risk", 1), ("feed", 1)]);
+        assert!(seen.iter().all(|e| e.kind == Some(ErrorKind::Defect)));
         assert_eq!(seen[0].text, "panicked at input 17");
         assert!(seen[0].last_ms >= seen[0].first_ms && seen[0].first_ms > 0);
         assert!(seen[2].text.starts_with('ä') && seen[2].text.len() > 400, "cut between characters");
         let letter = |i: usize| char::from_u32(0x4e00 + i as u32).unwrap().to_string();
-        (0..ERRORS_MAX).for_each(|i| log.note("many", &letter(i)));
+        (0..ERRORS_MAX).for_each(|i| log.note(ErrorKind::Defect, "many", &letter(i)));
         assert_eq!((log.entries().len(), log.lost()), (ERRORS_MAX, 3));
         std::fs::remove_file(&path).unwrap();
     }

@@ -9,6 +9,7 @@
 //! * [`credit`]: frontiers and the window that keeps every ring from filling
 //! * [`topology`]: who is wired to whom, as data; [`plan`]: who runs on which core, as data
 //! * [`executor`]: threaded and deterministic; each decides only which seat is polled next
+//! * [`observer`]: a ring to whoever only looks on: it sheds
 //! * [`health`]: how a seat is; [`errors`]: distinct errors in a mapped file
 //! * [`failpoint`]: named places at which a process can be made to die
 //! * [`memory`]: the locked arena and the counting allocator
@@ -41,6 +42,7 @@ pub mod mapped;
 pub mod memory;
 pub mod mend;
 pub mod net;
+pub mod observer;
 pub mod plan;
 pub mod process;
 pub mod pulse;
@@ -60,6 +62,7 @@ pub use credit::{CreditWindow, Frontier};
 pub use durability::Durability;
 pub use health::{Health, SeatState};
 pub use kill_word::{KillWord, Word};
+pub use observer::{Observer, observer};
 pub use pulse::Pulse;
 pub use ring::{Inlet, Outlet};
 pub use seat::{Cell, Ports, Seat};

@@ -1,5 +1,7 @@
 //! Signals to processes we started, and who is at the other end of a local socket.
 
+use std::fs::File;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
@@ -41,6 +43,18 @@ pub fn pause_group(leader: u32) {
 /// Lets every process of a group go on (`SIGCONT`).
 pub fn resume_group(leader: u32) {
     signal_group(leader, libc::SIGCONT);
+}
+
+/// What is written to stderr goes to `file` from now on, whoever writes it.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn stderr_into(file: &File) -> io::Result<()> {
+    // SAFETY: a plain call with two descriptors that are open: `file` is borrowed, and stderr is never closed.
+    if unsafe { libc::dup2(file.as_raw_fd(), libc::STDERR_FILENO) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// The calling thread, as the kernel numbers it.
@@ -102,7 +116,7 @@ pub struct Peer {
 ///
 /// # Errors
 /// Where the kernel does not say.
-pub fn peer_of(stream: &UnixStream) -> std::io::Result<Peer> {
+pub fn peer_of(stream: &UnixStream) -> io::Result<Peer> {
     let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: `found` and `length` are valid for the call and describe each other; the descriptor is open.
@@ -115,11 +129,7 @@ pub fn peer_of(stream: &UnixStream) -> std::io::Result<Peer> {
             &raw mut length,
         )
     };
-    if result == 0 {
-        Ok(Peer { pid: found.pid, uid: found.uid })
-    } else {
-        Err(std::io::Error::last_os_error())
-    }
+    if result == 0 { Ok(Peer { pid: found.pid, uid: found.uid }) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The user this process runs as.

@@ -25,7 +25,7 @@ impl Latency {
     /// # Errors
     /// Never with these bounds.
     pub fn new() -> Result<Self, Failure> {
-        Histogram::new_with_bounds(1, 60_000_000_000, 3).map(Self).map_err(Failure::run)
+        Histogram::new_with_bounds(1, 60_000_000_000, 3).map(Self).map_err(Failure::defect)
     }
 
     /// Of ticks of the time-stamp counter.
@@ -149,7 +149,8 @@ pub fn plain(name: &str) -> String {
 /// # Errors
 /// A name that is no tag; a disk that is full.
 pub fn write_log(path: &Path, all: &[(String, Latency)], took: Duration) -> Result<(), Failure> {
-    let failed = |e: &dyn std::fmt::Display| Failure::run(format!("cannot write {}: {e}", path.display()));
+    let failed =
+        |e: &dyn std::fmt::Display| Failure::machine(format!("cannot write {}: {e}", path.display()));
     let mut serializer = V2DeflateSerializer::new();
     let mut text = Vec::new();
     let mut log = IntervalLogWriterBuilder::new()

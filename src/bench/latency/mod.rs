@@ -31,7 +31,9 @@ use super::beside::{Beside, Scratch};
 use super::pipeline::{Frames, Pipeline};
 use crate::cli::print;
 use crate::config::Config;
-use crate::exit::{Exit, Failure, say};
+use crate::exit::{Exit, Failure};
+use crate::log;
+use crate::log::Category::System;
 use crate::machine::{Machine, doctor};
 use crate::report::SCHEMA_VERSION;
 use crate::utc;
@@ -122,7 +124,8 @@ impl Writing {
             }
             seat.stop();
         };
-        let thread = std::thread::Builder::new().name("journal".into()).spawn(write).map_err(Failure::run)?;
+        let thread =
+            std::thread::Builder::new().name("journal".into()).spawn(write).map_err(Failure::machine)?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
@@ -137,7 +140,7 @@ impl Drop for Writing {
 }
 
 fn cannot_write(path: &Path, e: &dyn std::fmt::Display) -> Failure {
-    Failure::run(format!("cannot write {}: {e}; name another folder with --out", path.display()))
+    Failure::machine(format!("cannot write {}: {e}; name another folder with --out", path.display()))
 }
 
 impl Lab<'_> {
@@ -153,7 +156,7 @@ impl Lab<'_> {
             _ => work(),
         };
         let done = std::thread::scope(|scope| scope.spawn(pinned).join());
-        done.unwrap_or_else(|_| Err(Failure::run("the line panicked")))
+        done.unwrap_or_else(|_| Err(Failure::defect("the line panicked")))
     }
 
     /// A new line that has seen its first frames, and what a load does to it.
@@ -274,7 +277,7 @@ fn stages(lab: &Lab<'_>, taken: &Taken, names: &[String]) -> Result<(Vec<Stage>,
     let rows = names.iter().enumerate().map(row).collect::<Result<Vec<_>, Failure>>()?;
     let place = |name: &str| {
         let found = names.iter().position(|n| n == name);
-        found.ok_or_else(|| Failure::run(format!("the line has no stage \"{name}\"")))
+        found.ok_or_else(|| Failure::defect(format!("the line has no stage \"{name}\"")))
     };
     let (market, decided) = (place(crate::line::MARKET)?, place(crate::line::STRATEGY)? + 1);
     let end = names.len() - 1;
@@ -318,15 +321,15 @@ pub fn run(a: &LatencyArgs) -> Result<Exit, Failure> {
         tail: tail::Tail::default(),
     };
     let mut logs = loads(&lab, &mut report)?;
-    say("sockets");
+    log::say(System, "sockets");
     let (sockets, more) = lab.sockets()?;
     report.sockets = sockets;
     logs.extend(more);
-    say("sweep");
+    log::say(System, "sweep");
     report.sweep = lab.sweep()?;
     specification_of_rates(&mut report);
     write(&lab, &report, &logs, begun)?;
-    let text = if a.json { serde_json::to_string(&report).map_err(Failure::run)? } else { report.table() };
+    let text = if a.json { serde_json::to_string(&report).map_err(Failure::defect)? } else { report.table() };
     print(&text)?;
     if !a.json {
         print(&format!("\n{}", a.out.join("report.html").display()))?;
@@ -345,20 +348,20 @@ fn loads(lab: &Lab<'_>, report: &mut Report) -> Result<Logs, Failure> {
         report.scenarios.push(scenario);
         Ok(())
     };
-    say("one frame at a time");
+    log::say(System, "one frame at a time");
     add(report, "one at a time", Load::Closed, &lab.taken(Load::Closed, false, false)?, plain)?;
-    say("evenly paced");
+    log::say(System, "evenly paced");
     let first = lab.taken(paced, false, false)?;
     add(report, "evenly paced", paced, &first, plain)?;
-    say("as recorded, the busiest seconds");
+    log::say(System, "as recorded, the busiest seconds");
     let recorded = lab.taken(Load::Recorded(1), false, false)?;
     add(report, "as recorded", Load::Recorded(1), &recorded, plain)?;
-    say("with the journal");
+    log::say(System, "with the journal");
     let journaled = lab.taken(paced, true, false)?;
     same_orders(&journaled, &first)?;
     add(report, "with the journal", paced, &journaled, (true, false))?;
     if !lab.a.no_shadow {
-        say("with journal and shadow");
+        log::say(System, "with journal and shadow");
         let scratch = Scratch::make()?;
         let run = scratch.run()?;
         let beside = Beside::start(&["shadow"], lab.core.unwrap_or(0), &run, &scratch.side(0)?)?;
@@ -368,7 +371,7 @@ fn loads(lab: &Lab<'_>, report: &mut Report) -> Result<Logs, Failure> {
         same_orders(&taken, &first)?;
         add(report, "with journal and shadow", paced, &taken, (true, true))?;
     }
-    say("stage by stage, twice");
+    log::say(System, "stage by stage, twice");
     let names = Pipeline::new(&lab.config, &Counters::detached())?.stages();
     let (once, again) = (lab.taken(paced, true, true)?, lab.taken(paced, true, true)?);
     same_orders(&once, &first)?;
@@ -390,7 +393,7 @@ fn same_orders(taken: &Taken, expected: &Taken) -> Result<(), Failure> {
     if taken.fingerprint == expected.fingerprint {
         return Ok(());
     }
-    Err(Failure::run("two loads over the same frames did not send the same orders"))
+    Err(Failure::defect("two loads over the same frames did not send the same orders"))
 }
 
 /// What the specification says of sockets and rates.
@@ -463,7 +466,7 @@ fn write(lab: &Lab<'_>, report: &Report, logs: &[(String, Latency)], begun: Inst
         let path = out.join(name);
         std::fs::write(&path, text).map_err(|e| cannot_write(&path, &e))
     };
-    put("report.json", serde_json::to_string_pretty(report).map_err(Failure::run)?)?;
+    put("report.json", serde_json::to_string_pretty(report).map_err(Failure::defect)?)?;
     put("report.html", page::page(report))?;
     for (name, latency) in logs {
         put(&format!("{}.hgrm", plain(name)), latency.hgrm())?;

@@ -62,7 +62,7 @@ const MASK: [u8; 4] = [0x5A, 0x3C, 0x96, 0xC3];
 const TEXT: u8 = 1;
 
 fn failed(what: &str) -> impl Fn(std::io::Error) -> Failure + '_ {
-    move |e| Failure::run(format!("{what}: {e}"))
+    move |e| Failure::network(format!("{what}: {e}"))
 }
 
 /// A child that is gone when this is.
@@ -83,7 +83,7 @@ fn connect(address: SocketAddr, tuning: SocketTuning) -> Result<(WsClient, TcpSt
             Err(again) => dialer = again,
         }
     };
-    let Stream::Tcp(stream) = stream else { return Err(Failure::run("a socket of a world")) };
+    let Stream::Tcp(stream) = stream else { return Err(Failure::network("a socket of a world")) };
     let writer = stream.try_clone().map_err(failed("loopback"))?;
     let tuned = tuning.apply(&writer);
     Ok((WsClient::upgrade(Stream::Tcp(stream), "127.0.0.1", "/"), writer, tuned))
@@ -113,7 +113,7 @@ pub fn run(
     tuning: SocketTuning,
     mut between: Between<'_>,
 ) -> Result<Wire, Failure> {
-    let own = std::env::current_exe().map_err(Failure::run)?;
+    let own = std::env::current_exe().map_err(Failure::machine)?;
     let mut command = Command::new(own);
     command.args(["bench", "latency-peer", "--config"]).arg(config);
     command.args(["--rate", &rate.to_string(), "--first", &first.to_string(), "--count", &count.to_string()]);
@@ -122,10 +122,10 @@ pub fn run(
     }
     let mut peer =
         Peer(command.stdout(Stdio::piped()).spawn().map_err(failed("cannot start the other process"))?);
-    let stdout = peer.0.stdout.take().ok_or_else(|| Failure::run("a process without stdout"))?;
+    let stdout = peer.0.stdout.take().ok_or_else(|| Failure::machine("a process without stdout"))?;
     let mut said = BufReader::new(stdout).lines();
     let port = said.next().and_then(Result::ok).and_then(|line| line.parse::<u16>().ok());
-    let port = port.ok_or_else(|| Failure::run("the other process does not listen"))?;
+    let port = port.ok_or_else(|| Failure::network("the other process does not listen"))?;
     let (mut ws, mut writer, tuned) = connect(SocketAddr::from(([127, 0, 0, 1], port)), tuning)?;
     let mut out = Vec::with_capacity(4_096);
     let mut payload = Vec::with_capacity(4_096);
@@ -148,11 +148,11 @@ pub fn run(
         pipeline.prepare_without_text(frames, first);
     }
     while index < end {
-        let arrived = ws.pump().map_err(Failure::run)?;
+        let arrived = ws.pump().map_err(Failure::network)?;
         if let (false, Between::Line(pipeline)) = (arrived, &mut between) {
             pipeline.pass();
         }
-        while let Some(text) = ws.next_message().map_err(Failure::run)? {
+        while let Some(text) = ws.next_message().map_err(Failure::network)? {
             match &mut between {
                 Between::Nothing(_) => leave(index, &canned),
                 Between::Line(pipeline) => {
@@ -251,7 +251,7 @@ pub fn peer(a: &PeerArgs) -> Result<Exit, Failure> {
     let port = listener.local_addr().map_err(failed("cannot listen"))?.port();
     print(&port.to_string())?;
     let (stream, _) = listener.accept().map_err(failed("nobody called"))?;
-    let ws = tungstenite::accept(stream).map_err(|e| Failure::run(format!("no WebSocket: {e}")))?;
+    let ws = tungstenite::accept(stream).map_err(|e| Failure::network(format!("no WebSocket: {e}")))?;
     let mut socket = ws.get_ref().try_clone().map_err(failed("loopback"))?;
     socket.set_nodelay(true).map_err(failed("loopback"))?;
     socket.set_nonblocking(true).map_err(failed("loopback"))?;

@@ -78,6 +78,24 @@ pub enum OrderEvent {
 }
 
 impl OrderEvent {
+    /// Name for logs and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Acknowledged => "acknowledged",
+            Self::PartFilled => "part-filled",
+            Self::Filled => "filled",
+            Self::Canceled => "canceled",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Unsent => "unsent",
+            Self::Silent => "silent",
+            Self::FoundOpen => "found-open",
+            Self::NotFound => "not-found",
+            Self::CancelRefused => "cancel-refused",
+        }
+    }
+
     /// Every event.
     pub const ALL: [Self; 11] = [
         Self::Acknowledged,

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use kimera_protocol::ErrorKind;
+
 use crate::actor::Work;
 use crate::clock::{Tsc, monotonic_ns};
 use crate::counters::{Counter, Counters, Histogram};
@@ -273,7 +275,7 @@ impl CoreThread {
                 Err(panic) => {
                     let dead = self.cells.remove(at);
                     let message = said(panic.as_ref());
-                    errors::note(dead.name(), &format!("panicked: {message}"));
+                    errors::note(ErrorKind::Defect, dead.name(), &format!("panicked: {message}"));
                     let mut failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
                     failures.push(Failure { seat: dead.name().to_owned(), message });
                     self.dead.push(dead);

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 
-use kimera_protocol::{Message, Seq};
+use kimera_protocol::{ErrorKind, Message, Seq};
 
 use super::{Desk, Handled, Who};
 use crate::actor::{Actor, Input};
@@ -56,7 +56,7 @@ impl<A: Actor + 'static> Who<A> {
         }
         if let Some(member) = &desk.member {
             let why = format!("panicked at input {}: {}", message.header.seq, said(panic.as_ref()));
-            errors::note(&desk.ports.name, &why);
+            errors::note(ErrorKind::Defect, &desk.ports.name, &why);
             member.health.fell(&why);
         }
         // What it may still own is not trusted to be taken apart.

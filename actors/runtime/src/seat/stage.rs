@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use kimera_protocol::{Loader, Message};
+use kimera_protocol::{ErrorKind, Loader, Message};
 
 use super::{DeathNote, Desk, Handled, Who};
 use crate::actor::{Actor, Input, Work};
@@ -46,7 +46,7 @@ impl<A: Actor + 'static> Who<A> {
             resume_unwind(panic);
         };
         let why = format!("panicked at input {seq}: {}", said(panic.as_ref()));
-        errors::note(&name, &why);
+        errors::note(ErrorKind::Defect, &name, &why);
         stage.health.fell(&why);
         // What it may still own is not trusted to be taken apart.
         let dead = self.actor.take();
@@ -65,7 +65,7 @@ impl<A: Actor + 'static> Who<A> {
         let Some(state) = stage.mend.take() else { return Work::Blocked };
         let Some(mut actor) = stage.spare.take() else { return Work::Blocked };
         if let Err(e) = Loader::new(&state).into_state(&mut actor) {
-            errors::note(&desk.ports.name, &format!("cannot be made anew: {e}"));
+            errors::note(ErrorKind::Defect, &desk.ports.name, &format!("cannot be made anew: {e}"));
             return Work::Blocked; // it is late, then, and the engine ends
         }
         self.actor = Some(actor);

@@ -1,0 +1,82 @@
+# What a run says of itself: each line by its schema, nothing left out that the journal has; and its memory does not grow.
+# Sourced by prove.
+
+# The shipped profile with a [log] section of its own.
+profile_with() {
+    { cat config/profiles/paper.toml; printf '\n[log]\n%s\n' "$1"; } >"$work/$2.toml"
+}
+
+# Lines of a log that are what the schema says, and those that are not.
+lines_by_schema() {
+    "$python" - docs/schema/log.json "$1" <<'EOF'
+import json, sys
+from jsonschema import Draft202012Validator
+schema = Draft202012Validator(json.load(open(sys.argv[1])))
+good = bad = 0
+for line in open(sys.argv[2]):
+    try:
+        ok = schema.is_valid(json.loads(line))
+    except ValueError:
+        ok = False
+    good, bad = good + ok, bad + (not ok)
+print(good, bad)
+EOF
+}
+
+# Lines of the log with these words, and records of the journal of that kind.
+lines_of() { grep -cE "\"message\":\"($2)\"" "$work/$1/engine.log"; }
+records_of() { "$program" journal cat "$work/$1" 2>/dev/null | grep -c "\"kind\":\"$2\""; }
+
+prove_logs() {
+    if ! python_with jsonschema; then
+        case_is "PyPI has jsonschema for us" yes "no: $(tail -n 1 "$work/venv.txt")"
+        return
+    fi
+    profile_with 'format = "json"' json
+    run json --config "$work/json.toml" --for 200s --speed 20 &
+    local job=$!
+    sleep 4
+    "$program" ctl trading.halt --state "$work/json" >/dev/null 2>&1
+    "$program" ctl trading.resume --state "$work/json" >/dev/null 2>&1
+    printf 'nonsense\n' | "$python" -c 'import socket, sys
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(sys.stdin.buffer.read()); s.recv(4096)' "$work/json/engine.sock" 2>/dev/null
+    wait $job
+    case_is "a run that logs JSON ends well" 0 $?
+    local log="$work/json/engine.log" good bad
+    read -r good bad < <(lines_by_schema "$log")
+    case_over "lines of its log" "$good" 100
+    case_is "all of them are what the schema says" 0 "$bad"
+    sed 's/"category":"trading"/"category":"weather"/' "$log" >"$work/changed.log"
+    read -r good bad < <(lines_by_schema "$work/changed.log")
+    case_over "control: lines of a category that there is not are refused" "$bad" 10
+    case_is "orders: as many lines as records in the journal" "$(records_of json new-order)" "$(lines_of json order)"
+    case_is "what became of them: as many lines as records" "$(records_of json order-update)" \
+        "$(lines_of json 'acknowledged|part-filled|filled|canceled|rejected|expired|unsent|silent|found-open|not-found|cancel-refused')"
+    case_is "refusals: as many lines as records" "$(records_of json refusal)" "$(lines_of json refused)"
+    case_is "lines that found no room" 0 "$("$program" stat "$work/json" | awk '$1 == "log.shed" { print $2 }')"
+    case_over "the halt is there, of risk" "$(grep -c '"category":"risk".*halted' "$log")" 0
+    case_over "and who asked for it, of security" "$(grep -c '"category":"security".*"method":"trading.halt"' "$log")" 0
+    case_over "and who was turned away" "$(grep -c '"category":"security".*turned away' "$log")" 0
+    case_is "nothing of it is in what the run keeps of its configuration" 0 "$(cat "$work"/json/blobs/* | grep -c '^\[log\]')"
+    profile_with 'level = "warn"
+[log.levels]
+system = "off"' quiet
+    run quiet --config "$work/quiet.toml" --for 60s --speed 20
+    case_is "a run that logs warnings alone ends well" 0 $?
+    case_is "and says nothing else" 0 "$(grep -cE '^[^ ]+ (INFO|DEBUG) |^[^ ]+ [A-Z]+ +system ' "$work/quiet/engine.log")"
+    profile_with 'colour = "red"' wrong
+    run wrong --config "$work/wrong.toml" --for 1s
+    case_is "a key that there is not is an error of the configuration" 3 $?
+
+    run memory --for 300s --speed 20
+    case_is "a run of 300 s ends well" 0 $?
+    "$program" stat memory "$work/memory" --json >"$work/memory.txt"
+    case_is "its arena is locked" true "$(first_field "$work/memory.txt" arena_locked)"
+    case_is "nothing found no room in it" 0 "$(first_field "$work/memory.txt" arena_overflow_bytes)"
+    local grown
+    grown=$(first_field "$work/memory.txt" grown_bytes)
+    case_over "the engine did not grow by 2 MiB from 5 s after its start to its end: $grown bytes" $((2097152 - grown)) 0
+    run leaking --canary --for 300s --speed 20
+    "$program" stat memory "$work/leaking" --json >"$work/leaking.txt"
+    case_over "control: one that gives nothing back is seen" "$(first_field "$work/leaking.txt" grown_bytes)" 4194304
+}
