@@ -187,10 +187,25 @@ struct Who<A> {
     stage: Option<Stage<A>>,
 }
 
+/// What a panic leaves.
+type Panic = Box<dyn Any + Send>;
+
 /// Who sits there, whatever its type.
 trait Sitter {
-    /// Has a message handled; what it causes is staged.
-    fn handle(&mut self, desk: &mut Desk, message: &Message, joins: bool) -> Handled;
+    /// The actor's handler, for which what it causes is staged; what it said where it panicked. Nothing where nobody is there.
+    fn act(&mut self, message: &Message, joined: &[Message], outbox: &mut Outbox) -> Result<(), Panic>;
+
+    /// The actor has panicked.
+    fn fall(&mut self, desk: &mut Desk, message: &Message, panic: Panic) -> Handled;
+
+    /// A message for a member that is out.
+    fn be_out(&mut self, desk: &mut Desk, message: &Message);
+
+    /// A member goes, as it was told to.
+    fn leave(&mut self);
+
+    /// Somebody sits there.
+    fn is_there(&self) -> bool;
 
     /// Somebody else takes the seat, once his state is there.
     fn take_the_seat(&mut self, desk: &mut Desk) -> Work;
@@ -467,7 +482,7 @@ impl Desk {
         let sampled = self.samples.is_multiple_of(SAMPLE);
         let watched = self.watch.as_ref().is_some_and(|watch| watch.seq == seq);
         let start = if sampled || watched { Tsc::now() } else { 0 };
-        let handled = who.handle(self, message, joins);
+        let handled = self.handle(who, message, joins);
         if handled == Handled::Held {
             return Work::Blocked; // as if it had not been looked at
         }

@@ -176,7 +176,7 @@ impl Sequencer {
             let mut any = false;
             for offset in 0..inlets {
                 let index = (self.turn + offset) % inlets;
-                if self.classes[index] == InputClass::Market {
+                if self.classes[index] == InputClass::Market && is_waiting(ports, index) {
                     any |= self.admit_frame(index, now, ports);
                     if self.owed.is_some() {
                         return;
@@ -230,6 +230,12 @@ impl Sequencer {
     }
 }
 
+/// Something waits at an inlet. Most are empty most of the time.
+#[inline]
+fn is_waiting(ports: &Ports, index: usize) -> bool {
+    ports.inlets[index].inlet.peek().is_some()
+}
+
 #[inline]
 fn take(inlet: &mut Inlet, index: usize) -> Option<Message> {
     let mut message = inlet.pop()?;
@@ -249,7 +255,7 @@ impl Agent for Sequencer {
         for at in 0..self.order.len() {
             let index = self.order[at];
             if self.classes[index] > InputClass::Market {
-                while self.admit_frame(index, now, ports) {}
+                while is_waiting(ports, index) && self.admit_frame(index, now, ports) {}
             }
         }
         self.admit_timers(now, ports);

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use kimera_protocol::{ErrorKind, Message, Seq};
 
-use super::{Desk, Handled, Who};
+use super::{Desk, Who};
 use crate::actor::{Actor, Input};
 use crate::credit::WINDOW_MAX;
 use crate::errors;
@@ -14,26 +14,6 @@ use crate::executor::said;
 use crate::world::{self, Killed};
 
 impl<A: Actor + 'static> Who<A> {
-    /// A message for a member: who is out says nothing, who does not survive it is out from there on.
-    pub(super) fn handle_as_member(&mut self, desk: &mut Desk, message: &Message) -> Handled {
-        let seq = message.header.seq;
-        if desk.ports.frontier.absences().contains(seq) {
-            self.be_out(desk, message);
-            return Handled::Nobody;
-        }
-        let leaves = desk.member.as_ref().is_some_and(|member| member.rejoin.must_leave());
-        if leaves {
-            self.actor = None; // in order, and once in a while: it is taken apart here
-        } else if self.survives(desk, message) {
-            return Handled::Yes;
-        }
-        if let Some(member) = &desk.member {
-            member.gate.begin(seq);
-        }
-        desk.ports.frontier.absences().begin(seq);
-        Handled::Nobody
-    }
-
     /// A member's handler; one that panics is gone, and has said nothing.
     fn survives(&mut self, desk: &mut Desk, message: &Message) -> bool {
         let Some(actor) = self.actor.as_mut() else { return false };
@@ -50,7 +30,7 @@ impl<A: Actor + 'static> Who<A> {
     }
 
     #[cold]
-    fn has_fallen(&mut self, desk: &mut Desk, message: &Message, panic: Box<dyn Any + Send>) {
+    pub(super) fn has_fallen(&mut self, desk: &mut Desk, message: &Message, panic: Box<dyn Any + Send>) {
         if panic.is::<Killed>() {
             resume_unwind(panic); // not the actor: its whole process dies here
         }
@@ -73,7 +53,7 @@ impl<A: Actor + 'static> Who<A> {
     /// One message while the seat is out: an actor that is there sees it and says nothing, for one that is to come it is
     /// kept.
     #[cold]
-    fn be_out(&mut self, desk: &mut Desk, message: &Message) {
+    pub(super) fn is_out(&mut self, desk: &mut Desk, message: &Message) {
         let seq = message.header.seq;
         if self.actor.is_some() {
             self.hear_in_silence(desk, message);

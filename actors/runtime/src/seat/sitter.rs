@@ -1,38 +1,96 @@
-//! The actor behind the desk: what the seat asks of it, whatever its type.
+//! A message is handled: what the seat does about it, compiled once, and what it asks of the actor, compiled for each.
 
-use kimera_protocol::{Kind, Message};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use super::{DeathNote, Desk, Handled, Sitter, Who};
-use crate::actor::{Actor, Input, Port, Work};
+use kimera_protocol::{Kind, Message, Seq};
 
-impl<A: Actor + 'static> Sitter for Who<A> {
-    /// A member that panics is dropped, and says from which input on before anyone can go on without it.
-    fn handle(&mut self, desk: &mut Desk, message: &Message, joins: bool) -> Handled {
+use super::{DeathNote, Desk, Handled, Panic, Sitter, Who};
+use crate::actor::{Actor, Input, Outbox, Port, Work};
+
+impl Desk {
+    /// Has a message handled; what it causes is staged.
+    pub(super) fn handle(&mut self, who: &mut dyn Sitter, message: &Message, joins: bool) -> Handled {
         let seq = message.header.seq;
-        desk.outbox.begin(message);
-        if desk.member.is_some() {
-            return self.handle_as_member(desk, message);
-        }
-        if desk.ports.frontier.absences().is_skipped(seq) {
-            // It does not survive this one; who comes after it has to hear of a fill or a halt all the same.
-            if message.kind().is_some_and(Kind::is_for_every_stage) {
-                desk.outbox.forward(Port::Line, message);
+        self.outbox.begin(message);
+        if let Some(member) = &self.member {
+            if self.ports.frontier.absences().contains(seq) {
+                who.be_out(self, message);
+                return Handled::Nobody;
             }
-            return Handled::Nobody;
+            if member.rejoin.must_leave() {
+                who.leave();
+            }
+            if !who.is_there() {
+                return self.is_out_from(seq);
+            }
+        } else if self.ports.frontier.absences().is_skipped(seq) {
+            return self.skip(message);
+        } else if !who.is_there() {
+            return if who.is_awaited() { Handled::Held } else { Handled::Nobody };
         }
-        if self.stage.is_some() {
-            return self.handle_as_stage(desk, message, joins);
+        let joined = if joins { &self.joined[..] } else { &[] };
+        match who.act(message, joined, &mut self.outbox) {
+            Ok(()) => Handled::Yes,
+            Err(panic) => who.fall(self, message, panic),
         }
-        let Some(actor) = self.actor.as_mut() else { return Handled::Nobody };
-        let input = Input { message, joined: if joins { &desk.joined } else { &[] } };
-        let note = DeathNote { frontier: &desk.ports.frontier, seq };
-        actor.handle(input, &mut desk.outbox);
-        std::mem::forget(note);
-        Handled::Yes
     }
 
+    /// The line goes on without this member from here on, and hears of that before anyone can.
+    #[cold]
+    pub(super) fn is_out_from(&mut self, seq: Seq) -> Handled {
+        if let Some(member) = &self.member {
+            member.gate.begin(seq);
+        }
+        self.ports.frontier.absences().begin(seq);
+        Handled::Nobody
+    }
+
+    /// The actor does not survive this one; who comes after it has to hear of a fill or a halt all the same.
+    #[cold]
+    fn skip(&mut self, message: &Message) -> Handled {
+        if message.kind().is_some_and(Kind::is_for_every_stage) {
+            self.outbox.forward(Port::Line, message);
+        }
+        Handled::Nobody
+    }
+}
+
+impl<A: Actor + 'static> Sitter for Who<A> {
+    fn act(&mut self, message: &Message, joined: &[Message], outbox: &mut Outbox) -> Result<(), Panic> {
+        let Some(actor) = self.actor.as_mut() else { return Ok(()) };
+        catch_unwind(AssertUnwindSafe(|| actor.handle(Input { message, joined }, outbox)))
+    }
+
+    #[cold]
+    fn fall(&mut self, desk: &mut Desk, message: &Message, panic: Panic) -> Handled {
+        if desk.member.is_some() {
+            self.has_fallen(desk, message, panic);
+            return desk.is_out_from(message.header.seq);
+        }
+        if self.stage.is_some() {
+            return self.is_dead(desk, message, panic);
+        }
+        let _note = DeathNote { frontier: &desk.ports.frontier, seq: message.header.seq };
+        resume_unwind(panic);
+    }
+
+    #[cold]
+    fn be_out(&mut self, desk: &mut Desk, message: &Message) {
+        self.is_out(desk, message);
+    }
+
+    #[cold]
+    fn leave(&mut self) {
+        self.actor = None; // in order, and once in a while: it is taken apart here
+    }
+
+    #[cold]
     fn take_the_seat(&mut self, desk: &mut Desk) -> Work {
         self.take_it(desk)
+    }
+
+    fn is_there(&self) -> bool {
+        self.actor.is_some()
     }
 
     fn is_awaited(&self) -> bool {

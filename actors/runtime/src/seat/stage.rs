@@ -1,13 +1,13 @@
 //! A stage's seat where its actor has panicked: the message stays where it is until another actor has the state to take it.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use kimera_protocol::{ErrorKind, Loader, Message};
 
 use super::{DeathNote, Desk, Handled, Who};
-use crate::actor::{Actor, Input, Work};
+use crate::actor::{Actor, Work};
 use crate::errors;
 use crate::executor::said;
 use crate::health::Health;
@@ -23,21 +23,15 @@ pub(super) struct Stage<A> {
 }
 
 impl<A: Actor + 'static> Who<A> {
-    /// The handler of a stage; where it panics the actor is gone, and the message is still to be handled. The second time
-    /// there is nobody left, and the seat falls with it.
-    pub(super) fn handle_as_stage(&mut self, desk: &mut Desk, message: &Message, joins: bool) -> Handled {
-        let Some(actor) = self.actor.as_mut() else { return Handled::Held };
-        let outbox = &mut desk.outbox;
-        let input = Input { message, joined: if joins { &desk.joined } else { &[] } };
-        let handled = catch_unwind(AssertUnwindSafe(|| actor.handle(input, outbox)));
-        match handled {
-            Ok(()) => Handled::Yes,
-            Err(panic) => self.is_dead(desk, message, panic),
-        }
-    }
-
+    /// The actor is gone, and the message is still to be handled. The second time there is nobody left, and the seat falls
+    /// with it.
     #[cold]
-    fn is_dead(&mut self, desk: &mut Desk, message: &Message, panic: Box<dyn Any + Send>) -> Handled {
+    pub(super) fn is_dead(
+        &mut self,
+        desk: &mut Desk,
+        message: &Message,
+        panic: Box<dyn Any + Send>,
+    ) -> Handled {
         let seq = message.header.seq;
         let (before, name) = (desk.handled_of(seq), desk.ports.name.clone());
         let can = |stage: &&Stage<A>| stage.spare.is_some() && stage.mend.is_armed() && !panic.is::<Killed>();

@@ -11,6 +11,54 @@ use crate::frame::{Decoded, FrameBuffer};
 /// Most digits a number of the fast path has: 18 fit an i64 whatever they are.
 const DIGITS_MAX: usize = 18;
 
+/// Powers of ten, by exponent.
+const TENS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// A power of ten up to the eighth.
+#[inline]
+fn ten_to(exponent: usize) -> u64 {
+    TENS.get(exponent).copied().unwrap_or(0)
+}
+
+/// Eight bytes of a frame that begin with digits, each digit's value in its byte.
+#[derive(Clone, Copy)]
+struct Digits {
+    word: u64,
+    /// How many there are before the first byte that is none.
+    count: usize,
+}
+
+impl Digits {
+    #[inline]
+    fn of(bytes: [u8; 8]) -> Self {
+        let word = u64::from_le_bytes(bytes) ^ 0x3030_3030_3030_3030;
+        // The highest bit of a byte is set where its value is above nine. A carry from a byte reaches only bytes behind it,
+        // and the first one that is no digit is all that counts.
+        let others = (word.wrapping_add(0x7676_7676_7676_7676) | word) & 0x8080_8080_8080_8080;
+        Self { word, count: (others.trailing_zeros() / 8) as usize }
+    }
+
+    /// Value of the first `count` digits, 1 to 8 of them: pairs, fours, then all eight, with zeros put before them.
+    #[inline]
+    fn value(self, count: usize) -> u64 {
+        debug_assert!((1..=8).contains(&count) && count <= self.count);
+        let digits = self.word.wrapping_shl(64u32.wrapping_sub(8 * count as u32));
+        let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+        let ends = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
+        let middles = (pairs >> 16 & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
+        ends.wrapping_add(middles) >> 32
+    }
+
+    /// True where the digits from `from` up to the last are zeros.
+    #[inline]
+    fn are_zeros(self, from: usize) -> bool {
+        // Those behind the last are shifted out at the top, those before `from` at the bottom.
+        let top = |digits: usize| 64u32.wrapping_sub(8 * digits as u32);
+        from >= self.count
+            || self.word.wrapping_shl(top(self.count)).wrapping_shr(top(self.count - from)) == 0
+    }
+}
+
 struct Scan<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -28,9 +76,46 @@ impl<'a> Scan<'a> {
         self.bytes.get(self.at).copied()
     }
 
+    /// Digits at a place that has eight bytes from there on.
+    #[inline]
+    fn digits(&self, at: usize) -> Option<Digits> {
+        let bytes = self.bytes.get(at..)?.first_chunk::<8>()?;
+        Some(Digits::of(*bytes))
+    }
+
     /// An unsigned integer up to the first byte that is no digit.
     #[inline]
     fn unsigned(&mut self) -> Option<u64> {
+        match self.unsigned_by_words() {
+            Some((value, end)) => {
+                self.at = end;
+                Some(value)
+            }
+            None => self.unsigned_by_bytes(),
+        }
+    }
+
+    /// The integer and the place behind it, where it has at most 15 digits and the frame goes on behind them.
+    #[inline]
+    fn unsigned_by_words(&self) -> Option<(u64, usize)> {
+        let first = self.digits(self.at)?;
+        if first.count == 0 || (self.bytes[self.at] == b'0' && first.count > 1) {
+            return None;
+        }
+        let value = first.value(first.count);
+        if first.count < 8 {
+            return Some((value, self.at + first.count));
+        }
+        let rest = self.digits(self.at + 8)?;
+        match rest.count {
+            0 => Some((value, self.at + 8)),
+            8 => None,
+            count => Some((value * ten_to(count) + rest.value(count), self.at + 8 + count)),
+        }
+    }
+
+    #[cold]
+    fn unsigned_by_bytes(&mut self) -> Option<u64> {
         let start = self.at;
         let mut value = 0u64;
         while let Some(digit) = self.peek().map(|b| b.wrapping_sub(b'0')).filter(|&d| d <= 9) {
@@ -51,6 +136,42 @@ impl<'a> Scan<'a> {
     /// A decimal up to its closing quote, as a count of `10^-decimals`.
     #[inline]
     fn decimal(&mut self, decimals: u32) -> Option<i64> {
+        match self.decimal_by_words(decimals as usize) {
+            Some((value, end)) => {
+                self.at = end;
+                Some(value)
+            }
+            None => self.decimal_by_bytes(decimals),
+        }
+    }
+
+    /// The decimal and the place behind its closing quote, where it has at most seven digits before and eight behind its dot,
+    /// and the frame goes on behind it.
+    #[inline]
+    fn decimal_by_words(&self, decimals: usize) -> Option<(i64, usize)> {
+        let whole = self.digits(self.at)?;
+        let dot = self.at + whole.count;
+        if whole.count == 0 || whole.count == 8 || decimals > 8 || self.bytes[dot] != b'.' {
+            return None;
+        }
+        let fraction = self.digits(dot + 1)?;
+        let quote = dot + 1 + fraction.count;
+        // Digits finer than the unit have to be zeros.
+        let kept = fraction.count.min(decimals);
+        if fraction.count == 0 || self.bytes.get(quote) != Some(&b'"') || !fraction.are_zeros(kept) {
+            return None;
+        }
+        let behind = if kept == 0 {
+            0
+        } else {
+            fraction.value(kept).wrapping_mul(ten_to(decimals.wrapping_sub(kept)))
+        };
+        let value = whole.value(whole.count).wrapping_mul(ten_to(decimals)).wrapping_add(behind);
+        Some((value as i64, quote + 1)) // below 10^15
+    }
+
+    #[cold]
+    fn decimal_by_bytes(&mut self, decimals: u32) -> Option<i64> {
         let start = self.at;
         let mut value = 0i64;
         while let Some(digit) = self.peek().map(|b| b.wrapping_sub(b'0')).filter(|&d| d <= 9) {
@@ -292,5 +413,54 @@ fn levels(instrument: &Instrument, is_bid: bool, s: &mut Scan<'_>, out: &mut Fra
             }
             _ => return None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Eight bytes at a time reads what byte by byte does, and stops where it does.
+        #[test]
+        fn words_and_bytes_read_the_same(
+            text in "[0-9]{0,17}(\\.[0-9]{0,10}0{0,3})?[\"x.:/]?[\u{0}-\u{ff}]{0,3}",
+            more in "[0-9\"}a]{0,12}",
+            decimals in 0u32..12,
+        ) {
+            let bytes = [text.as_bytes(), more.as_bytes()].concat();
+            let scan = || Scan { bytes: &bytes, at: 0 };
+            let (mut by_words, mut by_bytes) = (scan(), scan());
+            let read = (by_words.decimal(decimals), by_bytes.decimal_by_bytes(decimals));
+            prop_assert_eq!(read.0, read.1);
+            prop_assert!(read.0.is_none() || by_words.at == by_bytes.at);
+            if let Some((value, end)) = scan().decimal_by_words(decimals as usize) {
+                prop_assert_eq!((Some(value), end), (read.1, by_bytes.at));
+            }
+            let (mut by_words, mut by_bytes) = (scan(), scan());
+            let read = (by_words.unsigned(), by_bytes.unsigned_by_bytes());
+            prop_assert_eq!(read.0, read.1);
+            prop_assert!(read.0.is_none() || by_words.at == by_bytes.at);
+        }
+    }
+
+    #[test]
+    fn what_venues_send_is_read_by_words() {
+        let read = |text: &str, decimals| {
+            Scan { bytes: [text, "\":\"1.0\"}}"].concat().as_bytes(), at: 0 }.decimal_by_words(decimals)
+        };
+        assert_eq!(read("61787.90\",\"B\"", 1), Some((617_879, 9)));
+        assert_eq!(read("61787.90000000\",\"B\"", 2), Some((6_178_790, 15)));
+        assert_eq!(read("0.00100000\"}}", 8), Some((100_000, 11)));
+        assert_eq!(read("1234567.12345678\",x", 8), Some((123_456_712_345_678, 17)));
+        assert_eq!(read("61787.91\",\"B\"", 1), None, "finer than the unit");
+        let read = |text: &str| {
+            Scan { bytes: [text, "\":\"1.0\"}}"].concat().as_bytes(), at: 0 }.unsigned_by_words()
+        };
+        assert_eq!(read("1723161257999,\"s\":"), Some((1_723_161_257_999, 13)));
+        assert_eq!(read("12345678,\"s\":\"B\""), Some((12_345_678, 8)));
+        assert_eq!(read("0,\"s\":\"B\"}}"), Some((0, 1)));
+        assert_eq!(read("01,\"s\":\"B\"}"), None);
     }
 }
