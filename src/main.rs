@@ -1,7 +1,5 @@
 //! The `kimera` program.
 
-use std::io::Write;
-
 use clap::Parser;
 use kimera_runtime::memory::KimeraAllocator;
 
@@ -14,7 +12,7 @@ fn main() -> std::process::ExitCode {
     match cli.run() {
         Ok(code) => code.into(),
         Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "kimera: {failure}");
+            kimera::log::last(&failure);
             failure.code.into()
         }
     }

@@ -65,8 +65,10 @@ pub struct VenueArgs {
 /// What could not be had, or what broke.
 pub fn run(a: &VenueArgs) -> Result<Exit, Failure> {
     let stop = interrupt_flag()?;
-    log::configure("venue", &LogSection::inherited(&LogSection::default())?, false);
     let _claim = a.lock.as_deref().map(|path| Claim::take(path, "venue")).transpose()?;
+    // Its log lies beside its lock, in a run's directory.
+    let log = a.lock.as_deref().map(|lock| lock.with_extension("log")).unwrap_or_default();
+    let _log = log::thread::begin("venue", &LogSection::default(), &log)?;
     if !a.cores.is_empty() && !keep_to_cores(&a.cores) {
         return Err(Failure::usage(format!("--cores: this process may not use cores {:?}", a.cores)));
     }

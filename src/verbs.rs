@@ -77,9 +77,10 @@ pub fn errors(state: &Path, as_json: bool) -> Result<String, Failure> {
         for e in log.entries() {
             let (first, last) = (utc::text(e.first_ms), utc::text(e.last_ms));
             let kind = e.kind.map_or("-", ErrorKind::name);
+            let advice = e.kind.map_or("", ErrorKind::advice);
             let _ = writeln!(
                 table,
-                "{:>6} × {kind} {process}/{}: {}\n         {first} to {last}",
+                "{:>6} × {kind} {process}/{}: {}\n         {first} to {last}; {advice}",
                 e.count, e.source, e.text
             );
             rows.push(json!({

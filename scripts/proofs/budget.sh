@@ -52,7 +52,7 @@ prove_budget() {
 1 16"
     local a_frame
     a_frame=$(python3 scripts/proofs/count_instructions.py "$work/work.callgrind" "$work/load.callgrind" $FRAMES)
-    case_over "instructions a frame, at most $INSTRUCTIONS_MAX: $a_frame" "$((INSTRUCTIONS_MAX - a_frame))" -1
+    case_over "instructions a frame, at most $INSTRUCTIONS_MAX: $a_frame" "$((INSTRUCTIONS_MAX - ${a_frame:-9999999}))" -1
     case_over "and they are the line's: those of its seats" \
         "$(python3 scripts/proofs/count_instructions.py "$work/work.callgrind" "$work/load.callgrind" $FRAMES Desk::poll)" 1000
     counted more "0 16
@@ -60,13 +60,13 @@ prove_budget() {
 2 16"
     a_frame=$(python3 scripts/proofs/count_instructions.py "$work/more.callgrind" "$work/load.callgrind" $FRAMES)
     case_is "control: half as much again for as many frames is over it" over \
-        "$([ "$a_frame" -gt $INSTRUCTIONS_MAX ] && echo over || echo "not over: $a_frame")"
+        "$([ "${a_frame:-0}" -gt $INSTRUCTIONS_MAX ] && echo over || echo "not over: $a_frame")"
 
     run counts --for 120s --speed 20
     case_is "allocations of sealed seats" 0 "$(first_field "$work/counts.json" sealed_allocations)"
     local messages
     messages=$(python3 scripts/proofs/count_instructions.py --calls "$work/work.callgrind" "$work/load.callgrind" $FRAMES Outbox::stage)
-    case_over "messages that seats say for 100 frames, at most $MESSAGES_MAX: $messages" "$((MESSAGES_MAX - messages))" -1
+    case_over "messages that seats say for 100 frames, at most $MESSAGES_MAX: $messages" "$((MESSAGES_MAX - ${messages:-9999999}))" -1
     case_over "and there are some" "$messages" 100
     case_is "hops from a feed to the gateway, on the longest way" 9 "$("$program" topology --json | python3 -c '
 import json, sys

@@ -22,6 +22,8 @@ const CONNECTIONS_MAX: usize = 16;
 const REQUEST_BYTES_MAX: usize = 64 << 10;
 /// Requests of one client in a second; more have to wait.
 const REQUESTS_PER_SECOND: u32 = 200;
+/// Lines a second about those who were turned away.
+const LINES_PER_SECOND: u32 = 5;
 /// A client that says nothing for this long is let go.
 const IDLE: Duration = Duration::from_secs(300);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,6 +51,8 @@ struct Shared {
     audit: Mutex<File>,
     open: AtomicUsize,
     rejected: Arc<AtomicUsize>,
+    /// Since when, and how many since then were turned away.
+    turned_away: Mutex<(Instant, u32)>,
 }
 
 impl Server {
@@ -69,7 +73,9 @@ impl Server {
         std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(fail)?;
         let rejected = Arc::new(AtomicUsize::new(0));
         let open = AtomicUsize::new(0);
-        let shared = Arc::new(Shared { handler, audit: Mutex::new(audit), open, rejected: rejected.clone() });
+        let turned_away = Mutex::new((Instant::now(), 0));
+        let audit = Mutex::new(audit);
+        let shared = Arc::new(Shared { handler, audit, open, rejected: rejected.clone(), turned_away });
         std::thread::Builder::new()
             .name("control".into())
             .spawn(move || accept(&listener, &shared))
@@ -122,9 +128,19 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
 
 /// Said of everybody who was not heard.
 fn turned_away(shared: &Shared, reason: &str, peer: Option<Peer>) {
+    let mut turned = shared.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
+    if turned.0.elapsed() >= Duration::from_secs(1) {
+        *turned = (Instant::now(), 0);
+    }
+    turned.1 += 1;
+    if turned.1 > LINES_PER_SECOND {
+        return; // who asks in a circle is counted, not quoted
+    }
+    let reason: String = reason.chars().take(200).collect();
+    let before = shared.rejected.load(Ordering::Acquire);
     let (uid, pid) = peer.map_or((0, 0), |p| (u64::from(p.uid), u64::from(p.pid.unsigned_abs())));
     let socket = shared.handler.name();
-    tracing::warn!(target: Security.name(), socket, uid, pid, "turned away: {reason}");
+    tracing::warn!(target: Security.name(), socket, uid, pid, in_all = before as u64, "turned away: {reason}");
 }
 
 fn serve(stream: &UnixStream, peer: Peer, shared: &Shared) {
@@ -191,9 +207,7 @@ fn answer(stream: &UnixStream, line: &[u8], peer: Peer, shared: &Shared) -> bool
 
 /// What only looks is in the audit file alone.
 fn changes_something(method: &str) -> bool {
-    ["trading.", "orders.", "actor.", "faults.", "log.", "shutdown"]
-        .iter()
-        .any(|begin| method.starts_with(begin))
+    ["trading.", "orders.", "actor.", "faults.", "shutdown"].iter().any(|begin| method.starts_with(begin))
 }
 
 fn audit(request: &Request, peer: Peer, result: &Result<Value, RpcError>, shared: &Shared) {

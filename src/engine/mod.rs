@@ -57,6 +57,7 @@ use crate::line;
 use crate::log;
 use crate::log::Category::System;
 use crate::log::line::Names;
+use crate::log::thread::Followed;
 use crate::machine::Machine;
 use crate::machine::cores::Chosen;
 use crate::machine::memory;
@@ -223,7 +224,13 @@ pub fn run_in(
     };
     let mut built = in_arena_of(&config, || build(parts, &account))??;
     if let (Some(log), Some(inlet)) = (&log, built.log.take()) {
-        log.follow(inlet, Names::of(&config, &topology)?);
+        log.follow(Followed {
+            inlet,
+            names: Names::of(&config, &topology)?,
+            shed: built.counters.counter_of("log.shed"),
+            lines_shed: built.counters.counter("log.lines_shed"),
+            cores: if pin { plan.cores_for_others(&cores) } else { Vec::new() },
+        });
     }
     if !pin {
         built.degraded.push("fewer than two cores: threads run unpinned".into());

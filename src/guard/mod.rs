@@ -187,9 +187,9 @@ impl Guard {
     }
 
     fn halt(&self, why: &str) {
-        errors::note(ErrorKind::Refused, "guard", &format!("halted: {why}"));
+        errors::note(ErrorKind::Network, "guard", &format!("halted: {why}"));
         match self.word.halt() {
-            Ok(word) => log::warn(Risk, &format!("halted (epoch {}): {why}", word.epoch)),
+            Ok(word) => log::warn(Risk, &format!("halted (epoch {})", word.epoch)),
             Err(e) => log::alarm(Risk, &format!("halted: {why}; but the kill word is not on disk: {e}")),
         }
     }

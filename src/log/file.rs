@@ -78,15 +78,22 @@ impl Changing {
     /// Where the disk does not take it.
     pub fn write(&mut self, line: &str) -> io::Result<()> {
         if self.bytes > 0 && self.bytes + line.len() as u64 > self.bytes_max {
-            // Where it cannot be changed the old one goes on: a long log is better than none.
-            let _ = self.change();
+            // Where it cannot be changed the old one goes on, and it is tried again a whole file later: a long log is better
+            // than none.
+            if self.change().is_err() {
+                self.bytes = 0;
+            }
         }
         self.file.write_all(line.as_bytes())?;
         self.bytes += line.len() as u64;
         Ok(())
     }
 
+    /// The new file is there before anything is renamed: what is kept is not lost where there is no room for one.
     fn change(&mut self) -> io::Result<()> {
+        let mut fresh = self.path.clone().into_os_string();
+        fresh.push(".new");
+        let file = File::options().create(true).append(true).open(&fresh)?;
         for number in (0..self.kept_max).rev() {
             let (from, to) = (self.name(number), self.name(number + 1));
             match std::fs::rename(from, to) {
@@ -94,14 +101,11 @@ impl Changing {
                 _ => {}
             }
         }
-        if self.kept_max == 0 {
-            std::fs::remove_file(&self.path)?;
-        }
-        let file = File::options().create(true).append(true).open(&self.path)?;
+        std::fs::rename(&fresh, &self.path)?;
         if self.is_stderr {
             process::stderr_into(&file)?;
         }
-        self.bytes = file.metadata()?.len();
+        self.bytes = 0;
         self.file = file;
         Ok(())
     }
@@ -131,6 +135,13 @@ mod tests {
         log.write("line 7..\n").unwrap();
         assert_eq!(read("engine.log"), "line 6..\nline 7..\n");
         assert!(matches!(Target::of_stderr(&path, 20, 2), Target::Stderr), "our stderr is another");
+        // Where a new one cannot be made, those that are kept stay.
+        std::fs::create_dir(folder.join("engine.log.new")).unwrap();
+        for i in 8..12 {
+            log.write(&format!("line {i}.\n")).unwrap();
+        }
+        assert_eq!(read("engine.log.1"), "line 4..\nline 5..\n");
+        assert!(read("engine.log").ends_with("line 10.\nline 11.\n"), "{}", read("engine.log"));
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

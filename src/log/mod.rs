@@ -26,6 +26,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use crate::config::LogSection;
+use crate::exit::Failure;
 use record::Record;
 
 /// What a line is about.
@@ -157,17 +158,25 @@ impl Log {
         }
     }
 
-    fn deliver(&self, line: String) {
+    fn deliver(&self, line: String, matters: bool) {
         let to_thread = self.to_thread.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(to_thread) = to_thread.as_ref() else {
             let _ = std::io::stderr().write_all(line.as_bytes());
             return;
         };
         match to_thread.try_send(thread::Word::Line(line)) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            // Nobody writes any more: not in silence.
+            Err(TrySendError::Disconnected(thread::Word::Line(line))) => {
+                let _ = std::io::stderr().write_all(line.as_bytes());
+            }
+            // What somebody has to look at is not shed for what is only said.
+            Err(TrySendError::Full(thread::Word::Line(line))) if matters => {
+                let _ = std::io::stderr().write_all(line.as_bytes());
+            }
             Err(TrySendError::Full(_)) => {
                 self.shed.fetch_add(1, Ordering::Relaxed);
             }
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
         }
     }
 }
@@ -181,7 +190,7 @@ impl<S: Subscriber> Layer<S> for Recorder {
     }
 
     fn register_callsite(&self, _: &'static Metadata<'static>) -> tracing::subscriber::Interest {
-        tracing::subscriber::Interest::sometimes() // levels may change while it runs
+        tracing::subscriber::Interest::sometimes() // levels are known later than the first line is said
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -190,7 +199,7 @@ impl<S: Subscriber> Layer<S> for Recorder {
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let record = Record::of(event, Category::of(event.metadata()));
-        LOG.deliver(LOG.text(&record));
+        LOG.deliver(LOG.text(&record), record.level == LogLevel::Error);
     }
 }
 
@@ -213,8 +222,19 @@ pub fn configure(process: &'static str, section: &LogSection, foreground: bool) 
 }
 
 /// How much of a category is logged, from now on.
-pub fn set_level(category: Category, level: LogLevel) {
+fn set_level(category: Category, level: LogLevel) {
     LOG.levels[category as usize].store(level as u8, Ordering::Relaxed);
+}
+
+/// The last thing a process says: why it failed. To stderr at once, whoever writes else.
+pub fn last(failure: &Failure) {
+    let text = if LOG.format.load(Ordering::Relaxed) == LogFormat::Json as u8 {
+        let kind = ("kind".to_owned(), failure.kind.name().into());
+        LOG.text(&Record::of_the_system(LogLevel::Error, failure.message.clone(), vec![kind]))
+    } else {
+        format!("kimera: {failure}\n")
+    };
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Lines that found no room so far.

@@ -35,8 +35,6 @@ impl Fields<'_> {
     fn set(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.0.message = text,
-            // What the `log` crate's bridge adds is about source files.
-            (name, _) if name.starts_with("log.") => {}
             (name, value) => {
                 let name = if OWN.contains(&name) { format!("{name}_") } else { name.to_owned() };
                 self.0.fields.push((name, value));
@@ -75,43 +73,32 @@ impl Record {
     /// The record of an event, now.
     #[must_use]
     pub fn of(event: &Event<'_>, category: Category) -> Self {
-        let time_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
+        let time_us = now_us();
         let level = LogLevel::of(event.metadata().level());
         let mut record = Self { time_us, level, category, message: String::new(), fields: Vec::new() };
         event.record(&mut Fields(&mut record));
         record
     }
 
-    /// Its words without what a terminal would obey; on one line where it must not look like a line of somebody else's.
-    fn words(&self, on_one_line: bool) -> String {
-        let mut words = String::with_capacity(self.message.len());
-        for c in self.message.chars() {
-            match c {
-                '\n' if !on_one_line => words.push(c),
-                '\n' => words.push_str("\\n"),
-                c if c.is_control() => words.extend(c.escape_default()),
-                c => words.push(c),
-            }
-        }
-        words
+    /// A record that nobody has said by `tracing`.
+    #[must_use]
+    pub fn of_the_system(level: LogLevel, message: String, fields: Vec<(String, Value)>) -> Self {
+        Self { time_us: now_us(), level, category: Category::System, message, fields }
     }
 
     /// Words alone; they may be several lines.
     #[must_use]
     pub fn plain(&self) -> String {
-        format!("{}\n", self.words(false))
+        let lines: Vec<_> = self.message.lines().map(|line| harmless(line, false)).collect();
+        format!("{}\n", lines.join("\n"))
     }
 
     /// `2026-01-02T03:04:05.678901Z INFO  trading    words  name=value …`
     #[must_use]
     pub fn text(&self) -> String {
         let level = self.level.name().to_uppercase();
-        let mut line = format!(
-            "{} {level:<5} {:<10} {}",
-            utc::stamp(self.time_us),
-            self.category.name(),
-            self.words(true)
-        );
+        let mut line =
+            format!("{} {level:<5} {:<10} {}", utc::stamp(self.time_us), self.category.name(), self.message);
         for (i, (name, value)) in self.fields.iter().enumerate() {
             let gap = if i == 0 { "  " } else { " " };
             // Text that could be taken for something else stays in its quotation marks.
@@ -120,6 +107,7 @@ impl Record {
                 None => write!(line, "{gap}{name}={value}"),
             };
         }
+        let mut line = harmless(&line, false);
         line.push('\n');
         line
     }
@@ -138,8 +126,32 @@ impl Record {
         if let Some(object) = object.as_object_mut() {
             object.extend(self.fields.iter().cloned());
         }
-        format!("{object}\n")
+        format!("{}\n", harmless(&object.to_string(), true))
     }
+}
+
+fn now_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64)
+}
+
+/// A text on one line, without what a terminal would obey or what would turn its order round: what is said must not look like
+/// a line of somebody else's.
+fn harmless(text: &str, in_json: bool) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => line.push_str("\\n"),
+            '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => escape(c, in_json, &mut line),
+            c if c.is_control() => escape(c, in_json, &mut line),
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+fn escape(c: char, in_json: bool, line: &mut String) {
+    let code = u32::from(c);
+    let _ = if in_json { write!(line, "\\u{code:04x}") } else { write!(line, "\\u{{{code:x}}}") };
 }
 
 fn is_plain(c: char) -> bool {

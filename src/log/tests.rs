@@ -40,7 +40,7 @@ fn each_category_and_level_has_a_call_site_of_its_own() {
 #[test]
 fn a_line_is_one_line_whatever_is_said() {
     let records = records_of(|| {
-        tracing::warn!(target: "risk", seq = 7_u64, reason = "price-collar", note = "a \"b\" c", level = 3_i64,
+        tracing::warn!(target: "risk", seq = 7_u64, reason = "price-collar", note = "a \"b\" c", level = 3_i64, method = "trading.\u{9b}2J\u{202e}",
             "refused\n2026-01-01T00:00:00Z INFO  system     all is well\u{1b}[2J");
     });
     let record = Record { time_us: 1_767_323_045_678_901, ..records[0].clone() };
@@ -48,7 +48,7 @@ fn a_line_is_one_line_whatever_is_said() {
     assert_eq!(
         text,
         "2026-01-02T03:04:05.678901Z WARN  risk       refused\\n2026-01-01T00:00:00Z INFO  system     all is well\\u{1b}[2J  \
-         seq=7 reason=price-collar note=\"a \\\"b\\\" c\" level_=3\n"
+         seq=7 reason=price-collar note=\"a \\\"b\\\" c\" level_=3 method=\"trading.\\u{9b}2J\\u{202e}\"\n"
     );
     let json = record.json("engine");
     assert_eq!(json.matches('\n').count(), 1);
@@ -58,11 +58,13 @@ fn a_line_is_one_line_whatever_is_said() {
     }
     assert_eq!((&object["seq"], &object["level_"]), (&7.into(), &3.into()));
     assert!(object["message"].as_str().unwrap().ends_with("[2J"));
+    assert_eq!(object["method"], "trading.\u{9b}2J\u{202e}", "what a program reads is what was said");
+    assert!(json.is_ascii(), "and what a terminal shows is harmless");
     assert!(!record.plain().contains('\u{1b}'), "nor does it reach a person's terminal");
 }
 
 #[test]
-fn what_is_logged_can_change_while_it_runs() {
+fn what_is_logged_is_what_was_set() {
     let takes = |level| {
         struct Probe(Arc<AtomicU8>);
         impl<S: Subscriber> Layer<S> for Probe {

@@ -171,6 +171,9 @@ impl MemoryReport {
     pub fn of(state: &Path) -> Result<Self, Failure> {
         let layout = Layout::of(state);
         let path = layout.counters();
+        if !path.exists() {
+            return Err(Failure::asked_wrongly(format!("no engine has run in {}", state.display())));
+        }
         let counters =
             Snapshot::of_file(&path).map_err(|e| Failure::machine(format!("{}: {e}", path.display())))?;
         let living = |process: &'static str| {

@@ -112,7 +112,12 @@ pub fn run(options: &LaunchOptions) -> Result<Exit, Failure> {
     let socket = Server::start(&layout.socket("control"), &layout.audit(), Box::new(handler))?;
     let credentials = credentials::for_run(&layout)?;
     let mut family = Family::new(&config, layout.clone(), arguments, credentials, children);
-    let ended = family.run(&interrupts).inspect_err(|e| e.note("supervisor"));
+    let ended = family.run(&interrupts).inspect_err(|e| {
+        // Who ends a run by hand makes no error.
+        if e.code != Exit::Interrupted {
+            e.note("supervisor");
+        }
+    });
     family.close(ended.is_err());
     drop((socket, pulse, tuned));
     ended?;

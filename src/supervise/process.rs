@@ -1,10 +1,11 @@
 //! A child process: started by us, or taken up from a supervisor that has gone.
 
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kimera_runtime::process::{kill, terminate};
 
@@ -52,9 +53,31 @@ pub struct Process {
     identity: Identity,
     child: Option<Child>,
     log: PathBuf,
+    /// Where in it this start begins.
+    log_from: u64,
     /// Its distinct errors.
     errors: PathBuf,
+    /// When it was started or taken up, Unix milliseconds.
+    since_ms: u64,
     ended: Option<Ended>,
+}
+
+/// Bytes at the end of a log in which last words are looked for.
+const TAIL_BYTES: u64 = 64 << 10;
+
+/// The end of a log, from where a start begins; from its own beginning where it is another file since.
+fn tail(path: &Path, from: u64) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let from = if from > length { 0 } else { from };
+    file.seek(SeekFrom::Start(from.max(length.saturating_sub(TAIL_BYTES))))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
 impl Process {
@@ -75,6 +98,8 @@ impl Process {
         let file = File::options().create(true).append(true).open(&log).map_err(|e| {
             Failure::machine(format!("cannot write {}: {e}; choose another --state", log.display()))
         })?;
+        let log_from = file.metadata().map_or(0, |m| m.len());
+        let since_ms = now_ms();
         let program = std::env::current_exe().map_err(fail)?;
         let child = Command::new(program)
             .args(arguments)
@@ -88,7 +113,16 @@ impl Process {
             .spawn()
             .map_err(fail)?;
         let identity = Identity::of(child.id()).unwrap_or(Identity { pid: child.id(), born: 0 });
-        Ok(Self { name, identity, child: Some(child), log, errors: layout.errors(name), ended: None })
+        Ok(Self {
+            name,
+            identity,
+            child: Some(child),
+            log,
+            log_from,
+            errors: layout.errors(name),
+            since_ms,
+            ended: None,
+        })
     }
 
     /// Takes up a process that an earlier supervisor has started and that lives.
@@ -101,6 +135,8 @@ impl Process {
             child: None,
             log: layout.log(name),
             errors: layout.errors(name),
+            log_from: 0,
+            since_ms: 0,
             ended: None,
         })
     }
@@ -134,11 +170,11 @@ impl Process {
             Ended::Code(7) => Exit::MissingBlob,
             _ => Exit::Failed,
         };
-        let words = last_words(&std::fs::read_to_string(&self.log).unwrap_or_default());
-        let newest = ErrorLog::open(&self.errors).ok().and_then(|log| {
-            let entries = log.entries();
-            entries.into_iter().max_by_key(|e| e.last_ms).and_then(|e| e.kind)
-        });
+        let words = last_words(&tail(&self.log, self.log_from).unwrap_or_default());
+        let log = self.errors.exists().then(|| ErrorLog::open(&self.errors).ok()).flatten();
+        let entries = log.map(|log| log.entries()).unwrap_or_default();
+        let of_this_start = entries.into_iter().filter(|e| e.last_ms >= self.since_ms);
+        let newest = of_this_start.max_by_key(|e| e.last_ms).and_then(|e| e.kind);
         let kind = match code {
             Exit::Configuration => ErrorKind::Configuration,
             Exit::MissingBlob => ErrorKind::Data,
@@ -186,5 +222,25 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_of_this_start() {
+        let path = std::env::temp_dir().join(format!("kimera-tail-{}", std::process::id()));
+        let before = "kimera: the engine was ended: seat risk panicked\n";
+        std::fs::write(&path, [before.as_bytes(), b"\xff\nkilled in the middle of th\n"].concat()).unwrap();
+        let words = |from| last_words(&tail(&path, from).unwrap());
+        assert_eq!(words(before.len() as u64), "killed in the middle of th");
+        assert_eq!(words(0), "the engine was ended: seat risk panicked");
+        assert_eq!(words(1_000_000), "the engine was ended: seat risk panicked", "another file since");
+        std::fs::write(&path, ["line\n".repeat(100_000).as_str(), "the end\n"].concat()).unwrap();
+        assert!(tail(&path, 0).unwrap().len() as u64 <= TAIL_BYTES);
+        assert_eq!(words(0), "the end");
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -1,5 +1,5 @@
 //! The eight kinds of error there are: who has to do something about it, and what. Every error that leaves a component is of
-//! one of them; logs, error counts, exit codes and the control sockets' answers carry it.
+//! one of them; logs and the counts of distinct errors carry it.
 
 /// What kind of error it is. The numbers are written to disk.
 #[repr(u8)]
@@ -70,12 +70,6 @@ impl ErrorKind {
             Self::Machine => "give the machine what it lacks",
             Self::Defect => "keep the state directory and report it",
         }
-    }
-
-    /// True where the same thing may work a little later without anybody doing anything.
-    #[must_use]
-    pub fn passes_by_itself(self) -> bool {
-        matches!(self, Self::Network | Self::Venue)
     }
 }
 

@@ -87,8 +87,8 @@ impl ErrorLog {
         self.words.word(record * RECORD_WORDS + word).store(value, Ordering::Release);
     }
 
-    /// Notes an error.
-    pub fn note(&self, kind: ErrorKind, source: &str, text: &str) {
+    /// Notes an error: how often it has come.
+    pub fn note(&self, kind: ErrorKind, source: &str, text: &str) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
         let key = key(source, text);
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,15 +96,15 @@ impl ErrorLog {
             let count = self.get(record, COUNT);
             if count == 0 {
                 self.write(record, key, (kind, source, text), now);
-                return;
+                return 1;
             }
             if self.get(record, KEY) == key {
                 self.set(record, LAST, now);
                 self.set(record, COUNT, count + 1);
-                return;
+                return count + 1;
             }
         }
-        self.words.word(LOST).fetch_add(1, Ordering::AcqRel);
+        self.words.word(LOST).fetch_add(1, Ordering::AcqRel) + 1
     }
 
     fn write(&self, record: usize, key: u64, what: (ErrorKind, &str, &str), now: u64) {
@@ -172,17 +172,14 @@ pub fn keep_in(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-static LISTENER: OnceLock<fn(ErrorKind, &str, &str)> = OnceLock::new();
+/// Is told of an error: kind, source, text, and how often it has come.
+pub type Listener = fn(ErrorKind, &str, &str, u64);
 
-/// From now on whoever notes an error tells this too, with kind, source and text. The first call holds.
-pub fn listen(listener: fn(ErrorKind, &str, &str)) {
+static LISTENER: OnceLock<Listener> = OnceLock::new();
+
+/// From now on this is told of an error when it comes for the first, second, fourth, eighth … time. The first call holds.
+pub fn listen(listener: Listener) {
     let _ = LISTENER.set(listener);
-}
-
-/// Every distinct error of this process so far, where it keeps them.
-#[must_use]
-pub fn entries() -> Vec<ErrorEntry> {
-    OURS.get().map(ErrorLog::entries).unwrap_or_default()
 }
 
 /// Notes an error of this process, where it keeps them. Nothing in a world.
@@ -190,11 +187,9 @@ pub fn note(kind: ErrorKind, source: &str, text: &str) {
     if world::active() {
         return;
     }
-    if let Some(log) = OURS.get() {
-        log.note(kind, source, text);
-    }
-    if let Some(listener) = LISTENER.get() {
-        listener(kind, source, text);
+    let times = OURS.get().map_or(1, |log| log.note(kind, source, text));
+    if let Some(listener) = LISTENER.get().filter(|_| times.is_power_of_two()) {
+        listener(kind, source, text, times);
     }
 }
 
@@ -207,8 +202,8 @@ mod tests {
         let path = std::env::temp_dir().join(format!("kimera-errors-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let log = ErrorLog::open(&path).unwrap();
-        log.note(ErrorKind::Defect, "market", "panicked at input 17");
-        log.note(ErrorKind::Defect, "market", "panicked at input 230");
+        assert_eq!(log.note(ErrorKind::Defect, "market", "panicked at input 17"), 1);
+        assert_eq!(log.note(ErrorKind::Defect, "market", "panicked at input 230"), 2);
         log.note(ErrorKind::Defect, "risk", "panicked at input 17");
         log.note(ErrorKind::Defect, "feed", &"ä".repeat(1_000));
         drop(log);
@@ -221,7 +216,7 @@ mod tests {
         assert!(seen[0].last_ms >= seen[0].first_ms && seen[0].first_ms > 0);
         assert!(seen[2].text.starts_with('ä') && seen[2].text.len() > 400, "cut between characters");
         let letter = |i: usize| char::from_u32(0x4e00 + i as u32).unwrap().to_string();
-        (0..ERRORS_MAX).for_each(|i| log.note(ErrorKind::Defect, "many", &letter(i)));
+        (0..ERRORS_MAX).for_each(|i| assert!(log.note(ErrorKind::Defect, "many", &letter(i)) > 0));
         assert_eq!((log.entries().len(), log.lost()), (ERRORS_MAX, 3));
         std::fs::remove_file(&path).unwrap();
     }

@@ -1,10 +1,12 @@
 //! `kimera bench latency`: how long the line takes, under which load, and why.
 //!
-//! * [`load`]: frames that come when they come; [`sockets`]: from socket to socket, with another process
+//! * [`load`]: frames that come when they come; [`sockets`]: from socket to socket, with another process; [`kernel`]: io_uring
+//!   there, and the kernel's own stamps
 //! * [`histogram`]: percentiles and the files of the HdrHistogram tools; [`tail`]: why the slowest were slow
 //! * [`report`]: one object; [`page`] and [`plot`]: the same for people who look
 
 pub mod histogram;
+pub mod kernel;
 pub mod load;
 pub mod page;
 pub mod plot;
@@ -252,12 +254,62 @@ impl Lab<'_> {
                 sockets::run(&self.a.config, &self.frames, (rate, warm, count), core, tuning, between)
             })?;
             order_bytes = wire.order_bytes.max(1);
-            let (round_trip, latency) = self.series(wire.round_trips.iter().copied())?;
             let name = format!("socket to socket, {what} between");
-            rows.push(SocketScenario { name: name.clone(), rate, tuning, tuned: wire.tuned, round_trip });
-            logs.push((name, latency));
+            self.add_wire((&mut rows, &mut logs), &name, tuning, &wire)?;
+        }
+        let core = self.others.first().copied();
+        let by_uring =
+            self.on_its_core(|| kernel::run_by_uring(&self.a.config, (rate, warm, count), core, order_bytes));
+        match by_uring {
+            Ok(wire) => self.add_wire(
+                (&mut rows, &mut logs),
+                "socket to socket, nothing between, by io_uring",
+                none,
+                &wire,
+            )?,
+            // Where the kernel or a container forbids it there is nothing to compare.
+            Err(e) => log::warn(System, &format!("no row for io_uring: {e}")),
+        }
+        let stamped = self.on_its_core(|| {
+            let mut pipeline = Pipeline::new(&self.config, &Counters::detached())?;
+            load::run(&mut pipeline, &self.frames, Load::Closed, (0, warm), false, self.tsc);
+            kernel::wire_to_wire(&self.a.config, &self.frames, (rate, warm, count), core, &mut pipeline)
+        });
+        match stamped {
+            Ok(took_ns) if !took_ns.is_empty() => {
+                // Everything else is in ticks.
+                let tick_ns = self.tsc.to_ns(1 << 40) as f64 / (1u64 << 40) as f64;
+                let round_trips = took_ns.iter().map(|ns| (*ns as f64 / tick_ns) as u64).collect();
+                let wire = sockets::Wire { round_trips, tuned: true, order_bytes };
+                let name = "wire to wire by the kernel's stamps, the line between";
+                self.add_wire((&mut rows, &mut logs), name, none, &wire)?;
+            }
+            Ok(_) => log::warn(System, "no row from wire to wire: the kernel has stamped nothing"),
+            Err(e) => log::warn(System, &format!("no row from wire to wire: {e}")),
         }
         Ok((rows, logs))
+    }
+}
+
+impl Lab<'_> {
+    fn add_wire(
+        &self,
+        (rows, logs): (&mut Vec<SocketScenario>, &mut Logs),
+        what: &str,
+        tuning: SocketTuning,
+        wire: &sockets::Wire,
+    ) -> Result<(), Failure> {
+        let (round_trip, latency) = self.series(wire.round_trips.iter().copied())?;
+        let name = what.to_owned();
+        rows.push(SocketScenario {
+            name: name.clone(),
+            rate: self.a.rate,
+            tuning,
+            tuned: wire.tuned,
+            round_trip,
+        });
+        logs.push((name, latency));
+        Ok(())
     }
 }
 

@@ -60,7 +60,8 @@ pub struct SocketScenario {
     pub tuning: SocketTuning,
     /// The kernel took it.
     pub tuned: bool,
-    /// From just before a frame was written to when its first order had been read, in the other process.
+    /// From just before a frame was written to when its first order had been read, in the other process; *wire to wire*: from
+    /// the kernel's stamp on the frame to its stamp on the order.
     pub round_trip: Series,
 }
 

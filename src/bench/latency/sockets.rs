@@ -1,10 +1,10 @@
 //! From socket to socket: a process on another core sends the recorded frames over WebSocket on loopback and takes the orders;
 //! the line's thread reads and writes its socket itself. Beside it the same sockets with nothing in between.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Lines, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use clap::Args;
@@ -58,15 +58,15 @@ pub struct Wire {
     pub order_bytes: usize,
 }
 
-const MASK: [u8; 4] = [0x5A, 0x3C, 0x96, 0xC3];
-const TEXT: u8 = 1;
+pub(super) const MASK: [u8; 4] = [0x5A, 0x3C, 0x96, 0xC3];
+pub(super) const TEXT: u8 = 1;
 
-fn failed(what: &str) -> impl Fn(std::io::Error) -> Failure + '_ {
+pub(super) fn failed(what: &str) -> impl Fn(std::io::Error) -> Failure + '_ {
     move |e| Failure::network(format!("{what}: {e}"))
 }
 
 /// A child that is gone when this is.
-struct Peer(Child);
+pub(super) struct Peer(Child);
 
 impl Drop for Peer {
     fn drop(&mut self) {
@@ -113,19 +113,7 @@ pub fn run(
     tuning: SocketTuning,
     mut between: Between<'_>,
 ) -> Result<Wire, Failure> {
-    let own = std::env::current_exe().map_err(Failure::machine)?;
-    let mut command = Command::new(own);
-    command.args(["bench", "latency-peer", "--config"]).arg(config);
-    command.args(["--rate", &rate.to_string(), "--first", &first.to_string(), "--count", &count.to_string()]);
-    if let Some(core) = peer_core {
-        command.args(["--core", &core.to_string()]);
-    }
-    let mut peer =
-        Peer(command.stdout(Stdio::piped()).spawn().map_err(failed("cannot start the other process"))?);
-    let stdout = peer.0.stdout.take().ok_or_else(|| Failure::machine("a process without stdout"))?;
-    let mut said = BufReader::new(stdout).lines();
-    let port = said.next().and_then(Result::ok).and_then(|line| line.parse::<u16>().ok());
-    let port = port.ok_or_else(|| Failure::network("the other process does not listen"))?;
+    let (_peer, said, port) = start_peer(config, (rate, first, count), peer_core)?;
     let (mut ws, mut writer, tuned) = connect(SocketAddr::from(([127, 0, 0, 1], port)), tuning)?;
     let mut out = Vec::with_capacity(4_096);
     let mut payload = Vec::with_capacity(4_096);
@@ -165,12 +153,43 @@ pub fn run(
             index += 1;
         }
     }
+    let round_trips = round_trips_of(said)?;
+    Ok(Wire { round_trips, tuned, order_bytes })
+}
+
+/// What the other process says, line by line.
+pub(super) type Said = Lines<BufReader<ChildStdout>>;
+
+/// Starts the other process: it, what it says, and where it listens.
+pub(super) fn start_peer(
+    config: &std::path::Path,
+    (rate, first, count): (u64, usize, usize),
+    peer_core: Option<usize>,
+) -> Result<(Peer, Said, u16), Failure> {
+    let own = std::env::current_exe().map_err(Failure::machine)?;
+    let mut command = Command::new(own);
+    command.args(["bench", "latency-peer", "--config"]).arg(config);
+    command.args(["--rate", &rate.to_string(), "--first", &first.to_string(), "--count", &count.to_string()]);
+    if let Some(core) = peer_core {
+        command.args(["--core", &core.to_string()]);
+    }
+    let mut peer =
+        Peer(command.stdout(Stdio::piped()).spawn().map_err(failed("cannot start the other process"))?);
+    let stdout = peer.0.stdout.take().ok_or_else(|| Failure::machine("a process without stdout"))?;
+    let mut said = BufReader::new(stdout).lines();
+    let port = said.next().and_then(Result::ok).and_then(|line| line.parse::<u16>().ok());
+    let port = port.ok_or_else(|| Failure::network("the other process does not listen"))?;
+    Ok((peer, said, port))
+}
+
+/// The round trips that the other process has seen.
+pub(super) fn round_trips_of(said: Said) -> Result<Vec<u64>, Failure> {
     let mut round_trips = Vec::new();
     for line in said {
         let line = line.map_err(failed("the other process"))?;
         round_trips.extend(line.parse::<u64>());
     }
-    Ok(Wire { round_trips, tuned, order_bytes })
+    Ok(round_trips)
 }
 
 /// Answers as they arrive: index and moment, first answer of each only.
