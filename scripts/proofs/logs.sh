@@ -58,7 +58,7 @@ s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(sys.stdin.b
     case_is "refusals: as many lines as records" "$(records_of json refusal)" "$(lines_of json refused)"
     case_is "lines that found no room" 0 "$("$program" stat "$work/json" | awk '$1 == "log.shed" { print $2 }')"
     case_is "both are there, of risk, in their order behind the beginning" "active halted active" "$(grep '"category":"risk"' "$log" |
-        grep -oE '"message":"(active|halted):' | cut -d'"' -f4 | tr -d : | head -n 3 | tr '\n' ' ' | sed 's/ $//')"
+        grep -oE '"message":"(active|halted):' | cut -d'"' -f4 | tr -d : | uniq | head -n 3 | tr '\n' ' ' | sed 's/ $//')"
     case_over "and who asked for it, of security" "$(grep -c '"category":"security".*"method":"trading.halt"' "$log")" 0
     case_over "and who was turned away" "$(grep -c '"category":"security".*turned away' "$log")" 0
     case_is "nothing of it is in what the run keeps of its configuration" 0 "$(cat "$work"/json/blobs/* | grep -c '^\[log\]')"
