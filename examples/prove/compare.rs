@@ -1,5 +1,5 @@
 //! Comparing builds: nothing is found between a build and itself, a twentieth more work is found, and readers beside the line
-//! change nothing.
+//! cost it less than that.
 
 use std::process::Command;
 
@@ -13,6 +13,10 @@ const GOOD_OF: (u64, u64) = (19, 20);
 
 /// Rounds of a comparison: as many as the command takes when nobody says.
 const ROUNDS: &str = "20";
+
+/// What whoever computes on the other core may cost the line. They share the processor's last cache and its memory with it:
+/// 1 to 2 % were measured on two cores of a guest, which an interval of 20 rounds is narrow enough to find.
+const BESIDE_MAX: f64 = 1.03;
 
 fn compare(a: &str, b: &str) -> Value {
     let out = Command::new(program())
@@ -42,7 +46,8 @@ pub fn prove(cases: &mut Cases, runs: u64) {
     let slower = compare(".", ".+slower=5");
     cases.holds("control: 5 % more work in the line is found", slower["verdict"] == "slower", said(&slower));
     let beside = compare(".", ".+shadow+stat+explain");
-    let unchanged =
-        matches!(beside["verdict"].as_str(), Some("no change" | "faster")) && beside["same_orders"] == true;
-    cases.holds("with shadow, stat readers and explain on the other core", unchanged, said(&beside));
+    let ratio = beside["ratio"]["ratio"].as_f64();
+    let little = ratio.is_some_and(|ratio| ratio <= BESIDE_MAX) && beside["same_orders"] == true;
+    let name = format!("shadow, stat readers and explain on the other core: a ratio of {BESIDE_MAX} at most");
+    cases.holds(&name, little, said(&beside));
 }
