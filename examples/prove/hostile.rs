@@ -123,7 +123,7 @@ fn spawn(arguments: &[&str]) -> Child {
         .env("KIMERA_PAPER_SECRET", "a secret of the proof")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .expect("the program is built")
 }
