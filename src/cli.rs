@@ -2,16 +2,14 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use kimera_runtime::KillWord;
 
 use crate::bench::{self, BenchArgs};
 use crate::bisect::{self, BisectArgs};
 use crate::config::Config;
-use crate::control::{Client, OrdersAtEnd};
 use crate::counterfactual::Swap;
+use crate::ctl::{self, CtlArgs, KillArgs};
 use crate::engine::{EngineOptions, interrupt_flag};
 use crate::exit::{Exit, Failure};
 use crate::guard::GuardArgs;
@@ -21,7 +19,6 @@ use crate::report::SCHEMA_VERSION;
 use crate::shadow::{self, ShadowArgs};
 use crate::simulate::args::SimArgs;
 use crate::supervise::LaunchOptions;
-use crate::tree_text::tree_text;
 use crate::venue::VenueArgs;
 use crate::{
     config, engine, explain, export, guard, line, replay, simulate, state, supervise, topology_proof, venue,
@@ -117,32 +114,6 @@ struct SuperviseArgs {
     /// The engine's control socket may put faults in.
     #[arg(long, hide = true)]
     faults: bool,
-}
-
-#[derive(Debug, Args)]
-struct CtlArgs {
-    /// status, tree, actor.restart, actor.stop, actor.start, trading.halt, trading.reduce, trading.resume,
-    /// orders.cancel_all, latency.report or shutdown; of the shadow: positions, orders, books, decisions,
-    /// shadow.status, restart.state.
-    method: String,
-    /// With actor.*: a seat (member.pattern, feed.spot, …), or engine, venue, guard, shadow.
-    actor: Option<String>,
-    /// State directory of the run [default: the newest under state/ that runs].
-    #[arg(long)]
-    state: Option<PathBuf>,
-    /// With shutdown: what becomes of the orders that stand [default: cancel].
-    #[arg(long)]
-    orders: Option<OrdersAtEnd>,
-    /// One JSON object on one line.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-struct KillArgs {
-    /// State directory of the run [default: every one under state/ that runs].
-    #[arg(long)]
-    state: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -350,11 +321,11 @@ impl Cli {
                 drop_fill: a.drop_fill,
                 faults: a.faults,
             }),
-            Verb::Ctl(a) => ctl(&a),
+            Verb::Ctl(a) => ctl::ctl(&a),
             Verb::Shadow(a) => shadow::run(&a),
             Verb::Bench(a) => bench::run(&a),
             Verb::Bisect(a) => bisect::run(&a),
-            Verb::Kill(a) => kill(a.state),
+            Verb::Kill(a) => ctl::kill(a.state),
             Verb::Engine(a) => run_engine(a),
             Verb::Venue(a) => venue::run(&a),
             Verb::Guard(a) => guard::run(&a),
@@ -376,72 +347,6 @@ impl Cli {
             Verb::Topology(a) => run_topology(&a),
         }
     }
-}
-
-/// State directories under `state/`, newest first.
-fn known_states() -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir("state") else { return Vec::new() };
-    let mut found: Vec<_> = entries.flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect();
-    found.sort();
-    found.reverse();
-    found
-}
-
-fn ctl(a: &CtlArgs) -> Result<Exit, Failure> {
-    let socket = |state: &PathBuf| state::Layout::of(state).socket("control");
-    let state = match &a.state {
-        Some(state) => state.clone(),
-        None => known_states()
-            .into_iter()
-            .find(|s| socket(s).exists())
-            .ok_or_else(|| Failure::unreachable("nothing runs under state/; name the run with --state"))?,
-    };
-    let names_an_actor = a.method.starts_with("actor.");
-    if names_an_actor != a.actor.is_some() {
-        let text = if names_an_actor { "says nothing without an actor" } else { "takes no actor" };
-        return Err(Failure::usage(format!("{} {text}; see kimera ctl tree", a.method)));
-    }
-    let params = match (a.method.as_str(), a.orders) {
-        _ if names_an_actor => serde_json::json!({"actor": a.actor}),
-        ("shutdown", orders) => serde_json::json!({"orders": orders.unwrap_or_default()}),
-        (_, None) => serde_json::json!({}),
-        (method, Some(_)) => return Err(Failure::usage(format!("--orders says nothing to {method}"))),
-    };
-    let mut client = Client::connect(&socket(&state), Duration::from_secs(15))?;
-    match client.call(&a.method, &params)? {
-        Ok(result) if a.json => print(&result.to_string())?,
-        Ok(result) if a.method == "tree" => print(&tree_text(&result))?,
-        Ok(result) => print(&serde_json::to_string_pretty(&result).map_err(Failure::defect)?)?,
-        Err(e) if (-32_700..=-32_600).contains(&e.code) => return Err(Failure::usage(e.message)),
-        Err(e) => return Err(Failure::refused(e.message)),
-    }
-    Ok(Exit::Ok)
-}
-
-/// Writes the kill word; needs nobody's help and asks nothing.
-fn kill(state: Option<PathBuf>) -> Result<Exit, Failure> {
-    let named = state.is_some();
-    let states = match state {
-        Some(state) => vec![state],
-        None => known_states().into_iter().filter(|s| state::is_held(s)).collect(),
-    };
-    if states.is_empty() {
-        return Err(Failure::asked_wrongly("nothing runs under state/; name the run with --state"));
-    }
-    for state in states {
-        let path = state::Layout::of(&state).kill_word();
-        if named && !state.is_dir() {
-            return Err(Failure::asked_wrongly(format!("{} is no state directory", state.display())));
-        }
-        let word = KillWord::open(&path).and_then(|word| word.halt());
-        let word = word.map_err(|e| Failure::machine(format!("cannot halt {}: {e}", state.display())))?;
-        print(&format!(
-            "halted: {} (epoch {}); resume with: kimera ctl trading.resume",
-            state.display(),
-            word.epoch
-        ))?;
-    }
-    Ok(Exit::Ok)
 }
 
 fn run_engine(a: EngineArgs) -> Result<Exit, Failure> {

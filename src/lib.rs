@@ -30,6 +30,7 @@ pub mod config;
 pub mod control;
 pub mod counterfactual;
 pub mod credentials;
+pub mod ctl;
 pub mod engine;
 pub mod exit;
 pub mod explain;

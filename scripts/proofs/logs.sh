@@ -75,12 +75,19 @@ trading = "off"' dying
     run dying --config "$work/dying.toml" --for 200s --speed 20 --faults &
     job=$!
     sleep 3
+    case_is "lines of a category that is off" 0 "$(grep -c '"category":"trading"' "$work/dying/engine.log")"
+    "$program" ctl log.level trading=info --state "$work/dying" --json >"$work/level.txt" 2>&1
+    case_is "it is asked for while the run goes on" 0 $?
+    "$program" ctl log.level trading=loud --state "$work/dying" >"$work/loud.txt" 2>&1
+    case_is "a level that there is not is an error of usage" 2 $?
+    sleep 1
     "$python" -c 'import socket, sys
 s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(sys.argv[2].encode() + b"\n"); s.recv(4096)' \
         "$work/dying/engine.sock" '{"jsonrpc":"2.0","id":1,"method":"faults.panic","params":{"seat":"risk"}}' 2>/dev/null
     wait $job
     read -r good bad < <(lines_by_schema "$work/dying/engine.log")
     case_is "lines that are none where a stage dies" 0 "$bad"
+    case_over "lines of the category that was asked for" "$(grep -c '"category":"trading"' "$work/dying/engine.log")" 0
     case_over "its panic is one" "$(grep -c '"kind":"defect".*panicked' "$work/dying/engine.log")" 0
 
     profile_with 'colour = "red"' wrong

@@ -138,7 +138,7 @@ fn turned_away(shared: &Shared, reason: &str, peer: Option<Peer>) {
     }
     let reason: String = reason.chars().take(200).collect();
     let before = shared.rejected.load(Ordering::Acquire);
-    let (uid, pid) = peer.map_or((0, 0), |p| (u64::from(p.uid), u64::from(p.pid.unsigned_abs())));
+    let (uid, pid) = (peer.map(|p| p.uid), peer.map(|p| p.pid)); // said where they are known
     let socket = shared.handler.name();
     tracing::warn!(target: Security.name(), socket, uid, pid, in_all = before as u64, "turned away: {reason}");
 }
@@ -207,7 +207,9 @@ fn answer(stream: &UnixStream, line: &[u8], peer: Peer, shared: &Shared) -> bool
 
 /// What only looks is in the audit file alone.
 fn changes_something(method: &str) -> bool {
-    ["trading.", "orders.", "actor.", "faults.", "shutdown"].iter().any(|begin| method.starts_with(begin))
+    ["trading.", "orders.", "actor.", "faults.", "log.", "shutdown"]
+        .iter()
+        .any(|begin| method.starts_with(begin))
 }
 
 fn audit(request: &Request, peer: Peer, result: &Result<Value, RpcError>, shared: &Shared) {

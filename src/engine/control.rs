@@ -16,13 +16,14 @@ use super::faults::Faults;
 use super::tree::Tree;
 use crate::control::server::Handler;
 use crate::control::{OrdersAtEnd, RpcError};
+use crate::log::{self, Category, LogLevel};
 use crate::report::{LatencyRow, latency, money};
 
 /// Longest wait for the loop to do what was asked.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Methods of the engine's socket.
-pub const METHODS: [&str; 12] = [
+pub const METHODS: [&str; 13] = [
     "hello",
     "status",
     "tree",
@@ -34,6 +35,7 @@ pub const METHODS: [&str; 12] = [
     "trading.resume",
     "orders.cancel_all",
     "latency.report",
+    "log.level",
     "shutdown",
 ];
 
@@ -132,6 +134,25 @@ impl EngineHandler {
     }
 }
 
+/// How much this process logs, after what is asked for holds: a `level` for a `category`, or for all.
+fn log_level(params: &Value) -> Result<Value, RpcError> {
+    let asked = |name: &str| Some(params[name].clone()).filter(|value| !value.is_null());
+    let category: Option<Category> = match asked("category") {
+        None => None,
+        Some(name) => Some(
+            serde_json::from_value(name).map_err(|e| RpcError::parameters(format!("\"category\": {e}")))?,
+        ),
+    };
+    if let Some(level) = asked("level") {
+        let level: LogLevel =
+            serde_json::from_value(level).map_err(|e| RpcError::parameters(format!("\"level\": {e}")))?;
+        let of = |c: &Category| category.is_none_or(|category| category == *c);
+        Category::ALL.into_iter().filter(of).for_each(|category| log::set_level(category, level));
+    }
+    let levels = Category::ALL.map(|category| (category.name(), log::level(category).name()));
+    Ok(json!({"levels": std::collections::BTreeMap::from(levels)}))
+}
+
 /// State names as people and programs read them.
 #[must_use]
 pub fn state_name(state: TradingState) -> &'static str {
@@ -212,6 +233,7 @@ impl Handler for EngineHandler {
                     json!({"unit": "ns", "rows": rows.into_iter().collect::<std::collections::BTreeMap<_, _>>()}),
                 )
             }
+            "log.level" => log_level(params),
             "tree" => Ok(self.tree.to_json()),
             "actor.stop" | "actor.start" | "actor.restart" => {
                 let name = params["actor"].as_str().unwrap_or_default();

@@ -85,18 +85,26 @@ pub enum LogFormat {
 /// Most that is logged of a category.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs)] // Levels by their usual names.
 pub enum LogLevel {
+    /// Nothing.
     Off,
+    /// What somebody has to look at.
     Error,
+    /// What somebody should look at.
     Warn,
+    /// How things are.
     #[default]
     Info,
+    /// Why they are so.
     Debug,
+    /// Everything.
     Trace,
 }
 
 impl LogLevel {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Off, Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
     fn of(level: &Level) -> Self {
         match *level {
             Level::ERROR => Self::Error,
@@ -159,24 +167,26 @@ impl Log {
     }
 
     fn deliver(&self, line: String, matters: bool) {
-        let to_thread = self.to_thread.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(to_thread) = to_thread.as_ref() else {
+        // Written behind the lock: a terminal that takes nothing holds up who writes to it, and nobody else.
+        if let Some(line) = self.hand_over(line, matters) {
             let _ = std::io::stderr().write_all(line.as_bytes());
-            return;
-        };
+        }
+    }
+
+    /// Gives a line to the thread that writes; back where it is to be written here.
+    fn hand_over(&self, line: String, matters: bool) -> Option<String> {
+        let to_thread = self.to_thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(to_thread) = to_thread.as_ref() else { return Some(line) };
         match to_thread.try_send(thread::Word::Line(line)) {
             // Nobody writes any more: not in silence.
-            Err(TrySendError::Disconnected(thread::Word::Line(line))) => {
-                let _ = std::io::stderr().write_all(line.as_bytes());
-            }
+            Err(TrySendError::Disconnected(thread::Word::Line(line))) => Some(line),
             // What somebody has to look at is not shed for what is only said.
-            Err(TrySendError::Full(thread::Word::Line(line))) if matters => {
-                let _ = std::io::stderr().write_all(line.as_bytes());
-            }
+            Err(TrySendError::Full(thread::Word::Line(line))) if matters => Some(line),
             Err(TrySendError::Full(_)) => {
                 self.shed.fetch_add(1, Ordering::Relaxed);
+                None
             }
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Ok(()) | Err(TrySendError::Disconnected(_)) => None,
         }
     }
 }
@@ -222,8 +232,15 @@ pub fn configure(process: &'static str, section: &LogSection, foreground: bool) 
 }
 
 /// How much of a category is logged, from now on.
-fn set_level(category: Category, level: LogLevel) {
+pub fn set_level(category: Category, level: LogLevel) {
     LOG.levels[category as usize].store(level as u8, Ordering::Relaxed);
+}
+
+/// How much of a category is logged.
+#[must_use]
+pub fn level(category: Category) -> LogLevel {
+    let code = LOG.levels[category as usize].load(Ordering::Relaxed);
+    LogLevel::ALL.into_iter().find(|level| *level as u8 == code).unwrap_or_default()
 }
 
 /// The last thing a process says: why it failed. To stderr at once, whoever writes else.

@@ -18,7 +18,7 @@ use crate::state::Layout;
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Methods of the supervisor's socket.
-pub const METHODS: [&str; 18] = [
+pub const METHODS: [&str; 19] = [
     "hello",
     "status",
     "tree",
@@ -30,6 +30,7 @@ pub const METHODS: [&str; 18] = [
     "trading.resume",
     "orders.cancel_all",
     "latency.report",
+    "log.level",
     "shutdown",
     "positions",
     "orders",
@@ -162,7 +163,7 @@ impl Handler for SupervisorHandler {
                 self.forward(method, params)
             }
             "actor.stop" | "actor.start" | "actor.restart" => self.actor(method, params),
-            "trading.reduce" | "trading.resume" | "orders.cancel_all" | "latency.report" => {
+            "trading.reduce" | "trading.resume" | "orders.cancel_all" | "latency.report" | "log.level" => {
                 self.forward(method, params)
             }
             "positions" | "orders" | "books" | "decisions" | "shadow.status" | "restart.state" => {

@@ -4,6 +4,7 @@
 //! or of which nothing is known counts in full. So what stands never exceeds what was wanted, and a quote is replaced
 //! only once the fate of the one before is known.
 
+use kimera_protocol::state::{Loader, Saver, State, StateError};
 use kimera_protocol::{Level, Nanos, NewOrder, OrderId, OrderRecord, OrderState, Price, Quantity, Seq, Side};
 
 /// Children of a parent at a time.
@@ -38,12 +39,85 @@ struct Child {
 
 kimera_protocol::state!(Child { record, placed, cancel_asked });
 
+/// Children in their places. Which places are taken is said apart: where there is nobody no place is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Children {
+    /// A bit a place.
+    taken: u16,
+    places: [Child; CHILDREN_MAX],
+}
+
+const _: () = assert!(CHILDREN_MAX == u16::BITS as usize);
+
+impl Children {
+    fn new() -> Self {
+        Self { taken: 0, places: [Child::default(); CHILDREN_MAX] }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.taken == 0
+    }
+
+    /// The places that are taken, from the first to the last.
+    fn indices(&self) -> impl Iterator<Item = usize> + use<> {
+        let mut rest = self.taken;
+        std::iter::from_fn(move || {
+            let index = (rest != 0).then(|| rest.trailing_zeros() as usize)?;
+            rest &= rest - 1;
+            Some(index)
+        })
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Child> {
+        self.indices().map(|index| &self.places[index])
+    }
+
+    /// Takes the first free place, if there is one.
+    fn add(&mut self, child: Child) {
+        let index = self.taken.trailing_ones() as usize;
+        if let Some(place) = self.places.get_mut(index) {
+            *place = child;
+            self.taken |= 1 << index;
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.taken != u16::MAX
+    }
+
+    fn remove(&mut self, index: usize) {
+        self.places[index] = Child::default();
+        self.taken &= !(1 << index);
+    }
+}
+
+impl State for Children {
+    fn save(&self, out: &mut Saver) {
+        for index in 0..CHILDREN_MAX {
+            (self.taken >> index & 1 != 0).then(|| self.places[index]).save(out);
+        }
+    }
+
+    fn load(&mut self, from: &mut Loader<'_>) -> Result<(), StateError> {
+        *self = Self::new();
+        for index in 0..CHILDREN_MAX {
+            let mut child = None;
+            State::load(&mut child, from)?;
+            if let Some(child) = child {
+                self.places[index] = child;
+                self.taken |= 1 << index;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// One side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parent {
     side: Side,
     wanted: Option<Level>,
-    children: [Option<Child>; CHILDREN_MAX],
+    children: Children,
     /// Size of the budget that is still to be placed: a budget is given where nothing of the side may be filled.
     unplaced: i64,
     /// Input that gave the budget.
@@ -58,14 +132,7 @@ impl Parent {
     /// A parent that wants nothing.
     #[must_use]
     pub fn new(side: Side) -> Self {
-        Self {
-            side,
-            wanted: None,
-            children: [None; CHILDREN_MAX],
-            unplaced: 0,
-            given: 0,
-            pause_until: Nanos::MIN,
-        }
+        Self { side, wanted: None, children: Children::new(), unplaced: 0, given: 0, pause_until: Nanos::MIN }
     }
 
     /// Takes what is wanted from here on; size 0 is nothing.
@@ -79,19 +146,22 @@ impl Parent {
     /// Size that may still be filled, in 1e-8.
     #[must_use]
     pub fn committed(&self) -> i64 {
-        self.children.iter().flatten().map(|c| c.record.remaining()).sum()
+        self.children.iter().map(|c| c.record.remaining()).sum()
     }
 
     /// True where a child of this identity is known here.
     #[must_use]
     pub fn knows(&self, id: OrderId) -> bool {
-        self.children.iter().flatten().any(|c| c.record.order.id == id)
+        self.children.iter().any(|c| c.record.order.id == id)
     }
 
     /// Takes a report about a child; ended children make room.
     pub fn report(&mut self, update: &kimera_protocol::OrderUpdate, now: Nanos, config: &ParentConfig) {
-        for slot in &mut self.children {
-            let Some(child) = slot.as_mut().filter(|c| c.record.order.id == update.id) else { continue };
+        for index in self.children.indices() {
+            let child = &mut self.children.places[index];
+            if child.record.order.id != update.id {
+                continue;
+            }
             child.record.apply(update);
             match child.record.state {
                 OrderState::Rejected | OrderState::Unsent | OrderState::Expired => {
@@ -101,16 +171,16 @@ impl Parent {
                 _ => {}
             }
             if !child.record.state.is_working() {
-                *slot = None;
+                self.children.remove(index);
             }
         }
     }
 
     /// A child did not pass risk or compliance: it never left.
     pub fn refused(&mut self, id: OrderId, now: Nanos, config: &ParentConfig) {
-        for slot in &mut self.children {
-            if slot.is_some_and(|c| c.record.order.id == id) {
-                *slot = None;
+        for index in self.children.indices() {
+            if self.children.places[index].record.order.id == id {
+                self.children.remove(index);
                 self.pause_until = now.saturating_add(config.refusal_pause);
                 self.unplaced = 0;
             }
@@ -120,14 +190,17 @@ impl Parent {
     /// Every child has been asked to be cancelled, by one message for all.
     pub fn all_cancelled(&mut self, now: Nanos) {
         self.unplaced = 0;
-        self.children.iter_mut().flatten().for_each(|c| c.cancel_asked = Some(now));
+        for index in self.children.indices() {
+            self.children.places[index].cancel_asked = Some(now);
+        }
     }
 
     /// Calls `cancel` for each child that should not stand as it is.
     pub fn cancels(&mut self, now: Nanos, config: &ParentConfig, mut cancel: impl FnMut(OrderId)) {
         let wanted = self.wanted;
         let mut asked = 0;
-        for child in self.children.iter_mut().flatten() {
+        for index in self.children.indices() {
+            let child = &mut self.children.places[index];
             let asked_lately =
                 child.cancel_asked.is_some_and(|at| now.saturating_sub(at) < config.cancel_retry);
             if asked_lately || !child.is_misplaced(wanted, now, config) {
@@ -158,11 +231,14 @@ impl Parent {
         if now < self.pause_until {
             return;
         }
-        if self.children.iter().all(Option::is_none) {
+        if self.children.is_empty() {
             (self.unplaced, self.given) = (wanted.size.0, seq);
         }
         let child = config.child_size_max - config.child_size_max % config.lot;
-        for slot in self.children.iter_mut().filter(|slot| slot.is_none()).take(ORDERS_PER_INPUT) {
+        for _ in 0..ORDERS_PER_INPUT {
+            if !self.children.has_room() {
+                return;
+            }
             let size = (self.unplaced - self.unplaced % config.lot).min(child);
             if size <= 0 {
                 return;
@@ -176,7 +252,7 @@ impl Parent {
                 parent: self.given,
                 ..*base
             };
-            *slot = Some(Child { record: OrderRecord::new(order), placed: now, cancel_asked: None });
+            self.children.add(Child { record: OrderRecord::new(order), placed: now, cancel_asked: None });
             place(order);
         }
     }
@@ -187,7 +263,7 @@ impl Parent {
         let mix =
             |digest: u64, word: u64| (digest.rotate_left(13) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let start = mix(self.pause_until as u64, self.unplaced as u64);
-        self.children.iter().flatten().fold(start, |d, c| {
+        self.children.iter().fold(start, |d, c| {
             let asked = c.cancel_asked.unwrap_or_default() as u64;
             let words = [c.record.order.id.seq, c.record.state as u64, c.record.remaining() as u64, asked];
             words.iter().fold(d, |d, w| mix(d, *w))

@@ -88,30 +88,42 @@ struct Staged {
 
 /// Outputs of the handler that is running, sent when it has returned. They are written once, into the slots of the rings in
 /// which their readers will find them, and said all together.
+///
+/// In the order in which a handler needs it, on as few cache lines as can be.
+#[repr(C)]
 pub struct Outbox {
-    /// One a port.
-    outlets: Vec<PortOutlet>,
     of: [u8; PORTS],
-    /// For what is sent by a port that nobody reads.
-    spare: Box<[Message]>,
-    /// As many as one input may cause; the first `length` are staged.
-    staged: Box<[Staged]>,
+    /// Something is written that was not said.
+    open: bool,
+    /// Where each lies is kept, for who wants to see what is staged.
+    keeps: bool,
     length: usize,
     /// Inputs for whose outputs there is certainly room.
     rooms: u64,
     /// Everything that was ever sent or staged, and how that was before the handler.
     hash: RollingHash,
     hash_before: RollingHash,
-    /// Something is written that was not said.
-    open: bool,
+    /// One a port.
+    outlets: Box<[PortOutlet]>,
     cause: Header,
+    /// For what is sent by a port that nobody reads; as many as one input may cause.
+    spare: Box<[Message]>,
+    staged: Vec<Staged>,
 }
 
 impl Outbox {
     /// An outbox for at most `limit` outputs an input that nobody reads.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self::with_outlets(limit, Vec::new())
+        let mut outbox = Self::with_outlets(limit, Vec::new());
+        outbox.keep(true);
+        outbox
+    }
+
+    /// From now on [`Outbox::staged`] has something to show, or not: a look at it is for tests and explanations.
+    pub fn keep(&mut self, keeps: bool) {
+        self.keeps = keeps;
+        self.staged.reserve_exact(if keeps { self.spare.len() } else { 0 });
     }
 
     /// An outbox for at most `limit` outputs an input, with the rings they go to.
@@ -122,18 +134,18 @@ impl Outbox {
             debug_assert_eq!(of[outlet.port as usize], NOWHERE, "one ring a port");
             of[outlet.port as usize] = i as u8;
         }
-        let nothing = Staged { port: Port::Line, outlet: NOWHERE, slot: 0 };
         Self {
-            outlets,
             of,
-            spare: vec![Message::default(); limit].into(),
-            staged: vec![nothing; limit].into(),
+            open: false,
+            keeps: false,
             length: 0,
             rooms: 0,
             hash: RollingHash::default(),
             hash_before: RollingHash::default(),
-            open: false,
+            outlets: outlets.into(),
             cause: Header::default(),
+            spare: vec![Message::default(); limit].into(),
+            staged: Vec::new(),
         }
     }
 
@@ -145,6 +157,9 @@ impl Outbox {
         }
         self.hash_before = self.hash;
         self.length = 0;
+        if self.keeps {
+            self.staged.clear();
+        }
         self.cause = input.header;
     }
 
@@ -153,6 +168,7 @@ impl Outbox {
         self.outlets.iter_mut().for_each(|o| o.outlet.take_back());
         self.hash = self.hash_before;
         self.length = 0;
+        self.staged.clear();
         self.open = false;
     }
 
@@ -182,6 +198,11 @@ impl Outbox {
     #[must_use]
     pub(crate) fn hash(&mut self) -> &mut RollingHash {
         &mut self.hash
+    }
+
+    /// Its value.
+    pub(crate) fn hash_value(&self) -> u64 {
+        self.hash.value()
     }
 
     /// As [`Outbox::hash`], to be looked at.
@@ -219,8 +240,7 @@ impl Outbox {
     /// Where the handler sends more than the topology declares: only a bug can, and the seat takes it as one.
     #[inline]
     pub fn send<B: Body>(&mut self, port: Port, instrument: InstrumentId, body: B) {
-        let header = Header { instrument: instrument.0, count: 0, bids: 0, ..self.cause };
-        self.stage(port, &Message::new(header, body));
+        self.send_with(self.cause.flags, port, instrument, body);
     }
 
     /// As [`Outbox::send`] without the mark: for outputs that precede the evaluated one.
@@ -229,9 +249,17 @@ impl Outbox {
     /// As [`Outbox::send`].
     #[inline]
     pub fn send_unmarked<B: Body>(&mut self, port: Port, instrument: InstrumentId, body: B) {
-        let flags = self.cause.flags & !Flags::MARK;
+        self.send_with(self.cause.flags & !Flags::MARK, port, instrument, body);
+    }
+
+    /// Written where its readers will find it: a copy of what was written a moment ago, in other pieces than it was written
+    /// in, would wait until it is out of the processor's store buffer.
+    #[inline]
+    fn send_with<B: Body>(&mut self, flags: u8, port: Port, instrument: InstrumentId, body: B) {
         let header = Header { instrument: instrument.0, count: 0, bids: 0, flags, ..self.cause };
-        self.stage(port, &Message::new(header, body));
+        let (place, hash) = self.reserve(port);
+        *place = Message::new(header, body);
+        mix_in(hash, place);
     }
 
     /// Stages a message as it is: a pass-through to later stages.
@@ -240,26 +268,30 @@ impl Outbox {
     /// As [`Outbox::send`].
     #[inline]
     pub fn forward(&mut self, port: Port, message: &Message) {
-        self.stage(port, message);
+        let (place, hash) = self.reserve(port);
+        *place = *message;
+        mix_in(hash, message);
     }
 
-    /// Compiled once: a copy in every actor's handler would not be in the processor's nearest instruction cache.
+    /// A place for the next message, and the hash it is to be mixed into. Compiled once: a copy in every actor's handler
+    /// would not be in the processor's nearest instruction cache.
     #[inline(never)]
-    fn stage(&mut self, port: Port, message: &Message) {
-        let Some(place) = self.staged.get_mut(self.length) else { too_many() };
+    fn reserve(&mut self, port: Port) -> (&mut Message, &mut RollingHash) {
+        let at = self.length;
+        if at >= self.spare.len() {
+            too_many();
+        }
         let outlet = self.of[port as usize];
-        let slot = match self.outlets.get_mut(usize::from(outlet)) {
-            Some(out) => out.outlet.stage(message),
-            None => {
-                self.spare[self.length] = *message;
-                Some(self.length)
-            }
+        let (slot, place) = match self.outlets.get_mut(usize::from(outlet)) {
+            Some(out) => out.outlet.reserve().unwrap_or_else(|| too_many()),
+            None => (at, &mut self.spare[at]),
         };
-        let Some(slot) = slot else { too_many() };
-        *place = Staged { port, outlet, slot: slot as u32 };
-        self.hash.update(message);
+        if self.keeps {
+            self.staged.push(Staged { port, outlet, slot: slot as u32 });
+        }
         self.open = true;
-        self.length += 1;
+        self.length = at + 1;
+        (place, &mut self.hash)
     }
 
     #[inline]
@@ -269,16 +301,16 @@ impl Outbox {
         in_ring.unwrap_or_else(|| &self.spare[slot])
     }
 
-    /// What is staged, in order.
+    /// What is staged, in order, where it is kept.
     #[inline]
     pub fn staged(&self) -> impl Iterator<Item = (Port, &Message)> {
-        self.staged[..self.length].iter().map(|staged| (staged.port, self.at(*staged)))
+        self.staged.iter().map(|staged| (staged.port, self.at(*staged)))
     }
 
     /// Most outputs of one input.
     #[must_use]
     pub fn limit(&self) -> usize {
-        self.staged.len()
+        self.spare.len()
     }
 
     /// Changes the lowest bit of the first staged body; false where nothing is staged, or where it was said already.
@@ -292,7 +324,7 @@ impl Outbox {
         for (i, (port, message)) in all.into_iter().enumerate() {
             let mut words = *message.words();
             words[0] ^= u64::from(i == 0);
-            self.stage(port, &Message::from_words(message.header, words));
+            self.forward(port, &Message::from_words(message.header, words));
         }
         true
     }
@@ -303,6 +335,12 @@ impl Outbox {
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
+}
+
+/// Compiled once, as [`Outbox::reserve`] is.
+#[inline(never)]
+fn mix_in(hash: &mut RollingHash, message: &Message) {
+    hash.update(message);
 }
 
 #[cold]

@@ -87,11 +87,14 @@ impl Slots {
     }
 }
 
-/// Reading end of an edge.
+/// Reading end of an edge; everything that a look into it needs of it lies on one cache line.
+#[repr(align(64))]
 pub struct Inlet {
+    /// Keeps everything that is shared alive.
     shared: Arc<Shared>,
     slots: Slots,
-    reader: usize,
+    /// Where this reader says what it has let go: one look less than through what is shared.
+    let_go: NonNull<Alone>,
     /// Messages let go, and the slot of the next one.
     taken: u64,
     slot: Cell<usize>,
@@ -101,7 +104,11 @@ pub struct Inlet {
     base: Cell<u64>,
 }
 
-/// Writing end of an edge, or of all edges of a port.
+// SAFETY: as for what is shared, of which the pointer shows a part.
+unsafe impl Send for Inlet {}
+
+/// Writing end of an edge, or of all edges of a port; on one cache line, too.
+#[repr(align(64))]
 pub struct Outlet {
     shared: Arc<Shared>,
     slots: Slots,
@@ -146,7 +153,7 @@ impl Inlet {
         Self {
             shared: shared.clone(),
             slots,
-            reader,
+            let_go: NonNull::from(&shared.let_go[reader]),
             taken: 0,
             slot: Cell::new(0),
             seen: Cell::new(0),
@@ -202,7 +209,13 @@ impl Inlet {
     fn let_go(&mut self, messages: usize) {
         self.taken = self.taken.wrapping_add(messages as u64);
         self.slot.set(self.slots.behind(self.slot.get(), messages));
-        self.shared.let_go[self.reader].0.store(self.taken, Ordering::Release);
+        self.say_let_go(self.taken);
+    }
+
+    #[inline]
+    fn say_let_go(&self, messages: u64) {
+        // SAFETY: what is shared lives as long as this, and does not move.
+        unsafe { self.let_go.as_ref() }.0.store(messages, Ordering::Release);
     }
 
     /// Messages waiting, read fresh from the writer.
@@ -242,7 +255,7 @@ impl Inlet {
 
 impl Drop for Inlet {
     fn drop(&mut self) {
-        self.shared.let_go[self.reader].0.store(GONE, Ordering::Release);
+        self.say_let_go(GONE);
     }
 }
 
@@ -295,6 +308,20 @@ impl Outlet {
         true
     }
 
+    /// Appends one message that `write` writes into its slot; false where the ring is full.
+    #[inline]
+    #[must_use]
+    pub fn push_with(&mut self, write: impl FnOnce(&mut Message)) -> bool {
+        if !self.has_room(1) {
+            return false;
+        }
+        if let Some((_, place)) = self.reserve() {
+            write(place);
+        }
+        self.say();
+        true
+    }
+
     /// Appends all of `messages` so that a reader sees them at once, or none of them.
     #[inline]
     #[must_use]
@@ -302,19 +329,22 @@ impl Outlet {
         if !self.has_room(messages.len()) {
             return false;
         }
-        messages.iter().for_each(|message| {
-            self.write(message);
-        });
+        messages.iter().for_each(|message| self.write(message));
         self.say();
         true
     }
 
-    /// Writes one message that no reader sees before [`Outlet::say`]: the slot in which it lies until then, none where there
-    /// is no room that [`Outlet::has_room`] has found.
+    /// A slot for one message that no reader sees before [`Outlet::say`], with whatever was in it before: the caller writes
+    /// the message there. None where there is no room that [`Outlet::has_room`] has found.
     #[inline]
     #[must_use]
-    pub fn stage(&mut self, message: &Message) -> Option<usize> {
-        (self.sent < self.free_until).then(|| self.write(message))
+    pub fn reserve(&mut self) -> Option<(usize, &mut Message)> {
+        if self.sent >= self.free_until {
+            return None;
+        }
+        let slot = self.next();
+        // SAFETY: there is room, so every reader has let go what was there; and there is one writer, who is borrowed.
+        Some((slot, self.slots.at(slot).with_mut(|place| unsafe { &mut *place })))
     }
 
     /// Lets the readers see everything that is written.
@@ -340,19 +370,24 @@ impl Outlet {
         (slot < self.slots.count).then(|| self.slots.at(slot).with(|message| unsafe { &*message }))
     }
 
-    /// Puts a message into its slot, without saying so yet; the slot.
+    /// Puts a message into its slot, without saying so yet.
     #[inline]
-    fn write(&mut self, message: &Message) -> usize {
+    fn write(&mut self, message: &Message) {
+        let slot = self.next();
+        // SAFETY: there is room, so every reader has let go what was there; and there is one writer.
+        self.slots.at(slot).with_mut(|place| unsafe { *place = *message });
+    }
+
+    /// The slot of the next message, which counts as written.
+    #[inline]
+    fn next(&mut self) -> usize {
         if self.slot & (REWIND_EVERY - 1) == 0 && self.slot > 0 {
             self.go_back();
         }
-        let slot = self.slots.at(self.slot);
-        // SAFETY: there is room, so every reader has let go what was there; and there is one writer.
-        slot.with_mut(|place| unsafe { *place = *message });
-        let written = self.slot;
+        let slot = self.slot;
         self.sent = self.sent.wrapping_add(1);
-        self.slot = self.slots.behind(self.slot, 1);
-        written
+        self.slot = self.slots.behind(slot, 1);
+        slot
     }
 
     /// Goes on from the first slot where nobody has anything left to read. Messages that are written and not yet said count

@@ -8,7 +8,7 @@ use std::any::Any;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kimera_protocol::{Checkpoint, Header, Kind, Loader, Message, Saver, Seq, State, StateError};
+use kimera_protocol::{Loader, Message, Saver, Seq, State, StateError};
 
 use crate::absence::{AbsenceGate, Rejoin};
 use crate::actor::{Actor, Outbox, Port, Work};
@@ -18,14 +18,11 @@ use crate::credit::Frontier;
 use crate::health::Health;
 use crate::mend::Mend;
 use crate::ring::{Inlet, Outlet};
+use desk::{Desk, Member, Special};
 use stage::Stage;
 
 /// Inputs between two checkpoints of a seat's output hash.
 pub const CHECKPOINT_INTERVAL: Seq = 4096;
-/// Messages a seat handles before the next seat has its turn.
-const BATCH: usize = 64;
-/// One handler call in this many is timed.
-const SAMPLE: u32 = 64;
 /// Votes one mark can join.
 pub const JOINS_MAX: usize = 16;
 
@@ -187,96 +184,6 @@ struct Who<A> {
     stage: Option<Stage<A>>,
 }
 
-/// What a panic leaves.
-type Panic = Box<dyn Any + Send>;
-
-/// Who sits there, whatever its type.
-trait Sitter {
-    /// The actor's handler, for which what it causes is staged; what it said where it panicked. Nothing where nobody is there.
-    fn act(&mut self, message: &Message, joined: &[Message], outbox: &mut Outbox) -> Result<(), Panic>;
-
-    /// The actor has panicked.
-    fn fall(&mut self, desk: &mut Desk, message: &Message, panic: Panic) -> Handled;
-
-    /// A message for a member that is out.
-    fn be_out(&mut self, desk: &mut Desk, message: &Message);
-
-    /// A member goes, as it was told to.
-    fn leave(&mut self);
-
-    /// Somebody sits there.
-    fn is_there(&self) -> bool;
-
-    /// Somebody else takes the seat, once his state is there.
-    fn take_the_seat(&mut self, desk: &mut Desk) -> Work;
-
-    /// Nobody sits there yet, and somebody is to.
-    fn is_awaited(&self) -> bool;
-
-    /// The state's digest; 0 where nobody sits there.
-    fn digest(&self) -> u64;
-}
-
-/// Everything of a seat but its actor.
-struct Desk {
-    /// The seat's name, number and frontier; its ends are below.
-    ports: Ports,
-    primary: PortInlet,
-    /// Joined at the primary's marks.
-    sides: Box<[PortInlet]>,
-    outbox: Outbox,
-    joined: Vec<Message>,
-    outputs: u64,
-    next_checkpoint: Seq,
-    meters: SeatMeters,
-    tsc: Tsc,
-    samples: u32,
-    tap: Option<Tap>,
-    watch: Option<Watch>,
-    flip: Option<Seq>,
-    /// Set where the line goes on without this seat after a panic.
-    member: Option<Member>,
-    /// Messages about one input are counted.
-    counts: bool,
-    at: (Seq, u64),
-    /// Nothing is taken from this message of this input on.
-    stop: Option<(Seq, u64)>,
-}
-
-/// What became of a message.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Handled {
-    /// The actor has handled it.
-    Yes,
-    /// There is nobody, or nobody is to: it is passed over.
-    Nobody,
-    /// It is still to be handled.
-    Held,
-}
-
-/// What a seat needs that can be out.
-struct Member {
-    gate: Arc<AbsenceGate>,
-    rejoin: Arc<Rejoin>,
-    /// What has arrived for the actor that is to come.
-    kept: Option<Vec<Message>>,
-    /// Where the first death is noted.
-    deaths: Option<Arc<AtomicU64>>,
-    health: Arc<Health>,
-}
-
-/// Left behind where a handler does not come back: which input it was.
-struct DeathNote<'a> {
-    frontier: &'a Frontier,
-    seq: Seq,
-}
-
-impl Drop for DeathNote<'_> {
-    fn drop(&mut self) {
-        self.frontier.note_death(self.seq);
-    }
-}
-
 /// For comparing two runs input by input: each input that caused outputs, and the hash after them.
 pub type Tap = Arc<Mutex<Vec<(Seq, u64)>>>;
 
@@ -287,27 +194,32 @@ impl<A: Actor + 'static> Seat<A> {
         debug_assert!(!ports.inlets.is_empty() && ports.inlets.len() <= JOINS_MAX + 1);
         let mut joined = Vec::new();
         joined.reserve_exact(JOINS_MAX);
-        let outlets = std::mem::take(&mut ports.outlets);
         let primary = ports.inlets.remove(0);
-        let sides = std::mem::take(&mut ports.inlets).into();
         let desk = Desk {
-            ports,
-            primary,
-            sides,
-            outbox: Outbox::with_outlets(outputs_max, outlets),
-            joined,
+            primary: primary.inlet,
+            upstream: primary.writer,
+            frontier: ports.frontier,
+            inputs: 0,
             outputs: 0,
             next_checkpoint: CHECKPOINT_INTERVAL,
-            meters,
-            tsc,
+            at: 0,
+            at_count: 0,
+            polls: 0,
             samples: 0,
-            tap: None,
-            watch: None,
-            flip: None,
-            member: None,
             counts: false,
-            at: (0, 0),
-            stop: None,
+            is_special: false,
+            is_member: false,
+            has_sides: !ports.inlets.is_empty(),
+            has_ages: meters.mark_age.is_attached(),
+            outbox: Outbox::with_outlets(outputs_max, ports.outlets),
+            sides: ports.inlets.into(),
+            member: None,
+            joined,
+            tsc,
+            meters,
+            special: Special::default(),
+            name: ports.name,
+            seat: ports.seat,
         };
         Self { who: Who { actor: Some(actor), stage: None }, desk }
     }
@@ -323,22 +235,21 @@ impl<A: Actor + 'static> Seat<A> {
     /// Takes nothing from the message on that comes behind so many about an input: for whoever wants the state before it.
     #[must_use]
     pub fn with_stop(mut self, stop: Option<(Seq, u64)>) -> Self {
-        self.desk.stop = stop;
         self.desk.counts |= stop.is_some();
-        self
+        self.specially(|special| special.stop = stop)
     }
 
     /// Notes the output hash after every input: for replays, not for live runs.
     #[must_use]
-    pub fn with_tap(mut self, tap: Option<Tap>) -> Self {
-        self.desk.tap = tap;
-        self
+    pub fn with_tap(self, tap: Option<Tap>) -> Self {
+        self.specially(|special| special.tap = tap)
     }
 
     /// A member: after a panic the line goes on without it, orders caused from there on wait at `gate`, and a new actor
     /// comes by `rejoin`.
     #[must_use]
     pub fn as_member(mut self, gate: Arc<AbsenceGate>, rejoin: Arc<Rejoin>) -> Self {
+        self.desk.is_member = true;
         self.desk.member = Some(Member { gate, rejoin, kept: None, deaths: None, health: Arc::default() });
         self
     }
@@ -363,191 +274,22 @@ impl<A: Actor + 'static> Seat<A> {
 
     /// Keeps everything that is said about one input: for explanations, not for live runs.
     #[must_use]
-    pub fn with_watch(mut self, watch: Option<Watch>) -> Self {
-        self.desk.watch = watch;
-        self
+    pub fn with_watch(self, watch: Option<Watch>) -> Self {
+        self.specially(|special| special.watch = watch)
     }
 
     /// Changes one bit of what the seat says at the first input from `flip` on: the control of those who compare.
     #[must_use]
-    pub fn with_flip(mut self, flip: Option<Seq>) -> Self {
-        self.desk.flip = flip;
+    pub fn with_flip(self, flip: Option<Seq>) -> Self {
+        self.specially(|special| special.flip = flip)
+    }
+
+    fn specially(mut self, ask: impl FnOnce(&mut Special)) -> Self {
+        ask(&mut self.desk.special);
+        let Special { tap, watch, flip, stop } = &self.desk.special;
+        self.desk.is_special = tap.is_some() || watch.is_some() || flip.is_some() || stop.is_some();
+        self.desk.outbox.keep(self.desk.is_special);
         self
-    }
-}
-
-impl Desk {
-    /// One bit of the first output; of the state, where the seat says nothing.
-    #[cold]
-    fn flip_one_bit(&mut self, seq: Seq) {
-        if self.flip.is_none_or(|from| seq < from) || (self.outbox.is_empty() && self.outbox.limit() > 0) {
-            return;
-        }
-        self.flip = None;
-        if !self.outbox.flip_one_bit() {
-            self.outbox.hash().update_word(1);
-        }
-    }
-
-    /// Collects the joined inlets' votes for `seq`; false while one is still to come.
-    fn join(&mut self, seq: Seq) -> bool {
-        self.joined.clear();
-        for side in &self.sides {
-            match side.inlet.peek() {
-                Some(vote) if vote.header.seq == seq => self.joined.push(*vote),
-                // Nobody waits for who is not there; who is back may have gone on already.
-                _ if side.writer.absences().contains(seq) => {}
-                _ => return false,
-            }
-        }
-        true
-    }
-
-    /// Takes the votes that were joined.
-    #[inline]
-    fn take_joined(&mut self, seq: Seq) {
-        for side in &mut self.sides {
-            if side.inlet.peek().is_some_and(|vote| vote.header.seq == seq) {
-                side.inlet.advance();
-            }
-        }
-    }
-
-    /// Sends what is staged. Room was made sure of, so nothing here can fail.
-    #[inline]
-    fn commit(&mut self) {
-        self.outputs += self.outbox.length() as u64;
-        self.outbox.say();
-    }
-
-    /// True where a message is not to be taken: nobody sits there yet, or it is the one to stop before.
-    fn holds_before(&self, message: &Message, who: &dyn Sitter) -> bool {
-        let seq = message.header.seq;
-        let stops = self.stop.is_some_and(|(at, n)| seq > at || (seq == at && self.handled_of(seq) >= n));
-        stops || who.is_awaited()
-    }
-
-    /// Messages about an input that were handled so far.
-    fn handled_of(&self, seq: Seq) -> u64 {
-        if self.at.0 == seq { self.at.1 } else { 0 }
-    }
-
-    /// The state's digest; 0 where the seat is out.
-    fn digest_before(&self, boundary: Seq, who: &dyn Sitter) -> u64 {
-        let out = self.ports.frontier.absences().contains(boundary.saturating_sub(1));
-        if out { 0 } else { who.digest() }
-    }
-
-    /// Publishes the output hash for everything caused by inputs below `boundary`.
-    #[cold]
-    fn checkpoint(&mut self, boundary: Seq, time: i64, who: &dyn Sitter) {
-        let body = Checkpoint {
-            seat: u64::from(self.ports.seat),
-            boundary,
-            outputs_hash: self.outbox.hash().value(),
-            outputs: self.outputs,
-            state_digest: self.digest_before(boundary, who),
-            reserved: [0; 7],
-        };
-        let message = Message::new(Header { seq: boundary, time, ..Header::default() }, body);
-        self.outbox.push(Port::Record, &message);
-        self.next_checkpoint = boundary - boundary % CHECKPOINT_INTERVAL + CHECKPOINT_INTERVAL;
-    }
-
-    /// Handles the message at the head of the primary inlet, if everything it needs is there.
-    fn step(&mut self, who: &mut dyn Sitter) -> Work {
-        let Some(message) = self.primary.inlet.peek() else { return Work::Idle };
-        // SAFETY: nobody writes to the message's slot before it is let go, which happens below, behind its last use; and the
-        // ring lives at least as long as the seat that is borrowed here.
-        let message: &Message = unsafe { &*std::ptr::from_ref(message) };
-        if self.counts && self.holds_before(message, who) {
-            return who.take_the_seat(self);
-        }
-        if !self.outbox.have_room() {
-            self.meters.blocked.add(1);
-            return Work::Blocked;
-        }
-        let seq = message.header.seq;
-        let joins =
-            !self.sides.is_empty() && message.is_mark() && message.header.kind == Kind::Features as u8;
-        if joins && !self.join(seq) {
-            return Work::Blocked;
-        }
-        if seq >= self.next_checkpoint {
-            self.checkpoint(seq - seq % CHECKPOINT_INTERVAL, message.header.time, who);
-            // The record outlet took one message: make sure of its room again before the handler runs.
-            return Work::Done;
-        }
-        self.samples = self.samples.wrapping_add(1);
-        let sampled = self.samples.is_multiple_of(SAMPLE);
-        let watched = self.watch.as_ref().is_some_and(|watch| watch.seq == seq);
-        let start = if sampled || watched { Tsc::now() } else { 0 };
-        let handled = self.handle(who, message, joins);
-        if handled == Handled::Held {
-            return Work::Blocked; // as if it had not been looked at
-        }
-        if handled == Handled::Yes && self.flip.is_some() {
-            self.flip_one_bit(seq);
-        }
-        self.commit();
-        if let Some(tap) = &self.tap
-            && !self.outbox.is_empty()
-        {
-            tap.lock().unwrap_or_else(PoisonError::into_inner).push((seq, self.outbox.hash().value()));
-        }
-        if let Some(watch) = self.watch.as_ref().filter(|_| watched) {
-            watch.note(&self.ports.name, &self.outbox, Tsc::now().saturating_sub(start));
-        }
-        let (marked, ingress, time) = (message.is_mark(), message.header.ingress, message.header.time);
-        let stops = message.is_stop();
-        self.primary.inlet.advance(); // from here on the message is not ours any more
-        if joins {
-            self.take_joined(seq);
-        }
-        if self.counts {
-            self.at = (seq, self.handled_of(seq) + 1);
-        }
-        self.ports.frontier.advance(seq.saturating_sub(1));
-        if sampled {
-            self.meters.residence.record(self.tsc.to_ns(Tsc::now().saturating_sub(start)));
-        }
-        if marked && ingress != 0 && self.meters.mark_age.is_attached() {
-            self.meters.mark_age.record(self.tsc.to_ns(Tsc::now().saturating_sub(ingress)));
-        }
-        if stops {
-            self.checkpoint(seq + 1, time, who);
-        }
-        Work::Done
-    }
-
-    /// Has what waits handled, a bounded number of messages.
-    fn poll(&mut self, who: &mut dyn Sitter) -> Work {
-        let mut result = Work::Idle;
-        let mut handled = 0;
-        let outputs_before = self.outputs;
-        // Read before the inlet: whatever the writer did up to here is then visible in the ring.
-        let upstream = self.primary.writer.get();
-        for _ in 0..BATCH {
-            match self.step(who) {
-                Work::Done => {
-                    handled += 1;
-                    result = Work::Done;
-                }
-                Work::Idle => {
-                    self.ports.frontier.advance(upstream);
-                    break;
-                }
-                Work::Blocked => {
-                    result = if handled > 0 { Work::Done } else { Work::Blocked };
-                    break;
-                }
-            }
-        }
-        if handled > 0 {
-            self.meters.inputs.add(handled);
-            self.meters.outputs.add(self.outputs - outputs_before);
-        }
-        result
     }
 }
 
@@ -562,10 +304,11 @@ impl<A: Actor + 'static> Cell for Seat<A> {
 
     fn save(&self) -> Option<Vec<u8>> {
         let mut out = Saver::default();
+        self.desk.count();
         self.desk.outbox.saved_hash().save(&mut out);
         self.desk.outputs.save(&mut out);
         self.desk.next_checkpoint.save(&mut out);
-        self.desk.ports.frontier.get().save(&mut out);
+        self.desk.frontier.get().save(&mut out);
         self.desk.meters.save(&mut out);
         self.who.actor.as_ref()?.save(&mut out);
         Some(out.into_bytes())
@@ -579,10 +322,11 @@ impl<A: Actor + 'static> Cell for Seat<A> {
         self.desk.next_checkpoint.load(&mut from)?;
         done.load(&mut from)?;
         self.desk.meters.load(&mut from)?;
+        self.desk.inputs = self.desk.meters.inputs.get();
         if let Some(actor) = &mut self.who.actor {
             actor.load(&mut from)?;
         }
-        self.desk.ports.frontier.advance(done);
+        self.desk.frontier.advance(done);
         from.finish()
     }
 
@@ -594,8 +338,12 @@ impl<A: Actor + 'static> Cell for Seat<A> {
         self.desk.poll(&mut self.who)
     }
 
+    fn stop(&mut self) {
+        self.desk.count();
+    }
+
     fn name(&self) -> &str {
-        &self.desk.ports.name
+        &self.desk.name
     }
 
     fn is_sealed(&self) -> bool {
@@ -603,6 +351,7 @@ impl<A: Actor + 'static> Cell for Seat<A> {
     }
 }
 
+mod desk;
 mod member;
 mod sitter;
 mod stage;

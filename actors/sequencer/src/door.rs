@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use kimera_protocol::{Flags, Message, Nanos, Seq};
+use kimera_protocol::{Flags, Header, Message, Nanos, Seq};
 use kimera_runtime::credit::{CreditWindow, Frontier, InputClass};
+use kimera_runtime::seat::PortOutlet;
 use kimera_runtime::{Port, Ports};
 
 /// The state of the door.
@@ -63,26 +64,36 @@ impl Door {
 
     /// Gives a new input its place and its time, `max(previous + 1, clock)`, and sends it.
     #[inline]
-    pub fn admit(&mut self, mut message: Message, clock: Nanos, ports: &mut Ports) {
-        message.header.seq = self.seq + 1;
-        message.header.time = clock.max(self.time + 1);
-        self.send(message, ports);
+    pub fn admit(&mut self, message: &Message, clock: Nanos, ports: &mut Ports) {
+        self.admit_as(message.header, message, clock, &mut ports.outlets);
+        ports.frontier.advance(self.seq);
+    }
+
+    /// As [`Door::admit`], under another header; the frontier is the caller's matter.
+    #[inline]
+    pub fn admit_as(&mut self, header: Header, message: &Message, clock: Nanos, outlets: &mut [PortOutlet]) {
+        let (seq, time) = (self.seq + 1, clock.max(self.time + 1));
+        self.send(Header { seq, time, ..header }, message, outlets);
     }
 
     /// Sends an input that has its place and time already: a replay.
     #[inline]
-    pub fn readmit(&mut self, message: Message, ports: &mut Ports) {
-        self.send(message, ports);
+    pub fn readmit(&mut self, message: &Message, ports: &mut Ports) {
+        self.send(message.header, message, &mut ports.outlets);
+        ports.frontier.advance(self.seq);
     }
 
+    /// Written once for each port, straight into its ring: no copy of what was written a moment ago.
     #[inline]
-    fn send(&mut self, message: Message, ports: &mut Ports) {
-        self.seq = message.header.seq;
-        self.time = message.header.time;
-        self.stopped = message.header.flags & Flags::STOP != 0;
-        let sent = ports.send(Port::Line, &message) & ports.send(Port::Record, &message);
+    fn send(&mut self, header: Header, message: &Message, outlets: &mut [PortOutlet]) {
+        self.seq = header.seq;
+        self.time = header.time;
+        self.stopped = header.flags & Flags::STOP != 0;
+        let mut sent = true;
+        for out in outlets.iter_mut().filter(|o| matches!(o.port, Port::Line | Port::Record)) {
+            sent &= out.outlet.push_with(|place| *place = Message::from_words(header, *message.words()));
+        }
         debug_assert!(sent, "credit makes sure of room");
-        ports.frontier.advance(self.seq);
     }
 
     /// True where every sink is done with everything admitted.

@@ -10,8 +10,9 @@
 
 use std::collections::VecDeque;
 
-use kimera_protocol::{DepthBegin, Flags, Kind, Message, Nanos, Source, Timer, TimerRequest};
+use kimera_protocol::{DepthBegin, Flags, Header, Kind, Message, Nanos, Source, Timer, TimerRequest};
 use kimera_runtime::credit::InputClass;
+use kimera_runtime::seat::PortInlet;
 use kimera_runtime::{Agent, Counter, Counters, Inlet, MarketClock, Ports, Work};
 
 use crate::door::Door;
@@ -24,6 +25,13 @@ pub const FRAMES_WITHOUT_MARK_MAX: u32 = 64;
 const FRAMES_PER_CYCLE: usize = 64;
 /// Passes without an input between two looks at the clock for a deadline.
 const PASSES_PER_LOOK: u32 = 64;
+/// Cycles with an input between two times that everything is counted.
+const CYCLES_PER_COUNT: u32 = 16;
+
+/// Inlets, a bit each: a sequencer has at most 128.
+type Inlets = u128;
+/// Most inlets.
+pub const INLETS_MAX: usize = Inlets::BITS as usize;
 
 struct Meters {
     inputs: Counter,
@@ -41,7 +49,9 @@ pub struct Sequencer {
     door: Door,
     clock: MarketClock,
     classes: Vec<InputClass>,
-    order: Vec<usize>,
+    /// Inlets above market data, the most urgent first.
+    urgent: Vec<usize>,
+    market: Inlets,
     turn: usize,
     /// A market inlet whose frame waits for credit: no other market input enters before it.
     owed: Option<usize>,
@@ -52,6 +62,9 @@ pub struct Sequencer {
     /// Refusals that a run before was told and did not write down.
     refusals: VecDeque<Message>,
     idle_passes: u32,
+    admitted: u64,
+    /// Cycles with an input: not everything is counted in each, for every counter is a cache line more.
+    cycles: u32,
     meters: Meters,
 }
 
@@ -65,8 +78,11 @@ impl Sequencer {
         instruments: usize,
         counters: &Counters,
     ) -> Self {
-        let mut order: Vec<usize> = (0..classes.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(classes[i]));
+        debug_assert!(classes.len() <= INLETS_MAX, "a configuration has at most 64 feeds");
+        let (market, mut urgent): (Vec<_>, Vec<_>) =
+            (0..classes.len()).partition(|&i| classes[i] == InputClass::Market);
+        urgent.sort_by_key(|&i| std::cmp::Reverse(classes[i]));
+        let market = market.into_iter().fold(0, |all, index| all | bit(index));
         let counter = |what: &str| counters.counter(&format!("sequencer.{what}"));
         let meters = Meters {
             inputs: counter("inputs"),
@@ -82,7 +98,8 @@ impl Sequencer {
             door,
             clock,
             classes,
-            order,
+            urgent,
+            market,
             turn: 0,
             owed: None,
             frames_without_mark: vec![0; instruments],
@@ -91,6 +108,8 @@ impl Sequencer {
             timers: Timers::default(),
             refusals: VecDeque::new(),
             idle_passes: 0,
+            admitted: 0,
+            cycles: 0,
             meters,
         }
     }
@@ -117,7 +136,7 @@ impl Sequencer {
             && self.door.admits(InputClass::Execution, 1)
             && let Some(message) = self.refusals.pop_front()
         {
-            self.door.admit(message, now, ports);
+            self.door.admit(&message, now, ports);
         }
     }
 
@@ -146,14 +165,20 @@ impl Sequencer {
         }
         debug_assert!(inlet.waiting() >= length, "a feed sends frames whole");
         for _ in 0..length {
-            let Some(mut message) = take(&mut ports.inlets[index].inlet, index) else { return true };
-            if message.header.flags & Flags::FRAME_END != 0 && class == InputClass::Market {
-                self.mark(&mut message, &ports.inlets[index].inlet);
+            let Some(message) = inlet.peek() else { break };
+            let mut header = message.header;
+            header.source = Source(index as u8).0;
+            if header.flags & Flags::FRAME_END != 0
+                && class == InputClass::Market
+                && self.marks(header, inlet)
+            {
+                header.flags |= Flags::MARK;
             }
-            self.started |= message.header.kind == Kind::Started as u8;
-            let absence = message.header.kind == Kind::Absent as u8;
-            self.door.admit(message, now, ports);
-            if absence {
+            self.started |= header.kind == Kind::Started as u8;
+            self.door.admit_as(header, message, now, &mut ports.outlets);
+            inlet.advance();
+            ports.frontier.advance(self.door.seq());
+            if header.kind == Kind::Absent as u8 {
                 // Its seq is out first: who sees this count sees a seq that is not older.
                 self.meters.seq.set(self.door.seq());
                 self.meters.absences.add(1);
@@ -164,26 +189,30 @@ impl Sequencer {
 
     /// Market inlets in turn, frame by frame. A frame that waits for credit holds the others back: otherwise small
     /// frames of one inlet would keep a large one of another out for as long as there is load.
-    fn admit_market(&mut self, now: Nanos, ports: &mut Ports) {
+    fn admit_market(&mut self, mut waiting: Inlets, now: Nanos, ports: &mut Ports) {
         if let Some(index) = self.owed.take()
             && !self.admit_frame(index, now, ports)
         {
             return;
         }
-        let inlets = self.classes.len();
-        self.turn = (self.turn + 1) % inlets.max(1);
+        self.turn = if self.turn + 1 < self.classes.len() { self.turn + 1 } else { 0 };
+        let whose_turn = Inlets::MAX << self.turn;
         for _ in 0..FRAMES_PER_CYCLE {
             let mut any = false;
-            for offset in 0..inlets {
-                let index = (self.turn + offset) % inlets;
-                if self.classes[index] == InputClass::Market && is_waiting(ports, index) {
+            for mut part in [waiting & whose_turn, waiting & !whose_turn] {
+                while part != 0 {
+                    let index = part.trailing_zeros() as usize;
+                    part &= part - 1;
                     any |= self.admit_frame(index, now, ports);
                     if self.owed.is_some() {
                         return;
                     }
+                    if ports.inlets[index].inlet.peek().is_none() {
+                        waiting &= !bit(index);
+                    }
                 }
             }
-            if !any {
+            if waiting == 0 || !any {
                 return;
             }
         }
@@ -197,78 +226,93 @@ impl Sequencer {
             && let Some(timer) = message.body::<Timer>()
         {
             self.timers.fired(timer);
-            self.door.admit(message, now, ports);
+            self.door.admit(&message, now, ports);
         }
     }
 
     /// True where there is no input and it is not yet time to look for a deadline.
     #[inline]
-    fn nothing_to_do(&mut self, ports: &Ports) -> bool {
+    fn nothing_to_do(&mut self, waiting: Inlets) -> bool {
         if self.door.stopped() {
             return true;
         }
-        if ports.inlets.iter().any(|i| i.inlet.peek().is_some()) {
+        if waiting != 0 {
             self.idle_passes = 0;
             return false;
         }
         self.idle_passes = self.idle_passes.wrapping_add(1);
+        if self.idle_passes == PASSES_PER_LOOK {
+            self.count();
+        }
         (self.timers.is_empty() && self.refusals.is_empty())
             || !self.idle_passes.is_multiple_of(PASSES_PER_LOOK)
     }
 
+    /// True where the end of a frame, the head of its inlet, is a mark.
     #[inline]
-    fn mark(&mut self, message: &mut Message, behind: &Inlet) {
-        let Some(frames) = self.frames_without_mark.get_mut(usize::from(message.header.instrument)) else {
-            return;
+    fn marks(&mut self, end: Header, inlet: &Inlet) -> bool {
+        let Some(frames) = self.frames_without_mark.get_mut(usize::from(end.instrument)) else {
+            return false;
         };
         *frames += 1;
-        if *frames >= FRAMES_WITHOUT_MARK_MAX || behind.peek().is_none() {
+        let marks = *frames >= FRAMES_WITHOUT_MARK_MAX || inlet.waiting() <= 1;
+        if marks {
             *frames = 0;
-            message.header.flags |= Flags::MARK;
             self.marks += 1;
         }
+        marks
+    }
+
+    /// Says what was counted.
+    fn count(&self) {
+        self.meters.inputs.set(self.admitted);
+        self.meters.marks.set(self.marks);
+        self.meters.market_time.set(self.door.time().unsigned_abs());
+        self.meters.stopped.set(u64::from(self.door.stopped()));
     }
 }
 
-/// Something waits at an inlet. Most are empty most of the time.
+/// An inlet among [`Inlets`].
 #[inline]
-fn is_waiting(ports: &Ports, index: usize) -> bool {
-    ports.inlets[index].inlet.peek().is_some()
+fn bit(index: usize) -> Inlets {
+    1 << index
 }
 
+/// Where something waits. Most are empty most of the time.
 #[inline]
-fn take(inlet: &mut Inlet, index: usize) -> Option<Message> {
-    let mut message = inlet.pop()?;
-    message.header.source = Source(index as u8).0;
-    Some(message)
+fn waiting(ports: &Ports) -> Inlets {
+    let waits = |(index, port): (usize, &PortInlet)| Inlets::from(port.inlet.peek().is_some()) << index;
+    ports.inlets.iter().enumerate().fold(0, |all, port| all | waits(port))
 }
 
 impl Agent for Sequencer {
     fn duty_cycle(&mut self, ports: &mut Ports) -> Work {
-        if self.nothing_to_do(ports) {
+        let waiting = waiting(ports);
+        if self.nothing_to_do(waiting) {
             return Work::Idle;
         }
         let now = self.clock.now();
         let before = self.door.seq();
         self.admit_refusals(now, ports);
         // Everything above market data first; then market inlets in turn, so that none starves another.
-        for at in 0..self.order.len() {
-            let index = self.order[at];
-            if self.classes[index] > InputClass::Market {
-                while is_waiting(ports, index) && self.admit_frame(index, now, ports) {}
+        if waiting & !self.market != 0 {
+            for at in 0..self.urgent.len() {
+                let index = self.urgent[at];
+                while waiting & bit(index) != 0 && self.admit_frame(index, now, ports) {}
             }
         }
         self.admit_timers(now, ports);
-        self.admit_market(now, ports);
+        self.admit_market(waiting & self.market, now, ports);
         let admitted = self.door.seq() - before;
         if admitted == 0 {
             return if self.idle_passes > 0 { Work::Idle } else { Work::Blocked };
         }
-        self.meters.inputs.add(admitted);
-        self.meters.marks.set(self.marks);
+        self.admitted += admitted;
+        self.cycles = self.cycles.wrapping_add(1);
         self.meters.seq.set(self.door.seq());
-        self.meters.market_time.set(now.unsigned_abs());
-        self.meters.stopped.set(u64::from(self.door.stopped()));
+        if self.door.stopped() || self.cycles.is_multiple_of(CYCLES_PER_COUNT) {
+            self.count();
+        }
         Work::Done
     }
 }

@@ -171,7 +171,7 @@ impl<I: Iterator<Item = Message> + Send> Agent for Replayer<I> {
             }
             message.header.ingress = 0;
             self.note(&message);
-            self.door.readmit(message, ports);
+            self.door.readmit(&message, ports);
         }
         Work::Done
     }

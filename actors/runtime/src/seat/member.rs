@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use kimera_protocol::{ErrorKind, Message, Seq};
 
-use super::{Desk, Who};
+use super::Who;
+use super::desk::Desk;
 use crate::actor::{Actor, Input};
 use crate::credit::WINDOW_MAX;
 use crate::errors;
@@ -36,7 +37,7 @@ impl<A: Actor + 'static> Who<A> {
         }
         if let Some(member) = &desk.member {
             let why = format!("panicked at input {}: {}", message.header.seq, said(panic.as_ref()));
-            errors::note(ErrorKind::Defect, &desk.ports.name, &why);
+            errors::note(ErrorKind::Defect, &desk.name, &why);
             member.health.fell(&why);
         }
         // What it may still own is not trusted to be taken apart.
@@ -100,7 +101,7 @@ impl<A: Actor + 'static> Who<A> {
     }
 
     fn hear_in_silence(&mut self, desk: &mut Desk, message: &Message) {
-        if !desk.ports.frontier.absences().is_skipped(message.header.seq) {
+        if !desk.frontier.absences().is_skipped(message.header.seq) {
             desk.outbox.begin(message);
             let alive = self.survives(desk, message);
             desk.outbox.begin(message);
@@ -113,7 +114,7 @@ impl<A: Actor + 'static> Who<A> {
     /// An actor that has seen everything answers again, from an input that nobody can have yet.
     fn come_back(&mut self, desk: &mut Desk, seq: Seq) {
         let Some(member) = &desk.member else { return };
-        let absences = desk.ports.frontier.absences();
+        let absences = desk.frontier.absences();
         let may = self.actor.is_some() && absences.open().is_some() && absences.may_end();
         if may && member.rejoin.may_return() {
             let back_at = seq + WINDOW_MAX + 1;

@@ -1,38 +1,71 @@
 //! A message is handled: what the seat does about it, compiled once, and what it asks of the actor, compiled for each.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use kimera_protocol::{Kind, Message, Seq};
 
-use super::{DeathNote, Desk, Handled, Panic, Sitter, Who};
+use super::Who;
+use super::desk::{DeathNote, Desk, Handled};
 use crate::actor::{Actor, Input, Outbox, Port, Work};
+
+/// What a panic leaves.
+pub(super) type Panic = Box<dyn Any + Send>;
+
+/// Who sits there, whatever its type.
+pub(super) trait Sitter {
+    /// The actor's handler, for which what it causes is staged; what it said where it panicked. False where nobody is there.
+    fn act(&mut self, message: &Message, joined: &[Message], outbox: &mut Outbox) -> Result<bool, Panic>;
+
+    /// The actor has panicked.
+    fn fall(&mut self, desk: &mut Desk, message: &Message, panic: Panic) -> Handled;
+
+    /// A message for a member that is out.
+    fn be_out(&mut self, desk: &mut Desk, message: &Message);
+
+    /// A member goes, as it was told to.
+    fn leave(&mut self);
+
+    /// Somebody else takes the seat, once his state is there.
+    fn take_the_seat(&mut self, desk: &mut Desk) -> Work;
+
+    /// Nobody sits there yet, and somebody is to.
+    fn is_awaited(&self) -> bool;
+
+    /// The state's digest; 0 where nobody sits there.
+    fn digest(&self) -> u64;
+}
 
 impl Desk {
     /// Has a message handled; what it causes is staged.
     pub(super) fn handle(&mut self, who: &mut dyn Sitter, message: &Message, joins: bool) -> Handled {
         let seq = message.header.seq;
         self.outbox.begin(message);
-        if let Some(member) = &self.member {
-            if self.ports.frontier.absences().contains(seq) {
+        if let Some(member) = self.member.as_ref().filter(|_| self.is_member) {
+            if self.frontier.absences().contains(seq) {
                 who.be_out(self, message);
                 return Handled::Nobody;
             }
             if member.rejoin.must_leave() {
                 who.leave();
             }
-            if !who.is_there() {
-                return self.is_out_from(seq);
-            }
-        } else if self.ports.frontier.absences().is_skipped(seq) {
+        } else if self.frontier.absences().is_skipped(seq) {
             return self.skip(message);
-        } else if !who.is_there() {
-            return if who.is_awaited() { Handled::Held } else { Handled::Nobody };
         }
         let joined = if joins { &self.joined[..] } else { &[] };
         match who.act(message, joined, &mut self.outbox) {
-            Ok(()) => Handled::Yes,
+            Ok(true) => Handled::Yes,
+            Ok(false) => self.finds_nobody(who, seq),
             Err(panic) => who.fall(self, message, panic),
         }
+    }
+
+    #[cold]
+    fn finds_nobody(&mut self, who: &dyn Sitter, seq: Seq) -> Handled {
+        if self.member.is_some() {
+            return self.is_out_from(seq);
+        }
+        if who.is_awaited() { Handled::Held } else { Handled::Nobody }
     }
 
     /// The line goes on without this member from here on, and hears of that before anyone can.
@@ -41,7 +74,7 @@ impl Desk {
         if let Some(member) = &self.member {
             member.gate.begin(seq);
         }
-        self.ports.frontier.absences().begin(seq);
+        self.frontier.absences().begin(seq);
         Handled::Nobody
     }
 
@@ -56,9 +89,9 @@ impl Desk {
 }
 
 impl<A: Actor + 'static> Sitter for Who<A> {
-    fn act(&mut self, message: &Message, joined: &[Message], outbox: &mut Outbox) -> Result<(), Panic> {
-        let Some(actor) = self.actor.as_mut() else { return Ok(()) };
-        catch_unwind(AssertUnwindSafe(|| actor.handle(Input { message, joined }, outbox)))
+    fn act(&mut self, message: &Message, joined: &[Message], outbox: &mut Outbox) -> Result<bool, Panic> {
+        let Some(actor) = self.actor.as_mut() else { return Ok(false) };
+        catch_unwind(AssertUnwindSafe(|| actor.handle(Input { message, joined }, outbox))).map(|()| true)
     }
 
     #[cold]
@@ -70,7 +103,7 @@ impl<A: Actor + 'static> Sitter for Who<A> {
         if self.stage.is_some() {
             return self.is_dead(desk, message, panic);
         }
-        let _note = DeathNote { frontier: &desk.ports.frontier, seq: message.header.seq };
+        let _note = DeathNote { frontier: &desk.frontier, seq: message.header.seq };
         resume_unwind(panic);
     }
 
@@ -87,10 +120,6 @@ impl<A: Actor + 'static> Sitter for Who<A> {
     #[cold]
     fn take_the_seat(&mut self, desk: &mut Desk) -> Work {
         self.take_it(desk)
-    }
-
-    fn is_there(&self) -> bool {
-        self.actor.is_some()
     }
 
     fn is_awaited(&self) -> bool {

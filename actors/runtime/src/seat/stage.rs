@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use kimera_protocol::{ErrorKind, Loader, Message};
 
-use super::{DeathNote, Desk, Handled, Who};
+use super::Who;
+use super::desk::{DeathNote, Desk, Handled};
 use crate::actor::{Actor, Work};
 use crate::errors;
 use crate::executor::said;
@@ -33,10 +34,10 @@ impl<A: Actor + 'static> Who<A> {
         panic: Box<dyn Any + Send>,
     ) -> Handled {
         let seq = message.header.seq;
-        let (before, name) = (desk.handled_of(seq), desk.ports.name.clone());
+        let (before, name) = (desk.handled_of(seq), desk.name.clone());
         let can = |stage: &&Stage<A>| stage.spare.is_some() && stage.mend.is_armed() && !panic.is::<Killed>();
         let Some(stage) = self.stage.as_ref().filter(can) else {
-            let _note = DeathNote { frontier: &desk.ports.frontier, seq };
+            let _note = DeathNote { frontier: &desk.frontier, seq };
             resume_unwind(panic);
         };
         let why = format!("panicked at input {seq}: {}", said(panic.as_ref()));
@@ -59,7 +60,7 @@ impl<A: Actor + 'static> Who<A> {
         let Some(state) = stage.mend.take() else { return Work::Blocked };
         let Some(mut actor) = stage.spare.take() else { return Work::Blocked };
         if let Err(e) = Loader::new(&state).into_state(&mut actor) {
-            errors::note(ErrorKind::Defect, &desk.ports.name, &format!("cannot be made anew: {e}"));
+            errors::note(ErrorKind::Defect, &desk.name, &format!("cannot be made anew: {e}"));
             return Work::Blocked; // it is late, then, and the engine ends
         }
         self.actor = Some(actor);

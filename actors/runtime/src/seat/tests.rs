@@ -4,7 +4,7 @@ mod stage;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use kimera_protocol::{Features, Flags, InstrumentId, OrderUpdate, Quote, Ticker};
+use kimera_protocol::{Checkpoint, Features, Flags, Header, InstrumentId, Kind, OrderUpdate, Quote, Ticker};
 use proptest::prelude::*;
 
 use super::*;
@@ -262,7 +262,7 @@ fn a_member_that_panics_stays_out_and_nobody_waits_for_it() {
     // Two outputs an input; the first says how many votes were joined.
     let joined: Vec<_> = votes.iter().step_by(2).map(|(seq, q)| (*seq, q.usable)).collect();
     assert_eq!(joined, [(1, 1), (2, 1), (3, 0), (4, 0), (5, 0)]);
-    assert_eq!(member.desk.ports.frontier.absences().open(), Some(3));
+    assert_eq!(member.desk.frontier.absences().open(), Some(3));
     assert!(gate.holds(3) && gate.holds(9) && !gate.holds(2));
     gate.set_durable(1);
     assert!(!gate.holds(3));
@@ -271,7 +271,7 @@ fn a_member_that_panics_stays_out_and_nobody_waits_for_it() {
 #[test]
 fn an_absence_that_is_known_ahead_gives_the_same() {
     let (mut member, mut echo, mut primary, gate) = member_rig(Seq::MAX);
-    member.desk.ports.frontier.absences().begin(3);
+    member.desk.frontier.absences().begin(3);
     for seq in 1..=5 {
         let mark = features(seq, Flags::MARK);
         assert!(primary.push(&mark) && echo.primary.push(&mark));
@@ -318,7 +318,7 @@ fn a_new_actor_answers_again_from_an_input_nobody_can_have_seen() {
         assert_eq!(joined(seq), 0, "{seq}");
     }
     assert_eq!([back_at, back_at + 1].map(&mut joined), [1, 1]);
-    assert_eq!(member.desk.ports.frontier.absences().all(), [(3, back_at)]);
+    assert_eq!(member.desk.frontier.absences().all(), [(3, back_at)]);
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn one_that_dies_while_it_catches_up_is_asked_for_again() {
 #[test]
 fn a_vote_of_one_that_is_back_is_not_taken_for_an_earlier_mark() {
     let (mut member, mut echo, mut primary, _gate) = member_rig(Seq::MAX);
-    member.desk.ports.frontier.absences().note(2, 4);
+    member.desk.frontier.absences().note(2, 4);
     for seq in 1..=5 {
         let mark = features(seq, Flags::MARK);
         assert!(primary.push(&mark) && echo.primary.push(&mark));

@@ -149,29 +149,6 @@ impl Queue for RtrbInPlace {
     }
 }
 
-/// `rtrb`, each message taken out.
-pub struct RtrbByValue;
-
-impl Queue for RtrbByValue {
-    const NAME: &'static str = concat!("rtrb ", env!("VERSION_RTRB"), ", taken out");
-    type Input = rtrb::Producer<Message>;
-    type Output = rtrb::Consumer<Message>;
-
-    fn make() -> (Self::Input, Self::Output) {
-        rtrb::RingBuffer::new(CAPACITY)
-    }
-
-    #[inline]
-    fn send(input: &mut Self::Input, message: &Message) -> bool {
-        input.push(*message).is_ok()
-    }
-
-    #[inline]
-    fn take(output: &mut Self::Output, mut see: impl FnMut(&Message)) -> bool {
-        output.pop().map(|message| see(&message)).is_ok()
-    }
-}
-
 /// `disruptor` with one producer and an event poller, which keeps the reading thread ours.
 pub struct Disruptor;
 
@@ -214,96 +191,87 @@ impl Queue for Disruptor {
     }
 }
 
-/// `crossbeam-channel`, bounded.
-pub struct Crossbeam;
+/// A queue that takes messages in and gives them out by value.
+macro_rules! by_value {
+    ($(#[$about:meta])* $queue:ident, $name:expr, $input:ty, $output:ty, $make:expr, $send:expr, $receive:expr) => {
+        $(#[$about])*
+        pub struct $queue;
 
-impl Queue for Crossbeam {
-    const NAME: &'static str = concat!("crossbeam-channel ", env!("VERSION_CROSSBEAM_CHANNEL"), ", bounded");
-    type Input = crossbeam::Sender<Message>;
-    type Output = crossbeam::Receiver<Message>;
+        impl Queue for $queue {
+            const NAME: &'static str = $name;
+            type Input = $input;
+            type Output = $output;
 
-    fn make() -> (Self::Input, Self::Output) {
-        crossbeam::bounded(CAPACITY)
-    }
+            fn make() -> (Self::Input, Self::Output) {
+                $make(CAPACITY)
+            }
 
-    #[inline]
-    fn send(input: &mut Self::Input, message: &Message) -> bool {
-        input.try_send(*message).is_ok()
-    }
+            #[inline]
+            fn send(input: &mut Self::Input, message: &Message) -> bool {
+                let send: fn(&mut $input, Message) -> bool = $send;
+                send(input, *message)
+            }
 
-    #[inline]
-    fn take(output: &mut Self::Output, mut see: impl FnMut(&Message)) -> bool {
-        output.try_recv().map(|message| see(&message)).is_ok()
-    }
+            #[inline]
+            fn take(output: &mut Self::Output, mut see: impl FnMut(&Message)) -> bool {
+                let receive: fn(&mut $output) -> Option<Message> = $receive;
+                receive(output).map(|message| see(&message)).is_some()
+            }
+        }
+    };
 }
 
-/// `kanal`, bounded.
-pub struct Kanal;
+by_value!(
+    /// `rtrb`, each message taken out.
+    RtrbByValue,
+    concat!("rtrb ", env!("VERSION_RTRB"), ", taken out"),
+    rtrb::Producer<Message>,
+    rtrb::Consumer<Message>,
+    rtrb::RingBuffer::new,
+    |input, message| input.push(message).is_ok(),
+    |output| output.pop().ok()
+);
 
-impl Queue for Kanal {
-    const NAME: &'static str = concat!("kanal ", env!("VERSION_KANAL"), ", bounded");
-    type Input = kanal::Sender<Message>;
-    type Output = kanal::Receiver<Message>;
+by_value!(
+    /// `crossbeam-channel`, bounded.
+    Crossbeam,
+    concat!("crossbeam-channel ", env!("VERSION_CROSSBEAM_CHANNEL"), ", bounded"),
+    crossbeam::Sender<Message>,
+    crossbeam::Receiver<Message>,
+    crossbeam::bounded,
+    |input, message| input.try_send(message).is_ok(),
+    |output| output.try_recv().ok()
+);
 
-    fn make() -> (Self::Input, Self::Output) {
-        kanal::bounded(CAPACITY)
-    }
+by_value!(
+    /// `kanal`, bounded.
+    Kanal,
+    concat!("kanal ", env!("VERSION_KANAL"), ", bounded"),
+    kanal::Sender<Message>,
+    kanal::Receiver<Message>,
+    kanal::bounded,
+    |input, message| matches!(input.try_send(message), Ok(true)),
+    |output| output.try_recv().ok().flatten()
+);
 
-    #[inline]
-    fn send(input: &mut Self::Input, message: &Message) -> bool {
-        matches!(input.try_send(*message), Ok(true))
-    }
+by_value!(
+    /// `tokio`'s bounded channel, polled.
+    Tokio,
+    concat!("tokio ", env!("VERSION_TOKIO"), " mpsc, try_recv"),
+    mpsc::Sender<Message>,
+    mpsc::Receiver<Message>,
+    mpsc::channel,
+    |input, message| input.try_send(message).is_ok(),
+    |output| output.try_recv().ok()
+);
 
-    #[inline]
-    fn take(output: &mut Self::Output, mut see: impl FnMut(&Message)) -> bool {
-        let Ok(Some(message)) = output.try_recv() else { return false };
-        see(&message);
-        true
-    }
-}
-
-/// `tokio`'s bounded channel, polled.
-pub struct Tokio;
-
-impl Queue for Tokio {
-    const NAME: &'static str = concat!("tokio ", env!("VERSION_TOKIO"), " mpsc, try_recv");
-    type Input = mpsc::Sender<Message>;
-    type Output = mpsc::Receiver<Message>;
-
-    fn make() -> (Self::Input, Self::Output) {
-        mpsc::channel(CAPACITY)
-    }
-
-    #[inline]
-    fn send(input: &mut Self::Input, message: &Message) -> bool {
-        input.try_send(*message).is_ok()
-    }
-
-    #[inline]
-    fn take(output: &mut Self::Output, mut see: impl FnMut(&Message)) -> bool {
-        output.try_recv().map(|message| see(&message)).is_ok()
-    }
-}
-
-/// `tokio`'s bounded channel, whose reader sleeps until there is something.
-pub struct TokioParked;
-
-impl Queue for TokioParked {
-    const NAME: &'static str = concat!("tokio ", env!("VERSION_TOKIO"), " mpsc, blocking_recv (parks)");
-    type Input = mpsc::Sender<Message>;
-    type Output = mpsc::Receiver<Message>;
-
-    fn make() -> (Self::Input, Self::Output) {
-        mpsc::channel(CAPACITY)
-    }
-
-    #[inline]
-    fn send(input: &mut Self::Input, message: &Message) -> bool {
-        input.blocking_send(*message).is_ok()
-    }
-
-    #[inline]
-    fn take(output: &mut Self::Output, mut see: impl FnMut(&Message)) -> bool {
-        output.blocking_recv().map(|message| see(&message)).is_some()
-    }
-}
+by_value!(
+    /// `tokio`'s bounded channel, whose reader sleeps until there is something.
+    TokioParked,
+    concat!("tokio ", env!("VERSION_TOKIO"), " mpsc, blocking_recv (parks)"),
+    mpsc::Sender<Message>,
+    mpsc::Receiver<Message>,
+    mpsc::channel,
+    |input, message| input.blocking_send(message).is_ok(),
+    |output| output.blocking_recv()
+);

@@ -87,5 +87,5 @@ fn without_somebody_who_makes_another_it_falls_as_before() {
     let (seat, _line) = seated(sum(Some(1)), &[ticker(1, 5)]);
     let mut seat = seat.as_stage(sum(None), Arc::default(), Arc::default());
     assert!(catch_unwind(AssertUnwindSafe(|| seat.poll())).is_err());
-    assert_eq!(seat.desk.ports.frontier.death(), Some(1));
+    assert_eq!(seat.desk.frontier.death(), Some(1));
 }

@@ -1,0 +1,294 @@
+//! What is the same for every seat, whoever sits there: it takes a message, has it handled, and sends what that causes.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError};
+
+use kimera_protocol::{Checkpoint, Header, Kind, Message, Seq};
+
+use super::sitter::Sitter;
+use super::{CHECKPOINT_INTERVAL, PortInlet, SeatMeters, Tap, Watch};
+use crate::absence::{AbsenceGate, Rejoin};
+use crate::actor::{Outbox, Port, Work};
+use crate::clock::Tsc;
+use crate::credit::Frontier;
+use crate::health::Health;
+use crate::ring::Inlet;
+
+/// Messages a seat handles before the next seat has its turn.
+const BATCH: usize = 64;
+/// One handler call in this many is timed, and what was counted is said then.
+const SAMPLE: u16 = 64;
+/// It is said too when nothing waited so often.
+const COUNT_EVERY: u16 = 1_024;
+/// Everything of a seat but its actor, in the order in which a message needs it: a look into an empty ring touches the first
+/// two cache lines alone, most messages the next two besides, and what is rare is behind all that is not.
+#[repr(C, align(64))]
+pub(super) struct Desk {
+    pub(super) primary: Inlet,
+    /// Progress of who writes to it, and own progress.
+    pub(super) upstream: Arc<Frontier>,
+    pub(super) frontier: Arc<Frontier>,
+    /// Messages handled and sent.
+    pub(super) inputs: u64,
+    pub(super) outputs: u64,
+    pub(super) next_checkpoint: Seq,
+    /// The input of the last message, and how many of its messages were handled, where they are counted.
+    pub(super) at: Seq,
+    pub(super) at_count: u32,
+    pub(super) polls: u16,
+    pub(super) samples: u16,
+    /// Messages about one input are counted.
+    pub(super) counts: bool,
+    /// Somebody wants to know more than usual, or to stop somewhere.
+    pub(super) is_special: bool,
+    /// Said here of what lies further back.
+    pub(super) is_member: bool,
+    pub(super) has_sides: bool,
+    pub(super) has_ages: bool,
+    pub(super) outbox: Outbox,
+    /// Joined at the primary's marks.
+    pub(super) sides: Box<[PortInlet]>,
+    /// Set where the line goes on without this seat after a panic.
+    pub(super) member: Option<Member>,
+    pub(super) joined: Vec<Message>,
+    pub(super) tsc: Tsc,
+    pub(super) meters: SeatMeters,
+    pub(super) special: Special,
+    pub(super) name: String,
+    /// Index in the topology.
+    pub(super) seat: u16,
+}
+
+/// What replays, explanations and controls ask of a seat, and no live run.
+#[derive(Default)]
+pub(super) struct Special {
+    pub(super) tap: Option<Tap>,
+    pub(super) watch: Option<Watch>,
+    pub(super) flip: Option<Seq>,
+    /// Nothing is taken from this message of this input on.
+    pub(super) stop: Option<(Seq, u64)>,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handled {
+    /// The actor has handled it.
+    Yes,
+    /// There is nobody, or nobody is to: it is passed over.
+    Nobody,
+    /// It is still to be handled.
+    Held,
+}
+
+/// What a seat needs that can be out.
+pub(super) struct Member {
+    pub(super) gate: Arc<AbsenceGate>,
+    pub(super) rejoin: Arc<Rejoin>,
+    /// What has arrived for the actor that is to come.
+    pub(super) kept: Option<Vec<Message>>,
+    /// Where the first death is noted.
+    pub(super) deaths: Option<Arc<AtomicU64>>,
+    pub(super) health: Arc<Health>,
+}
+
+/// Left behind where a handler does not come back: which input it was.
+pub(super) struct DeathNote<'a> {
+    pub(super) frontier: &'a Frontier,
+    pub(super) seq: Seq,
+}
+
+impl Drop for DeathNote<'_> {
+    fn drop(&mut self) {
+        self.frontier.note_death(self.seq);
+    }
+}
+
+impl Desk {
+    /// One bit of the first output; of the state, where the seat says nothing.
+    #[cold]
+    pub(super) fn flip_one_bit(&mut self, seq: Seq) {
+        if self.special.flip.is_none_or(|from| seq < from)
+            || (self.outbox.is_empty() && self.outbox.limit() > 0)
+        {
+            return;
+        }
+        self.special.flip = None;
+        if !self.outbox.flip_one_bit() {
+            self.outbox.hash().update_word(1);
+        }
+    }
+
+    /// Collects the joined inlets' votes for `seq`; false while one is still to come.
+    pub(super) fn join(&mut self, seq: Seq) -> bool {
+        self.joined.clear();
+        for side in &self.sides {
+            match side.inlet.peek() {
+                Some(vote) if vote.header.seq == seq => self.joined.push(*vote),
+                // Nobody waits for who is not there; who is back may have gone on already.
+                _ if side.writer.absences().contains(seq) => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Takes the votes that were joined.
+    #[inline]
+    pub(super) fn take_joined(&mut self, seq: Seq) {
+        for side in &mut self.sides {
+            if side.inlet.peek().is_some_and(|vote| vote.header.seq == seq) {
+                side.inlet.advance();
+            }
+        }
+    }
+
+    /// True for the message before which it is to stop.
+    #[cold]
+    pub(super) fn stops_before(&self, seq: Seq) -> bool {
+        self.special.stop.is_some_and(|(at, n)| seq > at || (seq == at && self.handled_of(seq) >= n))
+    }
+
+    /// Messages about an input that were handled so far.
+    pub(super) fn handled_of(&self, seq: Seq) -> u64 {
+        if self.at == seq { self.at_count.into() } else { 0 }
+    }
+
+    /// The state's digest; 0 where the seat is out.
+    pub(super) fn digest_before(&self, boundary: Seq, who: &dyn Sitter) -> u64 {
+        let out = self.frontier.absences().contains(boundary.saturating_sub(1));
+        if out { 0 } else { who.digest() }
+    }
+
+    /// Publishes the output hash for everything caused by inputs below `boundary`.
+    #[cold]
+    pub(super) fn checkpoint(&mut self, boundary: Seq, time: i64, who: &dyn Sitter) {
+        let body = Checkpoint {
+            seat: u64::from(self.seat),
+            boundary,
+            outputs_hash: self.outbox.hash().value(),
+            outputs: self.outputs,
+            state_digest: self.digest_before(boundary, who),
+            reserved: [0; 7],
+        };
+        let message = Message::new(Header { seq: boundary, time, ..Header::default() }, body);
+        self.outbox.push(Port::Record, &message);
+        self.next_checkpoint = boundary - boundary % CHECKPOINT_INTERVAL + CHECKPOINT_INTERVAL;
+    }
+
+    /// What was asked for is noted, before anybody hears of what is staged.
+    #[cold]
+    pub(super) fn be_special(&mut self, seq: Seq, handled: Handled, start: u64) {
+        if handled == Handled::Yes && self.special.flip.is_some() {
+            self.flip_one_bit(seq);
+        }
+        if let Some(tap) = self.special.tap.as_ref().filter(|_| !self.outbox.is_empty()) {
+            tap.lock().unwrap_or_else(PoisonError::into_inner).push((seq, self.outbox.hash_value()));
+        }
+        if let Some(watch) = self.special.watch.as_ref().filter(|watch| watch.seq == seq) {
+            watch.note(&self.name, &self.outbox, Tsc::now().saturating_sub(start));
+        }
+    }
+
+    /// Handles the message at the head of the primary inlet, if everything it needs is there.
+    pub(super) fn step(&mut self, who: &mut dyn Sitter) -> Work {
+        let Some(message) = self.primary.peek() else { return Work::Idle };
+        // SAFETY: nobody writes to the message's slot before it is let go, which happens below, behind its last use; and the
+        // ring lives at least as long as the seat that is borrowed here.
+        let message: &Message = unsafe { &*std::ptr::from_ref(message) };
+        let seq = message.header.seq;
+        if self.is_special && self.stops_before(seq) {
+            return Work::Blocked;
+        }
+        if !self.outbox.have_room() {
+            self.meters.blocked.add(1);
+            return Work::Blocked;
+        }
+        let joins = self.has_sides && message.is_mark() && message.header.kind == Kind::Features as u8;
+        if joins && !self.join(seq) {
+            return Work::Blocked;
+        }
+        if seq >= self.next_checkpoint {
+            self.checkpoint(seq - seq % CHECKPOINT_INTERVAL, message.header.time, who);
+            // The record outlet took one message: make sure of its room again before the handler runs.
+            return Work::Done;
+        }
+        self.samples = self.samples.wrapping_add(1);
+        let sampled = self.samples.is_multiple_of(SAMPLE);
+        let start = if sampled || self.is_special { Tsc::now() } else { 0 };
+        let handled = self.handle(who, message, joins);
+        if handled == Handled::Held {
+            return who.take_the_seat(self); // until somebody sits there it is as if it had not been looked at
+        }
+        if self.is_special {
+            self.be_special(seq, handled, start);
+        }
+        // Room was made sure of, so nothing here can fail.
+        self.outputs += self.outbox.length() as u64;
+        self.outbox.say();
+        let (marked, ingress, time) = (message.is_mark(), message.header.ingress, message.header.time);
+        let stops = message.is_stop();
+        self.primary.advance(); // from here on the message is not ours any more
+        if joins {
+            self.take_joined(seq);
+        }
+        if self.counts {
+            self.at_count = if self.at == seq { self.at_count.saturating_add(1) } else { 1 };
+            self.at = seq;
+        }
+        self.inputs += 1;
+        self.frontier.advance(seq.saturating_sub(1));
+        if sampled {
+            self.meters.residence.record(self.tsc.to_ns(Tsc::now().saturating_sub(start)));
+            self.count();
+        }
+        if self.has_ages && marked && ingress != 0 {
+            self.meters.mark_age.record(self.tsc.to_ns(Tsc::now().saturating_sub(ingress)));
+        }
+        if stops {
+            self.checkpoint(seq + 1, time, who);
+        }
+        Work::Done
+    }
+
+    /// Has what waits handled, a bounded number of messages.
+    #[inline(never)]
+    pub(super) fn poll(&mut self, who: &mut dyn Sitter) -> Work {
+        // Read before the inlet: whatever the writer did up to here is then visible in the ring.
+        let upstream = self.upstream.get();
+        if self.primary.peek().is_some() {
+            return self.work(who, upstream);
+        }
+        self.frontier.advance(upstream);
+        self.polls = self.polls.wrapping_add(1);
+        if self.polls.is_multiple_of(COUNT_EVERY) {
+            self.count();
+        }
+        Work::Idle
+    }
+
+    #[inline(never)]
+    pub(super) fn work(&mut self, who: &mut dyn Sitter, upstream: Seq) -> Work {
+        let mut result = Work::Idle;
+        for _ in 0..BATCH {
+            match self.step(who) {
+                Work::Done => result = Work::Done,
+                Work::Idle => {
+                    self.frontier.advance(upstream);
+                    break;
+                }
+                Work::Blocked => {
+                    result = if result == Work::Done { Work::Done } else { Work::Blocked };
+                    break;
+                }
+            }
+        }
+        result
+    }
+
+    /// Says how much was handled and sent: not with every message, for two counters are two cache lines more.
+    #[cold]
+    pub(super) fn count(&self) {
+        self.meters.inputs.set(self.inputs);
+        self.meters.outputs.set(self.outputs);
+    }
+}
