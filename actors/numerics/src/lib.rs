@@ -22,6 +22,13 @@ pub use realised::RealisedVariance;
 pub use regression::DecayedSlope;
 pub use volatility::{Volatility, VolatilityConfig};
 
+/// The nearest float to an integer; sums that fit 64 bits, as most do, are spared the long way.
+#[inline]
+#[must_use]
+pub fn real(x: i128) -> f64 {
+    i64::try_from(x).map_or(x as f64, |x| x as f64)
+}
+
 /// Natural logarithm, the same on every machine.
 #[inline]
 #[must_use]

@@ -4,6 +4,8 @@
 //! Mykland and Aït-Sahalia 2005 section 4 (two scales). Log returns are kept as integers of 1e-12, so that sums over
 //! a window that slides a million times are exact.
 
+use std::cell::Cell;
+
 use kimera_protocol::Status;
 
 use crate::estimate::Estimate;
@@ -39,9 +41,14 @@ pub struct RealisedVariance {
     sum_bipower: i128,
     sum_median: i128,
     sum_scaled: i128,
+    /// The last answer, and what it is of: it is asked for far more often than bars end.
+    known: Cell<(Sums, RealisedFamily)>,
 }
 
-kimera_protocol::state!(RealisedVariance { returns, levels, count, level, sum_square, sum_bipower, sum_median, sum_scaled } fixed { scale });
+/// All that the family depends on: how many returns there are, and their sums.
+type Sums = (usize, [i128; 4]);
+
+kimera_protocol::state!(RealisedVariance { returns, levels, count, level, sum_square, sum_bipower, sum_median, sum_scaled } fixed { scale, known });
 
 impl RealisedVariance {
     /// A window of `window` returns, slow scale of `scale` bars; `window > scale + 2`.
@@ -58,6 +65,7 @@ impl RealisedVariance {
             sum_bipower: 0,
             sum_median: 0,
             sum_scaled: 0,
+            known: Cell::default(),
         }
     }
 
@@ -129,6 +137,17 @@ impl RealisedVariance {
     /// The family over what the window holds.
     #[must_use]
     pub fn family(&self) -> RealisedFamily {
+        let sums = (self.held(), [self.sum_square, self.sum_bipower, self.sum_median, self.sum_scaled]);
+        let (known_of, known) = self.known.get();
+        if known_of == sums && sums.0 > 0 {
+            return known;
+        }
+        let family = self.compute();
+        self.known.set((sums, family));
+        family
+    }
+
+    fn compute(&self) -> RealisedFamily {
         let held = self.held();
         let n = held as f64;
         let count = held as u64;
@@ -237,6 +256,7 @@ mod tests {
             let mut sliding = RealisedVariance::new(10, 3);
             for &r in &returns {
                 sliding.add(r);
+                prop_assert_eq!(sliding.family(), sliding.compute(), "what is known is of now");
             }
             let mut fresh = RealisedVariance::new(10, 3);
             for &r in &returns[returns.len() - 10..] {

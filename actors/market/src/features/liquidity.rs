@@ -209,7 +209,7 @@ impl LiquidityFlow {
             return Estimate::warmup(self.events);
         }
         let [bid, ask] = &self.accounts;
-        let wide = |size: i128| size as f64 * 1e-8;
+        let wide = |size: i128| kimera_numerics::real(size) * 1e-8;
         let total = wide(bid.depth) + wide(ask.depth);
         if total <= 0.0 {
             return Estimate::degenerate(Status::ZeroVariance, self.events);
