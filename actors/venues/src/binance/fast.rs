@@ -65,8 +65,15 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
+    /// A text that is known here: compared as words, not by a call.
+    #[inline(always)]
+    fn literal<const N: usize>(&mut self, text: &[u8; N]) -> Option<()> {
+        let found = self.bytes.get(self.at..)?.first_chunk::<N>()?;
+        (found == text).then(|| self.at += N)
+    }
+
     #[inline]
-    fn literal(&mut self, text: &[u8]) -> Option<()> {
+    fn text(&mut self, text: &[u8]) -> Option<()> {
         let end = self.at + text.len();
         (self.bytes.get(self.at..end)? == text).then(|| self.at = end)
     }
@@ -228,7 +235,7 @@ impl<'a> Scan<'a> {
     #[inline]
     fn symbol(&mut self, instrument: &Instrument) -> Option<()> {
         self.literal(b"\"s\":\"")?;
-        self.literal(instrument.symbol.as_bytes())?;
+        self.text(instrument.symbol.as_bytes())?;
         self.literal(b"\"")
     }
 
@@ -246,7 +253,7 @@ pub(super) fn decode(
     out: &mut FrameBuffer,
 ) -> Option<Decoded> {
     let mut scan = Scan { bytes: frame, at: 0 };
-    scan.literal(prefix)?;
+    scan.text(prefix)?;
     match scan.peek()? {
         b'b' => ticker(market, instrument, scan, out),
         b't' => trade(market, instrument, scan, out),
@@ -356,7 +363,7 @@ fn trade(market: Market, instrument: &Instrument, mut s: Scan<'_>, out: &mut Fra
 fn depth(market: Market, instrument: &Instrument, mut s: Scan<'_>, out: &mut FrameBuffer) -> Option<Decoded> {
     s.literal(b"depth@")?;
     // The rate of the stream is ours to choose when subscribing.
-    s.literal(market.depth_stream().as_bytes().strip_prefix(b"depth@")?)?;
+    s.text(market.depth_stream().as_bytes().strip_prefix(b"depth@")?)?;
     s.literal(b"\",\"data\":{\"e\":\"depthUpdate\",\"E\":")?;
     let venue_time = s.time()?;
     if market == Market::UsdM {

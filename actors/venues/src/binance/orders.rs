@@ -17,11 +17,10 @@ pub const RECEIVE_WINDOW_MS: u32 = 5_000;
 /// Writes the requests of one account for one instrument.
 pub struct OrderWriter {
     instrument: Instrument,
-    place: Template,
-    place_reducing: Template,
+    /// By side, then whether it may only reduce.
+    place: [[Template; 2]; 2],
     cancel: Template,
     status: Template,
-    payload: Vec<u8>,
 }
 
 /// Why an order has no wire form.
@@ -41,7 +40,7 @@ impl OrderWriter {
     pub fn new(instrument: Instrument, signer: &Signer) -> Self {
         let window = RECEIVE_WINDOW_MS.to_string();
         let (symbol, key) = (instrument.symbol.as_str(), signer.api_key());
-        let place = |reducing: &[(&str, Value<'_>)]| {
+        let place = |side: &str, reducing: &[(&str, Value<'_>)]| {
             let before = [
                 ("apiKey", Value::Text(key)),
                 ("newClientOrderId", Value::TextToCome),
@@ -51,7 +50,7 @@ impl OrderWriter {
                 ("recvWindow", Value::Number(&window)),
             ];
             let behind = [
-                ("side", Value::TextToCome),
+                ("side", Value::Text(side)),
                 ("symbol", Value::Text(symbol)),
                 ("timeInForce", Value::TextToCome),
                 ("timestamp", Value::NumberToCome),
@@ -69,13 +68,12 @@ impl OrderWriter {
             ];
             Template::new(signer, kind, method, &parameters)
         };
+        let both = |side: &str| [place(side, &[]), place(side, &[("reduceOnly", Value::Text("true"))])];
         Self {
-            place: place(&[]),
-            place_reducing: place(&[("reduceOnly", Value::Text("true"))]),
+            place: [both("BUY"), both("SELL")],
             cancel: about("c", "order.cancel"),
             status: about("s", "order.status"),
             instrument,
-            payload: Vec::with_capacity(512),
         }
     }
 
@@ -90,9 +88,10 @@ impl OrderWriter {
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
         out.clear();
-        let side = match order.side().ok_or(EncodeError::Code)? {
-            Side::Bid => b"BUY".as_slice(),
-            Side::Ask => b"SELL",
+        let [buy, sell] = &mut self.place;
+        let [plain, reducing] = match order.side().ok_or(EncodeError::Code)? {
+            Side::Bid => buy,
+            Side::Ask => sell,
         };
         let tif = match order.time_in_force {
             c if c == TimeInForce::GoodTillCancel as u8 => b"GTC",
@@ -105,30 +104,30 @@ impl OrderWriter {
             return Err(EncodeError::NotPositive);
         }
         let (id, timestamp) = (order.id.to_text(), format_decimal(i128::from(timestamp_ms), 0));
-        let (price, quantity) = (self.price_text(order.price), quantity_text(order.quantity));
-        let reducing = order.flags & kimera_protocol::order::OrderFlags::REDUCE_ONLY != 0;
-        let template = if reducing { &self.place_reducing } else { &self.place };
-        let values = [id.as_bytes(), price.as_bytes(), quantity.as_bytes(), side, tif, timestamp.as_bytes()];
-        template.write(&values, &mut self.payload, out);
+        let (price, quantity) = (price_text(&self.instrument, order.price), quantity_text(order.quantity));
+        let reduces = order.flags & kimera_protocol::order::OrderFlags::REDUCE_ONLY != 0;
+        let template = if reduces { reducing } else { plain };
+        let values = [id.as_bytes(), price.as_bytes(), quantity.as_bytes(), tif, timestamp.as_bytes()];
+        template.write(&values, out);
         Ok(())
     }
 
     /// Writes `order.cancel` into `out`.
     pub fn cancel(&mut self, id: OrderId, timestamp_ms: i64, out: &mut Vec<u8>) {
         let (id, timestamp) = (id.to_text(), format_decimal(i128::from(timestamp_ms), 0));
-        self.cancel.write(&[id.as_bytes(), timestamp.as_bytes()], &mut self.payload, out);
+        self.cancel.write(&[id.as_bytes(), timestamp.as_bytes()], out);
     }
 
     /// Writes `order.status` into `out`.
     pub fn status(&mut self, id: OrderId, timestamp_ms: i64, out: &mut Vec<u8>) {
         let (id, timestamp) = (id.to_text(), format_decimal(i128::from(timestamp_ms), 0));
-        self.status.write(&[id.as_bytes(), timestamp.as_bytes()], &mut self.payload, out);
+        self.status.write(&[id.as_bytes(), timestamp.as_bytes()], out);
     }
+}
 
-    fn price_text(&self, price: Price) -> kimera_protocol::fixed::DecimalText {
-        let scaled = i128::from(price.0) * i128::from(self.instrument.price_step());
-        format_decimal(scaled, self.instrument.price_decimals())
-    }
+fn price_text(instrument: &Instrument, price: Price) -> kimera_protocol::fixed::DecimalText {
+    let scaled = i128::from(price.0) * i128::from(instrument.price_step());
+    format_decimal(scaled, instrument.price_decimals())
 }
 
 /// A size without zeros at its end: the venue refuses more decimals than its lot has, even zeros.
@@ -254,6 +253,7 @@ fn parse_request_id(id: &[u8]) -> Option<(Asked, OrderId)> {
 mod tests {
     use super::*;
     use kimera_protocol::{InstrumentId, VenueId};
+    use proptest::prelude::*;
     use sonic_rs::{JsonContainerTrait, JsonValueTrait};
 
     const SECRET: &[u8] = b"NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j";
@@ -316,6 +316,34 @@ mod tests {
             );
             assert_eq!(signature.as_bytes(), Signer::new("key", SECRET).unwrap().sign(payload.as_bytes()));
             assert!(String::from_utf8_lossy(&out).contains(method));
+        }
+    }
+
+    proptest! {
+        /// Whatever was written before, a request is the one that a new writer writes.
+        #[test]
+        fn what_was_written_before_leaves_nothing_behind(
+            orders in proptest::collection::vec(
+                (1u64..2_000_000, 1i64..2_000_000, 1i64..3_000_000, any::<bool>(), any::<bool>(), 0u8..4), 1..12),
+            now in 1i64..2_000_000_000_000,
+        ) {
+            let (mut writer, mut out, mut alone) = (writer(), Vec::new(), Vec::new());
+            for (seq, price, lots, buys, reduces, tif) in orders {
+                let order = NewOrder {
+                    id: OrderId { incarnation: 3, seq, child: 1 },
+                    price: Price(price),
+                    quantity: Quantity(lots * 100_000),
+                    side: if buys { Side::Bid } else { Side::Ask } as u8,
+                    flags: if reduces { kimera_protocol::order::OrderFlags::REDUCE_ONLY } else { 0 },
+                    time_in_force: tif,
+                    ..order()
+                };
+                prop_assert_eq!(writer.place(&order, now, &mut out), self::writer().place(&order, now, &mut alone));
+                prop_assert_eq!(&out, &alone);
+                writer.cancel(order.id, now, &mut out);
+                self::writer().cancel(order.id, now, &mut alone);
+                prop_assert_eq!(&out, &alone);
+            }
         }
     }
 
