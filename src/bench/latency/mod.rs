@@ -263,7 +263,7 @@ impl Lab<'_> {
         match by_uring {
             Ok(wire) => self.add_wire(
                 (&mut rows, &mut logs),
-                "socket to socket, nothing between, by io_uring",
+                "socket to socket, nothing (io_uring) between",
                 none,
                 &wire,
             )?,
@@ -281,7 +281,7 @@ impl Lab<'_> {
                 let tick_ns = self.tsc.to_ns(1 << 40) as f64 / (1u64 << 40) as f64;
                 let round_trips = took_ns.iter().map(|ns| (*ns as f64 / tick_ns) as u64).collect();
                 let wire = sockets::Wire { round_trips, tuned: true, order_bytes };
-                let name = "wire to wire by the kernel's stamps, the line between";
+                let name = "wire to wire, the line between";
                 self.add_wire((&mut rows, &mut logs), name, none, &wire)?;
             }
             Ok(_) => log::warn(System, "no row from wire to wire: the kernel has stamped nothing"),
