@@ -76,10 +76,13 @@ trading = "off"' dying
     job=$!
     sleep 3
     case_is "lines of a category that is off" 0 "$(grep -c '"category":"trading"' "$work/dying/engine.log")"
+    case_over "orders that were sent up to there" "$("$program" stat "$work/dying" | awk '$1 == "gateway.usdm.sent" { print $2 }')" 0
     "$program" ctl log.level trading=info --state "$work/dying" --json >"$work/level.txt" 2>&1
     case_is "it is asked for while the run goes on" 0 $?
     "$program" ctl log.level trading=loud --state "$work/dying" >"$work/loud.txt" 2>&1
     case_is "a level that there is not is an error of usage" 2 $?
+    "$program" ctl log.level security=off --state "$work/dying" >"$work/hidden.txt" 2>&1
+    case_is "and so is hiding what is asked for" 2 $?
     sleep 1
     "$python" -c 'import socket, sys
 s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(sys.argv[2].encode() + b"\n"); s.recv(4096)' \
@@ -87,6 +90,7 @@ s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(sys.argv[2]
     wait $job
     read -r good bad < <(lines_by_schema "$work/dying/engine.log")
     case_is "lines that are none where a stage dies" 0 "$bad"
+    case_over "the change is one of security" "$(grep -c '"category":"security".*log.level.*trading' "$work/dying/engine.log")" 0
     case_over "lines of the category that was asked for" "$(grep -c '"category":"trading"' "$work/dying/engine.log")" 0
     case_over "its panic is one" "$(grep -c '"kind":"defect".*panicked' "$work/dying/engine.log")" 0
 

@@ -206,22 +206,26 @@ fn answer(stream: &UnixStream, line: &[u8], peer: Peer, shared: &Shared) -> bool
 }
 
 /// What only looks is in the audit file alone.
-fn changes_something(method: &str) -> bool {
-    ["trading.", "orders.", "actor.", "faults.", "log.", "shutdown"]
-        .iter()
-        .any(|begin| method.starts_with(begin))
+fn changes_something(request: &Request) -> bool {
+    let changes = ["trading.", "orders.", "actor.", "faults.", "shutdown"];
+    let asks_for_a_level = request.method == "log.level" && !request.params["level"].is_null();
+    asks_for_a_level || changes.iter().any(|begin| request.method.starts_with(begin))
 }
 
 fn audit(request: &Request, peer: Peer, result: &Result<Value, RpcError>, shared: &Shared) {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
     let method: String = request.method.chars().take(64).collect();
     let error = result.as_ref().err().map(|e| e.message.as_str());
-    if changes_something(&method) {
+    let params: Option<String> =
+        changes_something(request).then(|| request.params.to_string().chars().take(200).collect());
+    if let Some(params) = &params {
         let (socket, uid, pid) = (shared.handler.name(), peer.uid, peer.pid);
-        tracing::info!(target: Security.name(), socket, uid, pid, method, done = result.is_ok(), error, "asked");
+        let params = params.as_str();
+        tracing::info!(target: Security.name(), socket, uid, pid, method, params, done = result.is_ok(), error, "asked");
     }
     let mut line = json!({
-        "time_ms": time, "uid": peer.uid, "pid": peer.pid, "method": method, "done": result.is_ok(), "error": error,
+        "time_ms": time, "uid": peer.uid, "pid": peer.pid, "method": method, "params": params,
+        "done": result.is_ok(), "error": error,
     })
     .to_string();
     line.push('\n');

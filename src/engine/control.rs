@@ -134,20 +134,32 @@ impl EngineHandler {
     }
 }
 
-/// How much this process logs, after what is asked for holds: a `level` for a `category`, or for all.
+/// What `log.level` takes: nothing is a question.
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LevelWish {
+    category: Option<Category>,
+    level: Option<LogLevel>,
+}
+
+/// How much this process logs, after what is asked for holds: a level for a category, or for all. Of security nothing is left
+/// out while it runs: who asks for something could hide it so.
 fn log_level(params: &Value) -> Result<Value, RpcError> {
-    let asked = |name: &str| Some(params[name].clone()).filter(|value| !value.is_null());
-    let category: Option<Category> = match asked("category") {
-        None => None,
-        Some(name) => Some(
-            serde_json::from_value(name).map_err(|e| RpcError::parameters(format!("\"category\": {e}")))?,
-        ),
-    };
-    if let Some(level) = asked("level") {
-        let level: LogLevel =
-            serde_json::from_value(level).map_err(|e| RpcError::parameters(format!("\"level\": {e}")))?;
-        let of = |c: &Category| category.is_none_or(|category| category == *c);
-        Category::ALL.into_iter().filter(of).for_each(|category| log::set_level(category, level));
+    let wish: Option<LevelWish> =
+        serde_json::from_value(params.clone()).map_err(|e| RpcError::parameters(e.to_string()))?;
+    let wish = wish.unwrap_or_default();
+    let least =
+        |category: Category| if category == Category::Security { LogLevel::Info } else { LogLevel::Off };
+    if let (Some(category), Some(level)) = (wish.category, wish.level)
+        && level < least(category)
+    {
+        return Err(RpcError::parameters("security stays at info or more while the run goes on"));
+    }
+    if let Some(level) = wish.level {
+        let of = |c: &Category| wish.category.is_none_or(|category| category == *c);
+        for category in Category::ALL.into_iter().filter(of) {
+            log::set_level(category, level.max(least(category)));
+        }
     }
     let levels = Category::ALL.map(|category| (category.name(), log::level(category).name()));
     Ok(json!({"levels": std::collections::BTreeMap::from(levels)}))

@@ -218,6 +218,13 @@ impl Inlet {
         unsafe { self.let_go.as_ref() }.0.store(messages, Ordering::Release);
     }
 
+    /// True where something waits behind the oldest message; read fresh from the writer only where it is not known already.
+    #[inline]
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.seen.get().wrapping_sub(self.taken) > 1 || self.waiting() > 1
+    }
+
     /// Messages waiting, read fresh from the writer.
     #[inline]
     #[must_use]
@@ -315,9 +322,10 @@ impl Outlet {
         if !self.has_room(1) {
             return false;
         }
-        if let Some((_, place)) = self.reserve() {
-            write(place);
-        }
+        let slot = self.place();
+        // SAFETY: there is room, so every reader has let go what was there; and there is one writer.
+        self.slots.at(slot).with_mut(|place| write(unsafe { &mut *place }));
+        self.count_written(); // only now: a panic on the way leaves nothing that could be said
         self.say();
         true
     }
@@ -335,14 +343,15 @@ impl Outlet {
     }
 
     /// A slot for one message that no reader sees before [`Outlet::say`], with whatever was in it before: the caller writes
-    /// the message there. None where there is no room that [`Outlet::has_room`] has found.
+    /// the message there, or takes everything back. None where there is no room that [`Outlet::has_room`] has found.
     #[inline]
     #[must_use]
-    pub fn reserve(&mut self) -> Option<(usize, &mut Message)> {
+    pub(crate) fn reserve(&mut self) -> Option<(usize, &mut Message)> {
         if self.sent >= self.free_until {
             return None;
         }
-        let slot = self.next();
+        let slot = self.place();
+        self.count_written();
         // SAFETY: there is room, so every reader has let go what was there; and there is one writer, who is borrowed.
         Some((slot, self.slots.at(slot).with_mut(|place| unsafe { &mut *place })))
     }
@@ -373,21 +382,26 @@ impl Outlet {
     /// Puts a message into its slot, without saying so yet.
     #[inline]
     fn write(&mut self, message: &Message) {
-        let slot = self.next();
+        let slot = self.place();
         // SAFETY: there is room, so every reader has let go what was there; and there is one writer.
         self.slots.at(slot).with_mut(|place| unsafe { *place = *message });
+        self.count_written();
     }
 
-    /// The slot of the next message, which counts as written.
+    /// The slot of the next message.
     #[inline]
-    fn next(&mut self) -> usize {
+    fn place(&mut self) -> usize {
         if self.slot & (REWIND_EVERY - 1) == 0 && self.slot > 0 {
             self.go_back();
         }
-        let slot = self.slot;
+        self.slot
+    }
+
+    /// The slot that was last asked for holds a message.
+    #[inline]
+    fn count_written(&mut self) {
         self.sent = self.sent.wrapping_add(1);
-        self.slot = self.slots.behind(slot, 1);
-        slot
+        self.slot = self.slots.behind(self.slot, 1);
     }
 
     /// Goes on from the first slot where nobody has anything left to read. Messages that are written and not yet said count

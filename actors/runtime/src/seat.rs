@@ -128,7 +128,7 @@ impl Ports {
 /// What a seat measures about itself; every field may be a detached counter.
 #[derive(Clone, Default)]
 pub struct SeatMeters {
-    /// Inputs handled.
+    /// Messages handled. This and the next are said every 64 messages, when the seat rests, waits or ends.
     pub inputs: Counter,
     /// Outputs sent.
     pub outputs: Counter,

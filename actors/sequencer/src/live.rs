@@ -25,6 +25,8 @@ pub const FRAMES_WITHOUT_MARK_MAX: u32 = 64;
 const FRAMES_PER_CYCLE: usize = 64;
 /// Passes without an input between two looks at the clock for a deadline.
 const PASSES_PER_LOOK: u32 = 64;
+/// Frames of each inlet in turn between two looks for others that have woken up meanwhile.
+const ROUNDS_PER_LOOK: usize = 8;
 /// Cycles with an input between two times that everything is counted.
 const CYCLES_PER_COUNT: u32 = 16;
 
@@ -78,7 +80,10 @@ impl Sequencer {
         instruments: usize,
         counters: &Counters,
     ) -> Self {
-        debug_assert!(classes.len() <= INLETS_MAX, "a configuration has at most 64 feeds");
+        assert!(
+            classes.len() <= INLETS_MAX,
+            "more inlets than a sequencer has; a configuration has at most 64 feeds"
+        );
         let (market, mut urgent): (Vec<_>, Vec<_>) =
             (0..classes.len()).partition(|&i| classes[i] == InputClass::Market);
         urgent.sort_by_key(|&i| std::cmp::Reverse(classes[i]));
@@ -197,7 +202,7 @@ impl Sequencer {
         }
         self.turn = if self.turn + 1 < self.classes.len() { self.turn + 1 } else { 0 };
         let whose_turn = Inlets::MAX << self.turn;
-        for _ in 0..FRAMES_PER_CYCLE {
+        for round in 1..=FRAMES_PER_CYCLE {
             let mut any = false;
             for mut part in [waiting & whose_turn, waiting & !whose_turn] {
                 while part != 0 {
@@ -214,6 +219,9 @@ impl Sequencer {
             }
             if waiting == 0 || !any {
                 return;
+            }
+            if round.is_multiple_of(ROUNDS_PER_LOOK) {
+                waiting = self::waiting(ports) & self.market;
             }
         }
     }
@@ -255,7 +263,7 @@ impl Sequencer {
             return false;
         };
         *frames += 1;
-        let marks = *frames >= FRAMES_WITHOUT_MARK_MAX || inlet.waiting() <= 1;
+        let marks = *frames >= FRAMES_WITHOUT_MARK_MAX || !inlet.has_more();
         if marks {
             *frames = 0;
             self.marks += 1;
@@ -305,8 +313,13 @@ impl Agent for Sequencer {
         self.admit_market(waiting & self.market, now, ports);
         let admitted = self.door.seq() - before;
         if admitted == 0 {
-            return if self.idle_passes > 0 { Work::Idle } else { Work::Blocked };
+            if self.idle_passes > 0 {
+                return Work::Idle;
+            }
+            self.count(); // nobody knows for how long
+            return Work::Blocked;
         }
+        self.idle_passes = 0; // a deadline that came while every inlet was empty is counted in time, too
         self.admitted += admitted;
         self.cycles = self.cycles.wrapping_add(1);
         self.meters.seq.set(self.door.seq());
@@ -314,6 +327,10 @@ impl Agent for Sequencer {
             self.count();
         }
         Work::Done
+    }
+
+    fn stop(&mut self, _ports: &mut Ports) {
+        self.count();
     }
 }
 

@@ -277,6 +277,7 @@ impl Desk {
                     break;
                 }
                 Work::Blocked => {
+                    self.count(); // nobody knows for how long
                     result = if result == Work::Done { Work::Done } else { Work::Blocked };
                     break;
                 }

@@ -41,7 +41,9 @@ impl Desk {
     pub(super) fn handle(&mut self, who: &mut dyn Sitter, message: &Message, joins: bool) -> Handled {
         let seq = message.header.seq;
         self.outbox.begin(message);
-        if let Some(member) = self.member.as_ref().filter(|_| self.is_member) {
+        if self.is_member
+            && let Some(member) = &self.member
+        {
             if self.frontier.absences().contains(seq) {
                 who.be_out(self, message);
                 return Handled::Nobody;
@@ -56,7 +58,10 @@ impl Desk {
         match who.act(message, joined, &mut self.outbox) {
             Ok(true) => Handled::Yes,
             Ok(false) => self.finds_nobody(who, seq),
-            Err(panic) => who.fall(self, message, panic),
+            Err(panic) => {
+                self.count();
+                who.fall(self, message, panic)
+            }
         }
     }
 
