@@ -83,13 +83,28 @@ impl Drop for Beside {
 /// A folder for what is measured and what is read meanwhile; it goes away with this.
 pub struct Scratch(PathBuf);
 
+/// Beginning of a scratch folder's name; its process comes behind it.
+const SCRATCH: &str = "kimera-compare-";
+
+/// Takes away what processes have left that were ended before they could.
+fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 impl Scratch {
     /// A fresh one.
     ///
     /// # Errors
     /// Where it cannot be made.
     pub fn make() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("kimera-compare-{}", std::process::id()));
+        sweep(&std::env::temp_dir());
+        let path = std::env::temp_dir().join(format!("{SCRATCH}{}", std::process::id()));
         std::fs::create_dir_all(&path).map_err(Failure::machine)?;
         Ok(Self(path))
     }
@@ -128,5 +143,24 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_dead_have_left_is_taken_away() {
+        let folder = std::env::temp_dir().join(format!("kimera-sweep-{}", std::process::id()));
+        let of = |process: &str| folder.join(format!("{SCRATCH}{process}"));
+        let ours = std::process::id().to_string();
+        for process in [ours.as_str(), "4294967295", "else"] {
+            std::fs::create_dir_all(of(process).join("run")).unwrap();
+        }
+        sweep(&folder);
+        let left = [ours.as_str(), "4294967295", "else"].map(|process| of(process).exists());
+        assert_eq!(left, [true, false, true], "who lives keeps it; a dead one's goes; another's is not ours");
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }
