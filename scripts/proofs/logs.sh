@@ -90,7 +90,8 @@ s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(sys.argv[2]
     wait $job
     read -r good bad < <(lines_by_schema "$work/dying/engine.log")
     case_is "lines that are none where a stage dies" 0 "$bad"
-    case_over "the change is one of security" "$(grep -c '"category":"security".*log.level.*trading' "$work/dying/engine.log")" 0
+    case_over "the change is one of security" "$(grep '"category":"security"' "$work/dying/engine.log" |
+        grep -cF 'category\":\"trading\",\"level\":\"info')" 0
     case_over "lines of the category that was asked for" "$(grep -c '"category":"trading"' "$work/dying/engine.log")" 0
     case_over "its panic is one" "$(grep -c '"kind":"defect".*panicked' "$work/dying/engine.log")" 0
 

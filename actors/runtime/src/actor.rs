@@ -121,7 +121,7 @@ impl Outbox {
     }
 
     /// From now on [`Outbox::staged`] has something to show, or not: a look at it is for tests and explanations.
-    pub fn keep(&mut self, keeps: bool) {
+    pub(crate) fn keep(&mut self, keeps: bool) {
         self.keeps = keeps;
         self.staged.reserve_exact(if keeps { self.spare.len() } else { 0 });
     }
@@ -198,11 +198,6 @@ impl Outbox {
     #[must_use]
     pub(crate) fn hash(&mut self) -> &mut RollingHash {
         &mut self.hash
-    }
-
-    /// Its value.
-    pub(crate) fn hash_value(&self) -> u64 {
-        self.hash.value()
     }
 
     /// As [`Outbox::hash`], to be looked at.

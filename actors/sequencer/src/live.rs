@@ -33,7 +33,7 @@ const CYCLES_PER_COUNT: u32 = 16;
 /// Inlets, a bit each: a sequencer has at most 128.
 type Inlets = u128;
 /// Most inlets.
-pub const INLETS_MAX: usize = Inlets::BITS as usize;
+const INLETS_MAX: usize = Inlets::BITS as usize;
 
 struct Meters {
     inputs: Counter,

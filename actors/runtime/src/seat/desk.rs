@@ -20,6 +20,7 @@ const BATCH: usize = 64;
 const SAMPLE: u16 = 64;
 /// It is said too when nothing waited so often.
 const COUNT_EVERY: u16 = 1_024;
+
 /// Everything of a seat but its actor, in the order in which a message needs it: a look into an empty ring touches the first
 /// two cache lines alone, most messages the next two besides, and what is rare is behind all that is not.
 #[repr(C, align(64))]
@@ -58,6 +59,13 @@ pub(super) struct Desk {
     /// Index in the topology.
     pub(super) seat: u16,
 }
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(size_of::<Inlet>() == 64 && size_of::<crate::ring::Outlet>() == 64);
+    assert!(std::mem::offset_of!(Desk, outbox) == 128, "what an empty ring needs is on two cache lines");
+    assert!(size_of::<Outbox>() <= 128, "and what a message needs on two more");
+};
 
 /// What replays, explanations and controls ask of a seat, and no live run.
 #[derive(Default)]
@@ -106,7 +114,7 @@ impl Drop for DeathNote<'_> {
 impl Desk {
     /// One bit of the first output; of the state, where the seat says nothing.
     #[cold]
-    pub(super) fn flip_one_bit(&mut self, seq: Seq) {
+    fn flip_one_bit(&mut self, seq: Seq) {
         if self.special.flip.is_none_or(|from| seq < from)
             || (self.outbox.is_empty() && self.outbox.limit() > 0)
         {
@@ -119,7 +127,7 @@ impl Desk {
     }
 
     /// Collects the joined inlets' votes for `seq`; false while one is still to come.
-    pub(super) fn join(&mut self, seq: Seq) -> bool {
+    fn join(&mut self, seq: Seq) -> bool {
         self.joined.clear();
         for side in &self.sides {
             match side.inlet.peek() {
@@ -134,7 +142,7 @@ impl Desk {
 
     /// Takes the votes that were joined.
     #[inline]
-    pub(super) fn take_joined(&mut self, seq: Seq) {
+    fn take_joined(&mut self, seq: Seq) {
         for side in &mut self.sides {
             if side.inlet.peek().is_some_and(|vote| vote.header.seq == seq) {
                 side.inlet.advance();
@@ -144,7 +152,7 @@ impl Desk {
 
     /// True for the message before which it is to stop.
     #[cold]
-    pub(super) fn stops_before(&self, seq: Seq) -> bool {
+    fn stops_before(&self, seq: Seq) -> bool {
         self.special.stop.is_some_and(|(at, n)| seq > at || (seq == at && self.handled_of(seq) >= n))
     }
 
@@ -154,14 +162,14 @@ impl Desk {
     }
 
     /// The state's digest; 0 where the seat is out.
-    pub(super) fn digest_before(&self, boundary: Seq, who: &dyn Sitter) -> u64 {
+    fn digest_before(&self, boundary: Seq, who: &dyn Sitter) -> u64 {
         let out = self.frontier.absences().contains(boundary.saturating_sub(1));
         if out { 0 } else { who.digest() }
     }
 
     /// Publishes the output hash for everything caused by inputs below `boundary`.
     #[cold]
-    pub(super) fn checkpoint(&mut self, boundary: Seq, time: i64, who: &dyn Sitter) {
+    fn checkpoint(&mut self, boundary: Seq, time: i64, who: &dyn Sitter) {
         let body = Checkpoint {
             seat: u64::from(self.seat),
             boundary,
@@ -177,12 +185,12 @@ impl Desk {
 
     /// What was asked for is noted, before anybody hears of what is staged.
     #[cold]
-    pub(super) fn be_special(&mut self, seq: Seq, handled: Handled, start: u64) {
+    fn be_special(&mut self, seq: Seq, handled: Handled, start: u64) {
         if handled == Handled::Yes && self.special.flip.is_some() {
             self.flip_one_bit(seq);
         }
         if let Some(tap) = self.special.tap.as_ref().filter(|_| !self.outbox.is_empty()) {
-            tap.lock().unwrap_or_else(PoisonError::into_inner).push((seq, self.outbox.hash_value()));
+            tap.lock().unwrap_or_else(PoisonError::into_inner).push((seq, self.outbox.saved_hash().value()));
         }
         if let Some(watch) = self.special.watch.as_ref().filter(|watch| watch.seq == seq) {
             watch.note(&self.name, &self.outbox, Tsc::now().saturating_sub(start));
@@ -190,7 +198,7 @@ impl Desk {
     }
 
     /// Handles the message at the head of the primary inlet, if everything it needs is there.
-    pub(super) fn step(&mut self, who: &mut dyn Sitter) -> Work {
+    fn step(&mut self, who: &mut dyn Sitter) -> Work {
         let Some(message) = self.primary.peek() else { return Work::Idle };
         // SAFETY: nobody writes to the message's slot before it is let go, which happens below, behind its last use; and the
         // ring lives at least as long as the seat that is borrowed here.
@@ -267,7 +275,7 @@ impl Desk {
     }
 
     #[inline(never)]
-    pub(super) fn work(&mut self, who: &mut dyn Sitter, upstream: Seq) -> Work {
+    fn work(&mut self, who: &mut dyn Sitter, upstream: Seq) -> Work {
         let mut result = Work::Idle;
         for _ in 0..BATCH {
             match self.step(who) {
