@@ -10,15 +10,33 @@ need_cargo() {
     command -v cargo >/dev/null 2>&1 || die 1 "cargo is not installed; get Rust from https://rustup.rs and try again"
 }
 
+# Where builds go, and what scripts/profile has counted.
+target=${CARGO_TARGET_DIR:-target}
+case "$target" in /*) ;; *) target="$root/$target" ;; esac
+profile="$target/profile"
+
+# Has builds laid out by how the program runs, where that was counted with this very compiler: another one names its
+# functions otherwise.
+use_profile() {
+    [ -f "$profile/kimera.profdata" ] || return 0
+    if [ "$(rustc -vV)" != "$(cat "$profile/rustc.txt" 2>/dev/null)" ]; then
+        say "degraded: $profile was made with another compiler and is not used; scripts/profile makes it anew"
+        return 0
+    fi
+    case "${RUSTFLAGS:-}" in *profile-use*) return 0 ;; esac
+    export RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-use=$profile/kimera.profdata"
+}
+
 # Builds the program if anything changed. Where the build folder is not ours to write, a program that is already
 # there is used as it is, and that is said.
 build_program() {
-    program="$root/${CARGO_TARGET_DIR:-target}/release/kimera"
-    if { [ -e target ] && [ ! -w target ]; } || { [ ! -e target ] && [ ! -w . ]; }; then
+    program="$target/release/kimera"
+    if { [ -e "$target" ] && [ ! -w "$target" ]; } || { [ ! -e "$target" ] && [ ! -w "$(dirname "$target")" ]; }; then
         [ -x "$program" ] || die 1 "$root is not writable and nothing is built yet; build once as its owner: cargo build --release"
-        say "degraded: $root/target is not writable here, using the program that is there"
+        say "degraded: $target is not writable here, using the program that is there"
         return
     fi
     need_cargo
+    use_profile
     cargo build --release --locked --quiet || die 1 "the build failed (cargo build --release)"
 }
