@@ -167,12 +167,9 @@ impl Book {
         if best.size.0 <= 0 {
             return levels;
         }
-        levels[0] = best;
-        for i in 1..N {
-            match ladder.next_worse(levels[i - 1].price) {
-                Some(level) => levels[i] = level,
-                None => break,
-            }
+        if let Some((first, others)) = levels.split_first_mut() {
+            *first = best;
+            ladder.fill_worse(best.price, others);
         }
         levels
     }
@@ -213,16 +210,10 @@ impl Book {
     /// A digest of every level, independent of the order they are held in.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        let mut digest = self.depth_id ^ u64::from(self.synchronised).rotate_left(40);
-        for (side, ladder) in [(1u64, &self.bids), (2, &self.asks)] {
-            for level in ladder.levels() {
-                let word = (level.price.0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-                    ^ (level.size.0 as u64).wrapping_mul(0xD1B5_4A32_D192_ED03)
-                    ^ side.rotate_left(61);
-                digest = digest.wrapping_add((word ^ (word >> 29)).wrapping_mul(0xA076_1D64_78BD_642F));
-            }
-        }
-        digest
+        let sides = self.bids.digest().wrapping_mul(0xA076_1D64_78BD_642F) ^ self.asks.digest();
+        self.depth_id
+            ^ u64::from(self.synchronised).rotate_left(40)
+            ^ sides.wrapping_mul(0xE703_7ED1_A0B4_28DB)
     }
 }
 

@@ -30,10 +30,12 @@ pub struct Ladder {
     levels: usize,
     /// Levels given up because the far table was full: always the farthest from the best price.
     dropped: u64,
+    /// Sum of what each level adds.
+    digest: u64,
     distances: Vec<i64>,
 }
 
-kimera_protocol::state!(Ladder { base, sizes, bits, summary, far, best, levels, dropped, distances } fixed { side });
+kimera_protocol::state!(Ladder { base, sizes, bits, summary, far, best, levels, dropped, digest, distances } fixed { side });
 
 impl Ladder {
     /// An empty side.
@@ -49,6 +51,7 @@ impl Ladder {
             best: None,
             levels: 0,
             dropped: 0,
+            digest: 0,
             distances: Vec::with_capacity(FAR_LEVELS),
         }
     }
@@ -67,6 +70,13 @@ impl Ladder {
         self.far.clear();
         self.best = None;
         self.levels = 0;
+        self.digest = 0;
+    }
+
+    /// A digest of every level, however they came about: it moves with each change, for who asks often.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// Levels held.
@@ -120,6 +130,7 @@ impl Ladder {
             old
         };
         self.levels = self.levels + usize::from(size > 0) - usize::from(old > 0);
+        self.digest = self.digest.wrapping_add(share(tick, size)).wrapping_sub(share(tick, old));
         if size > 0 {
             if self.best.is_none_or(|best| self.better(tick, best)) {
                 self.best = Some(tick);
@@ -180,8 +191,9 @@ impl Ladder {
         let mut slot = 0;
         while slot < FAR_SLOTS {
             match self.far.slot(slot) {
-                Some((tick, _)) if distance(tick) >= limit => {
+                Some((tick, size)) if distance(tick) >= limit => {
                     self.far.set(tick, 0);
+                    self.digest = self.digest.wrapping_sub(share(tick, size));
                     self.levels -= 1;
                     self.dropped += 1;
                 }
@@ -296,25 +308,70 @@ impl Ladder {
         tick
     }
 
-    /// The level next to `price`, away from the other side; only inside the window.
-    #[must_use]
-    pub fn next_worse(&self, price: Price) -> Option<Level> {
-        let tick = match self.side {
-            Side::Bid => self.last_at_or_below(price.0 - 1),
-            Side::Ask => self.first_at_or_above(price.0 + 1),
-        }?;
-        Some(Level { price: Price(tick), size: Quantity(self.sizes[(tick & MASK) as usize]) })
+    /// The levels next to `price`, away from the other side, best first, as many as `levels` has places; how many there are.
+    /// Only inside the window.
+    #[inline]
+    pub fn fill_worse(&self, price: Price, levels: &mut [Level]) -> usize {
+        let mut places = levels.iter_mut();
+        let mut put = |tick: i64| {
+            let size = Quantity(self.sizes[(tick & MASK) as usize]);
+            places.next().map(|place| *place = Level { price: Price(tick), size }).is_some()
+        };
+        let mut count = 0;
+        match self.side {
+            Side::Bid => self.walk_down(price.0 - 1, |tick| put(tick).then(|| count += 1).is_some()),
+            Side::Ask => self.walk_up(price.0 + 1, |tick| put(tick).then(|| count += 1).is_some()),
+        }
+        count
+    }
+
+    /// Occupied ticks of the window at or above one, upwards, until `take` wants no more.
+    #[inline]
+    fn walk_up(&self, from: i64, mut take: impl FnMut(i64) -> bool) {
+        let from = from.max(self.base);
+        let end = self.base + MASK;
+        let mut start = from & !63;
+        let mut keep = u64::MAX << (from & 63);
+        while start <= end {
+            let mut word = self.bits[(start & MASK) as usize / 64] & keep;
+            while word != 0 {
+                if !take(start + i64::from(word.trailing_zeros())) {
+                    return;
+                }
+                word &= word - 1;
+            }
+            keep = u64::MAX;
+            start = self.skip_empty_up(start + 64);
+        }
+    }
+
+    /// Occupied ticks of the window at or below one, downwards, until `take` wants no more.
+    #[inline]
+    fn walk_down(&self, from: i64, mut take: impl FnMut(i64) -> bool) {
+        let from = from.min(self.base + MASK);
+        let mut start = from & !63;
+        let mut keep = u64::MAX >> (63 - (from & 63));
+        while start >= self.base {
+            let mut word = self.bits[(start & MASK) as usize / 64] & keep;
+            while word != 0 {
+                let bit = 63 - word.leading_zeros();
+                if !take(start + i64::from(bit)) {
+                    return;
+                }
+                word ^= 1 << bit;
+            }
+            keep = u64::MAX;
+            start = self.skip_empty_down(start - 1) & !63;
+        }
     }
 
     /// The first `N` levels from the best on; sizes 0 where there are fewer.
     #[must_use]
     pub fn top<const N: usize>(&self) -> [Level; N] {
         let mut levels = [Level::default(); N];
-        let mut next = self.best();
-        for slot in &mut levels {
-            let Some(level) = next else { break };
-            *slot = level;
-            next = self.next_worse(level.price);
+        if let (Some(best), Some((first, others))) = (self.best(), levels.split_first_mut()) {
+            *first = best;
+            self.fill_worse(best.price, others);
         }
         levels
     }
@@ -341,6 +398,14 @@ impl Ladder {
         let far = (0..FAR_SLOTS).filter_map(|slot| self.far.slot(slot));
         near.chain(far.map(|(tick, size)| Level { price: Price(tick), size: Quantity(size) }))
     }
+}
+
+/// What a level adds to the digest; a size of 0 adds nothing.
+#[inline]
+fn share(tick: i64, size: i64) -> u64 {
+    let tick = (tick as u64).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let wide = u128::from(tick).wrapping_mul(u128::from((size as u64).wrapping_mul(0xD1B5_4A32_D192_ED03)));
+    (wide as u64) ^ ((wide >> 64) as u64)
 }
 
 /// A window base that puts `tick` in the middle, on a word boundary.
@@ -454,6 +519,10 @@ mod tests {
         book
     }
 
+    fn digest(ladder: &Ladder) -> u64 {
+        ladder.levels().fold(0, |sum, level| sum.wrapping_add(share(level.price.0, level.size.0)))
+    }
+
     fn agree(side: Side, updates: &[(i64, i64)]) {
         let mut ladder = Ladder::new(side);
         for (i, &(tick, size)) in updates.iter().enumerate() {
@@ -474,6 +543,7 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, expected.into_iter().collect::<Vec<_>>());
         assert_eq!(all.len(), ladder.len());
+        assert_eq!(ladder.digest(), digest(&ladder), "it has moved with every change");
     }
 
     fn updates() -> impl Strategy<Value = Vec<(i64, i64)>> {
@@ -519,6 +589,7 @@ mod tests {
         }
         assert_eq!(ladder.dropped(), FAR_LEVELS as u64 / 8);
         assert_eq!(ladder.len() as u64, 1 + far.len() as u64 - ladder.dropped());
+        assert_eq!(ladder.digest(), digest(&ladder));
         // What was given up is the farthest; everything nearer is there.
         let kept = |tick: i64| ladder.size_at(Price(tick)).0 == 1;
         let lost = far.iter().filter(|t| !kept(**t)).count();
