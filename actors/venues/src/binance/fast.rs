@@ -24,39 +24,49 @@ fn ten_to(exponent: usize) -> u64 {
 #[derive(Clone, Copy)]
 struct Digits {
     word: u64,
-    /// How many there are before the first byte that is none.
-    count: usize,
+    /// The highest bit of the first byte that is no digit, and of bytes behind it; 0 where all are digits.
+    others: u64,
 }
 
 impl Digits {
-    #[inline]
+    #[inline(always)]
     fn of(bytes: [u8; 8]) -> Self {
         let word = u64::from_le_bytes(bytes) ^ 0x3030_3030_3030_3030;
         // The highest bit of a byte is set where its value is above nine. A carry from a byte reaches only bytes behind it,
         // and the first one that is no digit is all that counts.
         let others = (word.wrapping_add(0x7676_7676_7676_7676) | word) & 0x8080_8080_8080_8080;
-        Self { word, count: (others.trailing_zeros() / 8) as usize }
+        Self { word, others }
     }
 
-    /// Value of the first `count` digits, 1 to 8 of them: pairs, fours, then all eight, with zeros put before them.
-    #[inline]
-    fn value(self, count: usize) -> u64 {
-        debug_assert!((1..=8).contains(&count) && count <= self.count);
-        let digits = self.word.wrapping_shl(64u32.wrapping_sub(8 * count as u32));
-        let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
-        let ends = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
-        let middles = (pairs >> 16 & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
-        ends.wrapping_add(middles) >> 32
+    /// How many there are before the first byte that is none.
+    #[inline(always)]
+    fn count(self) -> usize {
+        (self.others.trailing_zeros() / 8) as usize
     }
 
-    /// True where the digits from `from` up to the last are zeros.
-    #[inline]
-    fn are_zeros(self, from: usize) -> bool {
-        // Those behind the last are shifted out at the top, those before `from` at the bottom.
-        let top = |digits: usize| 64u32.wrapping_sub(8 * digits as u32);
-        from >= self.count
-            || self.word.wrapping_shl(top(self.count)).wrapping_shr(top(self.count - from)) == 0
+    /// The digits, with zeros instead of everything behind them.
+    #[inline(always)]
+    fn padded(self) -> u64 {
+        let first = self.others & self.others.wrapping_neg();
+        self.word & (first >> 7).wrapping_sub(1)
     }
+
+    /// Value of all of them, where there are 1 to 8.
+    #[inline(always)]
+    fn value(self) -> u64 {
+        // They are moved to the top, zeros before them, in whole bytes: of n digits the first other bit is at 8n + 7, of eight
+        // there is none (64).
+        value_of(self.word.wrapping_shl(71u32.wrapping_sub(self.others.trailing_zeros()) & !7))
+    }
+}
+
+/// Value of eight digits, the first in the lowest byte: pairs, fours, then all eight.
+#[inline(always)]
+fn value_of(digits: u64) -> u64 {
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let ends = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
+    let middles = (pairs >> 16 & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
+    ends.wrapping_add(middles) >> 32
 }
 
 struct Scan<'a> {
@@ -84,7 +94,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Digits at a place that has eight bytes from there on.
-    #[inline]
+    #[inline(always)]
     fn digits(&self, at: usize) -> Option<Digits> {
         let bytes = self.bytes.get(at..)?.first_chunk::<8>()?;
         Some(Digits::of(*bytes))
@@ -106,18 +116,19 @@ impl<'a> Scan<'a> {
     #[inline]
     fn unsigned_by_words(&self) -> Option<(u64, usize)> {
         let first = self.digits(self.at)?;
-        if first.count == 0 || (self.bytes[self.at] == b'0' && first.count > 1) {
+        let count = first.count();
+        if count == 0 || (self.bytes[self.at] == b'0' && count > 1) {
             return None;
         }
-        let value = first.value(first.count);
-        if first.count < 8 {
-            return Some((value, self.at + first.count));
+        let value = first.value();
+        if count < 8 {
+            return Some((value, self.at + count));
         }
         let rest = self.digits(self.at + 8)?;
-        match rest.count {
+        match rest.count() {
             0 => Some((value, self.at + 8)),
             8 => None,
-            count => Some((value * ten_to(count) + rest.value(count), self.at + 8 + count)),
+            count => Some((value * ten_to(count) + rest.value(), self.at + 8 + count)),
         }
     }
 
@@ -157,23 +168,28 @@ impl<'a> Scan<'a> {
     #[inline]
     fn decimal_by_words(&self, decimals: usize) -> Option<(i64, usize)> {
         let whole = self.digits(self.at)?;
-        let dot = self.at + whole.count;
-        if whole.count == 0 || whole.count == 8 || decimals > 8 || self.bytes[dot] != b'.' {
+        let digits = whole.count();
+        let dot = self.at + digits;
+        if digits == 0 || digits == 8 || decimals > 8 || self.bytes[dot] != b'.' {
             return None;
         }
         let fraction = self.digits(dot + 1)?;
-        let quote = dot + 1 + fraction.count;
-        // Digits finer than the unit have to be zeros.
-        let kept = fraction.count.min(decimals);
-        if fraction.count == 0 || self.bytes.get(quote) != Some(&b'"') || !fraction.are_zeros(kept) {
+        let quote = dot + 1 + fraction.count();
+        if quote == dot + 1 || self.bytes.get(quote) != Some(&b'"') {
             return None;
         }
-        let behind = if kept == 0 {
-            0
-        } else {
-            fraction.value(kept).wrapping_mul(ten_to(decimals.wrapping_sub(kept)))
+        // As many digits as the unit has, with zeros for those that are not there; finer ones have to be zeros.
+        let padded = fraction.padded();
+        let unused = 64u32.wrapping_sub(8 * decimals as u32);
+        let (kept, finer) = match decimals {
+            0 => (0, padded),
+            8 => (padded, 0),
+            _ => (padded.wrapping_shl(unused), padded.wrapping_shr(64u32.wrapping_sub(unused))),
         };
-        let value = whole.value(whole.count).wrapping_mul(ten_to(decimals)).wrapping_add(behind);
+        if finer != 0 {
+            return None;
+        }
+        let value = whole.value().wrapping_mul(ten_to(decimals)).wrapping_add(value_of(kept));
         Some((value as i64, quote + 1)) // below 10^15
     }
 
