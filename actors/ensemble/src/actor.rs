@@ -195,7 +195,7 @@ impl Ensemble {
         self.publish();
     }
 
-    fn take_votes(&mut self, joined: &[Message]) -> u64 {
+    fn take_votes(&mut self, joined: &[&Message]) -> u64 {
         self.votes = [None; MEMBERS_MAX];
         let mut voted = 0;
         for vote in joined.iter().filter_map(|m| m.body::<Vote>()) {
@@ -314,7 +314,8 @@ mod tests {
         let message = Message::new(header, body);
         let mut out = Outbox::new(OUTPUTS_MAX);
         out.begin(&message);
-        stage.handle(Input { message: &message, joined: votes }, &mut out);
+        let joined: Vec<_> = votes.iter().collect();
+        stage.handle(Input { message: &message, joined: &joined }, &mut out);
         out.staged().map(|(_, m)| *m).collect()
     }
 

@@ -18,13 +18,15 @@ pub const SKIPS_MAX: usize = 8;
 /// Messages a seat keeps for whoever comes.
 pub const KEPT_MAX: usize = 65_536;
 
-/// The inputs a seat has no answer to. One writer at a time, many readers.
+/// The inputs a seat has no answer to. One writer at a time, many readers. How many there are comes first: beside a seat's
+/// progress on one cache line, and mostly 0.
+#[repr(C)]
 #[derive(Debug)]
 pub struct Absences {
     begun: AtomicUsize,
+    skips: AtomicUsize,
     from: [AtomicU64; ABSENCES_MAX],
     back_at: [AtomicU64; ABSENCES_MAX],
-    skips: AtomicUsize,
     skipped: [AtomicU64; SKIPS_MAX],
 }
 
@@ -43,6 +45,13 @@ impl Default for Absences {
 }
 
 impl Absences {
+    /// True where there is any.
+    #[inline]
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.begun.load(Ordering::Acquire) | self.skips.load(Ordering::Acquire) != 0
+    }
+
     /// True where the seat has no answer to an input: one value for all who wait for it.
     #[inline]
     #[must_use]
@@ -233,10 +242,15 @@ impl Rejoin {
         self.leaves.store(true, Ordering::Release);
     }
 
-    /// The seat's side: true once, where it was asked to leave.
+    /// The seat's side: true where it was asked to leave, until it has been told.
     #[inline]
+    pub(crate) fn is_to_leave(&self) -> bool {
+        self.leaves.load(Ordering::Acquire)
+    }
+
+    /// The seat's side: true once, where it was asked to leave.
     pub(crate) fn must_leave(&self) -> bool {
-        self.leaves.load(Ordering::Acquire) && self.leaves.swap(false, Ordering::AcqRel)
+        self.is_to_leave() && self.leaves.swap(false, Ordering::AcqRel)
     }
 
     /// Lets an actor that has seen everything answer again.

@@ -45,7 +45,7 @@ pub struct Input<'a> {
     pub message: &'a Message,
     /// The votes for this message's seq, one for each present joined inlet, in the topology's order; empty but at
     /// a mark of a seat that joins.
-    pub joined: &'a [Message],
+    pub joined: &'a [&'a Message],
 }
 
 /// A deterministic component of the line or a branch. Its state can be taken out between two inputs and put into another
@@ -76,6 +76,9 @@ pub trait Agent: Send {
 const PORTS: usize = 6;
 /// A port that the seat has no ring for.
 const NOWHERE: u8 = u8::MAX;
+/// Among the outlets in which something is written: the places of what nobody reads.
+const SPARE: u8 = 1 << 7;
+const _: () = assert!(PORTS < 8, "a bit each");
 
 /// Where an output lies until the handler has returned.
 #[derive(Clone, Copy)]
@@ -93,8 +96,8 @@ struct Staged {
 #[repr(C)]
 pub struct Outbox {
     of: [u8; PORTS],
-    /// Something is written that was not said.
-    open: bool,
+    /// Where something is written that was not said: a bit an outlet, the highest for the spare places.
+    open: u8,
     /// Where each lies is kept, for who wants to see what is staged.
     keeps: bool,
     length: usize,
@@ -136,7 +139,7 @@ impl Outbox {
         }
         Self {
             of,
-            open: false,
+            open: 0,
             keeps: false,
             length: 0,
             rooms: 0,
@@ -152,7 +155,7 @@ impl Outbox {
     /// Prepares for the handler of `input`: nothing staged, outputs caused by it.
     #[inline]
     pub fn begin(&mut self, input: &Message) {
-        if self.open {
+        if self.open != 0 {
             self.take_back();
         }
         self.hash_before = self.hash;
@@ -169,7 +172,7 @@ impl Outbox {
         self.hash = self.hash_before;
         self.length = 0;
         self.staged.clear();
-        self.open = false;
+        self.open = 0;
     }
 
     /// True where every ring can take the most one input may send. To be asked once an input.
@@ -215,9 +218,12 @@ impl Outbox {
     /// Lets everybody see what is staged.
     #[inline]
     pub(crate) fn say(&mut self) {
-        if self.open {
-            self.outlets.iter_mut().for_each(|o| o.outlet.say());
-            self.open = false;
+        let mut open = std::mem::take(&mut self.open) & !SPARE;
+        while open != 0 {
+            if let Some(out) = self.outlets.get_mut(open.trailing_zeros() as usize) {
+                out.outlet.say();
+            }
+            open &= open - 1;
         }
     }
 
@@ -278,13 +284,18 @@ impl Outbox {
         }
         let outlet = self.of[port as usize];
         let (slot, place) = match self.outlets.get_mut(usize::from(outlet)) {
-            Some(out) => out.outlet.reserve().unwrap_or_else(|| too_many()),
-            None => (at, &mut self.spare[at]),
+            Some(out) => {
+                self.open |= 1 << (outlet & 7);
+                out.outlet.reserve().unwrap_or_else(|| too_many())
+            }
+            None => {
+                self.open |= SPARE;
+                (at, &mut self.spare[at])
+            }
         };
         if self.keeps {
             self.staged.push(Staged { port, outlet, slot: slot as u32 });
         }
-        self.open = true;
         self.length = at + 1;
         (place, &mut self.hash)
     }
@@ -311,7 +322,7 @@ impl Outbox {
     /// Changes the lowest bit of the first staged body; false where nothing is staged, or where it was said already.
     pub fn flip_one_bit(&mut self) -> bool {
         let all: Vec<_> = self.staged().map(|(port, message)| (port, *message)).collect();
-        if all.is_empty() || !self.open {
+        if all.is_empty() || self.open == 0 {
             return false;
         }
         // Written once more, the first of them changed.

@@ -12,7 +12,7 @@ use crate::absence::Absences;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The seq up to which a seat is done; one writer, many readers.
-#[repr(align(128))] // A line pair of its own: the adjacent-line prefetcher would otherwise share it.
+#[repr(C, align(128))] // A line pair of its own: the adjacent-line prefetcher would otherwise share it.
 #[derive(Debug)]
 pub struct Frontier {
     done: AtomicU64,

@@ -205,7 +205,7 @@ impl<A: Actor + 'static> Seat<A> {
             at: 0,
             at_count: 0,
             polls: 0,
-            samples: 0,
+            leaves: false,
             counts: false,
             is_special: false,
             is_member: false,

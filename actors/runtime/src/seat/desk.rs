@@ -17,7 +17,7 @@ use crate::ring::Inlet;
 /// Messages a seat handles before the next seat has its turn.
 const BATCH: usize = 64;
 /// One handler call in this many is timed, and what was counted is said then.
-const SAMPLE: u16 = 64;
+const SAMPLE: u64 = 64;
 /// It is said too when nothing waited so often.
 const COUNT_EVERY: u16 = 1_024;
 
@@ -37,7 +37,8 @@ pub(super) struct Desk {
     pub(super) at: Seq,
     pub(super) at_count: u32,
     pub(super) polls: u16,
-    pub(super) samples: u16,
+    /// Whoever sits there was asked to leave: as it was when this batch began.
+    pub(super) leaves: bool,
     /// Messages about one input are counted.
     pub(super) counts: bool,
     /// Somebody wants to know more than usual, or to stop somewhere.
@@ -51,7 +52,8 @@ pub(super) struct Desk {
     pub(super) sides: Box<[PortInlet]>,
     /// Set where the line goes on without this seat after a panic.
     pub(super) member: Option<Member>,
-    pub(super) joined: Vec<Message>,
+    /// The votes that are joined, in their rings, until they are let go.
+    pub(super) joined: Vec<&'static Message>,
     pub(super) tsc: Tsc,
     pub(super) meters: SeatMeters,
     pub(super) special: Special,
@@ -131,7 +133,11 @@ impl Desk {
         self.joined.clear();
         for side in &self.sides {
             match side.inlet.peek() {
-                Some(vote) if vote.header.seq == seq => self.joined.push(*vote),
+                Some(vote) if vote.header.seq == seq => {
+                    // SAFETY: nobody writes to the vote's slot before it is let go, which `take_joined` does behind clearing
+                    // this list, and nobody else; the next join clears it, too; and the ring lives as long as this seat.
+                    self.joined.push(unsafe { &*std::ptr::from_ref(vote) });
+                }
                 // Nobody waits for who is not there; who is back may have gone on already.
                 _ if side.writer.absences().contains(seq) => {}
                 _ => return false,
@@ -143,6 +149,7 @@ impl Desk {
     /// Takes the votes that were joined.
     #[inline]
     fn take_joined(&mut self, seq: Seq) {
+        self.joined.clear();
         for side in &mut self.sides {
             if side.inlet.peek().is_some_and(|vote| vote.header.seq == seq) {
                 side.inlet.advance();
@@ -197,15 +204,36 @@ impl Desk {
         }
     }
 
+    /// What comes before some messages only; something where this one is not handled now.
+    #[cold]
+    fn attend(&mut self, seq: Seq, time: i64, who: &dyn Sitter) -> Option<Work> {
+        if self.stops_before(seq) {
+            return Some(Work::Blocked);
+        }
+        if seq < self.next_checkpoint {
+            return None;
+        }
+        if !self.outbox.have_room() {
+            self.meters.blocked.add(1);
+            return Some(Work::Blocked);
+        }
+        self.checkpoint(seq - seq % CHECKPOINT_INTERVAL, time, who);
+        // The record outlet took one message: its room is made sure of again before the handler runs.
+        Some(Work::Done)
+    }
+
     /// Handles the message at the head of the primary inlet, if everything it needs is there.
+    #[inline]
     fn step(&mut self, who: &mut dyn Sitter) -> Work {
         let Some(message) = self.primary.peek() else { return Work::Idle };
         // SAFETY: nobody writes to the message's slot before it is let go, which happens below, behind its last use; and the
         // ring lives at least as long as the seat that is borrowed here.
         let message: &Message = unsafe { &*std::ptr::from_ref(message) };
         let seq = message.header.seq;
-        if self.is_special && self.stops_before(seq) {
-            return Work::Blocked;
+        if (self.is_special || seq >= self.next_checkpoint)
+            && let Some(work) = self.attend(seq, message.header.time, who)
+        {
+            return work;
         }
         if !self.outbox.have_room() {
             self.meters.blocked.add(1);
@@ -215,13 +243,7 @@ impl Desk {
         if joins && !self.join(seq) {
             return Work::Blocked;
         }
-        if seq >= self.next_checkpoint {
-            self.checkpoint(seq - seq % CHECKPOINT_INTERVAL, message.header.time, who);
-            // The record outlet took one message: make sure of its room again before the handler runs.
-            return Work::Done;
-        }
-        self.samples = self.samples.wrapping_add(1);
-        let sampled = self.samples.is_multiple_of(SAMPLE);
+        let sampled = self.inputs.is_multiple_of(SAMPLE);
         let start = if sampled || self.is_special { Tsc::now() } else { 0 };
         let handled = self.handle(who, message, joins);
         if handled == Handled::Held {
@@ -233,8 +255,8 @@ impl Desk {
         // Room was made sure of, so nothing here can fail.
         self.outputs += self.outbox.length() as u64;
         self.outbox.say();
-        let (marked, ingress, time) = (message.is_mark(), message.header.ingress, message.header.time);
-        let stops = message.is_stop();
+        let ingress = if self.has_ages && message.is_mark() { message.header.ingress } else { 0 };
+        let stop = message.is_stop().then_some(message.header.time);
         self.primary.advance(); // from here on the message is not ours any more
         if joins {
             self.take_joined(seq);
@@ -249,10 +271,10 @@ impl Desk {
             self.meters.residence.record(self.tsc.to_ns(Tsc::now().saturating_sub(start)));
             self.count();
         }
-        if self.has_ages && marked && ingress != 0 {
+        if ingress != 0 {
             self.meters.mark_age.record(self.tsc.to_ns(Tsc::now().saturating_sub(ingress)));
         }
-        if stops {
+        if let Some(time) = stop {
             self.checkpoint(seq + 1, time, who);
         }
         Work::Done
@@ -276,6 +298,9 @@ impl Desk {
 
     #[inline(never)]
     fn work(&mut self, who: &mut dyn Sitter, upstream: Seq) -> Work {
+        if self.is_member {
+            self.leaves = self.member.as_ref().is_some_and(|member| member.rejoin.is_to_leave());
+        }
         let mut result = Work::Idle;
         for _ in 0..BATCH {
             match self.step(who) {

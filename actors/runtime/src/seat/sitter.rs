@@ -15,7 +15,7 @@ pub(super) type Panic = Box<dyn Any + Send>;
 /// Who sits there, whatever its type.
 pub(super) trait Sitter {
     /// The actor's handler, for which what it causes is staged; what it said where it panicked. False where nobody is there.
-    fn act(&mut self, message: &Message, joined: &[Message], outbox: &mut Outbox) -> Result<bool, Panic>;
+    fn act(&mut self, message: &Message, joined: &[&Message], outbox: &mut Outbox) -> Result<bool, Panic>;
 
     /// The actor has panicked.
     fn fall(&mut self, desk: &mut Desk, message: &Message, panic: Panic) -> Handled;
@@ -41,18 +41,10 @@ impl Desk {
     pub(super) fn handle(&mut self, who: &mut dyn Sitter, message: &Message, joins: bool) -> Handled {
         let seq = message.header.seq;
         self.outbox.begin(message);
-        if self.is_member
-            && let Some(member) = &self.member
+        if (self.leaves || self.frontier.absences().any())
+            && let Some(handled) = self.handle_absent(who, message)
         {
-            if self.frontier.absences().contains(seq) {
-                who.be_out(self, message);
-                return Handled::Nobody;
-            }
-            if member.rejoin.must_leave() {
-                who.leave();
-            }
-        } else if self.frontier.absences().is_skipped(seq) {
-            return self.skip(message);
+            return handled;
         }
         let joined = if joins { &self.joined[..] } else { &[] };
         match who.act(message, joined, &mut self.outbox) {
@@ -63,6 +55,25 @@ impl Desk {
                 who.fall(self, message, panic)
             }
         }
+    }
+
+    /// Where somebody is out, was, or is to leave; None where he handles this one all the same.
+    #[cold]
+    fn handle_absent(&mut self, who: &mut dyn Sitter, message: &Message) -> Option<Handled> {
+        let seq = message.header.seq;
+        self.leaves = false;
+        if let Some(member) = &self.member {
+            if self.frontier.absences().contains(seq) {
+                who.be_out(self, message);
+                return Some(Handled::Nobody);
+            }
+            if member.rejoin.must_leave() {
+                who.leave();
+            }
+        } else if self.frontier.absences().is_skipped(seq) {
+            return Some(self.skip(message));
+        }
+        None
     }
 
     #[cold]
@@ -94,7 +105,7 @@ impl Desk {
 }
 
 impl<A: Actor + 'static> Sitter for Who<A> {
-    fn act(&mut self, message: &Message, joined: &[Message], outbox: &mut Outbox) -> Result<bool, Panic> {
+    fn act(&mut self, message: &Message, joined: &[&Message], outbox: &mut Outbox) -> Result<bool, Panic> {
         let Some(actor) = self.actor.as_mut() else { return Ok(false) };
         catch_unwind(AssertUnwindSafe(|| actor.handle(Input { message, joined }, outbox))).map(|()| true)
     }

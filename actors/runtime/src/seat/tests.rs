@@ -342,6 +342,18 @@ fn one_that_dies_while_it_catches_up_is_asked_for_again() {
 }
 
 #[test]
+fn one_that_is_asked_to_leave_is_out_from_its_next_input() {
+    let (mut member, mut echo, mut primary, gate) = member_rig(Seq::MAX);
+    let rejoin = member.desk.member.as_ref().unwrap().rejoin.clone();
+    let mut joined = |seq| mark(&mut member, &mut echo, &mut primary, seq);
+    assert_eq!([1, 2].map(&mut joined), [1, 1]);
+    rejoin.leave();
+    assert_eq!([3, 4].map(&mut joined), [0, 0]);
+    assert!(gate.holds(3) && !gate.holds(2) && !rejoin.is_to_leave());
+    assert_eq!(member.desk.frontier.absences().open(), Some(3));
+}
+
+#[test]
 fn a_vote_of_one_that_is_back_is_not_taken_for_an_earlier_mark() {
     let (mut member, mut echo, mut primary, _gate) = member_rig(Seq::MAX);
     member.desk.frontier.absences().note(2, 4);
