@@ -1,0 +1,241 @@
+//! Runs under way: oldest first, by partition.
+
+use kimera_protocol::{Nanos, Seq};
+
+use super::store::NONE;
+use crate::language::KEYS_MAX;
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It waits for the first event of the step that an edge leads to, or for its time to pass where it leads to the end.
+    Wait(u16),
+    /// It has taken so many events of a step and may take more.
+    Loop(u8, u16),
+}
+
+/// A run of a pattern.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    /// In the order in which they began.
+    pub(super) id: u64,
+    pub(super) state: State,
+    /// End of the chain of what it has taken.
+    pub(super) end: u32,
+    pub(super) first_seq: Seq,
+    pub(super) first_time: Nanos,
+    /// The run that stayed in a greedy step when this one left it: if that one goes on, this one ends.
+    pub(super) rival: u64,
+    /// It has seen an event since it took the last one.
+    pub(super) has_waited: bool,
+    partition: u32,
+    older: u32,
+    newer: u32,
+}
+
+impl Run {
+    /// The run of its partition that began next.
+    pub(super) fn newer(&self) -> u32 {
+        self.newer
+    }
+}
+
+/// Runs with the same key.
+struct Partition {
+    key: [u64; KEYS_MAX],
+    oldest: u32,
+    newest: u32,
+    count: u32,
+}
+
+/// Runs of fixed number. A partition is there as long as it has runs.
+pub(super) struct Runs {
+    runs: Vec<Run>,
+    free: Vec<u32>,
+    partitions: Vec<Partition>,
+    free_partitions: Vec<u32>,
+    /// Open addressing, at most half full; backward shifts instead of tombstones.
+    table: Vec<u32>,
+    next_id: u64,
+}
+
+impl Runs {
+    pub(super) fn new(capacity: usize) -> Self {
+        let run = Run {
+            id: 0,
+            state: State::Wait(0),
+            end: NONE,
+            first_seq: 0,
+            first_time: 0,
+            rival: 0,
+            has_waited: false,
+            partition: NONE,
+            older: NONE,
+            newer: NONE,
+        };
+        let partition = || Partition { key: [0; KEYS_MAX], oldest: NONE, newest: NONE, count: 0 };
+        Self {
+            runs: vec![run; capacity],
+            free: (0..capacity as u32).rev().collect(),
+            partitions: (0..capacity).map(|_| partition()).collect(),
+            free_partitions: (0..capacity as u32).rev().collect(),
+            table: vec![NONE; (capacity * 2).next_power_of_two()],
+            next_id: 1,
+        }
+    }
+
+    fn home(&self, key: &[u64; KEYS_MAX]) -> usize {
+        let mixed = key.iter().fold(0x9E37_79B9_7F4A_7C15u64, |hash, &word| {
+            let wide = u128::from(hash ^ word).wrapping_mul(0xD1B5_4A32_D192_ED03_A076_1D64_78BD_642F);
+            (wide as u64) ^ ((wide >> 64) as u64)
+        });
+        mixed as usize & (self.table.len() - 1)
+    }
+
+    /// Place in the table: of the partition with a key, or of where it would be.
+    fn place(&self, key: &[u64; KEYS_MAX]) -> usize {
+        let mut at = self.home(key);
+        while self.table[at] != NONE && self.partitions[self.table[at] as usize].key != *key {
+            at = (at + 1) & (self.table.len() - 1);
+        }
+        at
+    }
+
+    /// The partition with a key, where it has runs.
+    pub(super) fn partition(&self, key: &[u64; KEYS_MAX]) -> Option<u32> {
+        Some(self.table[self.place(key)]).filter(|&partition| partition != NONE)
+    }
+
+    /// Runs of a partition.
+    pub(super) fn count(&self, partition: u32) -> usize {
+        self.partitions[partition as usize].count as usize
+    }
+
+    pub(super) fn key(&self, run: u32) -> [u64; KEYS_MAX] {
+        self.partitions[self.runs[run as usize].partition as usize].key
+    }
+
+    /// The oldest run of a partition.
+    pub(super) fn oldest(&self, partition: u32) -> u32 {
+        self.partitions[partition as usize].oldest
+    }
+
+    /// The oldest run of all.
+    pub(super) fn oldest_of_all(&self) -> Option<u32> {
+        self.all().min_by_key(|&(_, run)| run.id).map(|(at, _)| at)
+    }
+
+    pub(super) fn get(&self, at: u32) -> &Run {
+        &self.runs[at as usize]
+    }
+
+    pub(super) fn get_mut(&mut self, at: u32) -> &mut Run {
+        &mut self.runs[at as usize]
+    }
+
+    /// True where the run of this number is still at its place.
+    pub(super) fn is(&self, at: u32, id: u64) -> bool {
+        self.runs[at as usize].id == id
+    }
+
+    /// Every run, in no order that means anything.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Run)> {
+        self.runs.iter().enumerate().filter(|(_, run)| run.id != 0).map(|(at, run)| (at as u32, run))
+    }
+
+    /// Runs of a partition, the oldest first.
+    pub(super) fn of(&self, partition: u32) -> impl Iterator<Item = (u32, u64)> {
+        let mut at = self.oldest(partition);
+        std::iter::from_fn(move || {
+            let run = self.runs.get(at as usize)?;
+            let this = (at, run.id);
+            at = run.newer;
+            Some(this)
+        })
+    }
+
+    /// A new run, the newest of its partition; none where there is no place.
+    pub(super) fn begin(&mut self, key: &[u64; KEYS_MAX], run: Run) -> Option<u64> {
+        let at = self.free.pop()?;
+        let place = self.place(key);
+        if self.table[place] == NONE {
+            // There are as many as there are runs, so there is one.
+            let fresh = self.free_partitions.pop()?;
+            self.partitions[fresh as usize] = Partition { key: *key, oldest: NONE, newest: NONE, count: 0 };
+            self.table[place] = fresh;
+        }
+        let index = self.table[place];
+        let partition = &mut self.partitions[index as usize];
+        let older = std::mem::replace(&mut partition.newest, at);
+        partition.count += 1;
+        if older == NONE {
+            partition.oldest = at;
+        } else {
+            self.runs[older as usize].newer = at;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        self.runs[at as usize] = Run { id, partition: index, older, newer: NONE, ..run };
+        Some(id)
+    }
+
+    /// A run as [`Runs::begin`] takes it.
+    pub(super) fn draft(state: State, end: u32, first_seq: Seq, first_time: Nanos) -> Run {
+        Run {
+            id: 0,
+            state,
+            end,
+            first_seq,
+            first_time,
+            rival: 0,
+            has_waited: false,
+            partition: NONE,
+            older: NONE,
+            newer: NONE,
+        }
+    }
+
+    /// Ends a run; gives the chain it held.
+    pub(super) fn end(&mut self, at: u32) -> u32 {
+        let Run { end, partition: index, older, newer, .. } = self.runs[at as usize];
+        self.runs[at as usize].id = 0;
+        self.free.push(at);
+        let partition = &mut self.partitions[index as usize];
+        partition.count -= 1;
+        if older == NONE {
+            partition.oldest = newer;
+        } else {
+            self.runs[older as usize].newer = newer;
+        }
+        if newer == NONE {
+            partition.newest = older;
+        } else {
+            self.runs[newer as usize].older = older;
+        }
+        if partition.count == 0 {
+            self.remove(index);
+        }
+        end
+    }
+
+    fn remove(&mut self, partition: u32) {
+        let mask = self.table.len() - 1;
+        let mut hole = self.place(&self.partitions[partition as usize].key);
+        self.free_partitions.push(partition);
+        let mut at = hole;
+        loop {
+            at = (at + 1) & mask;
+            let next = self.table[at];
+            if next == NONE {
+                break;
+            }
+            let home = self.home(&self.partitions[next as usize].key);
+            // What lies behind the hole moves up, unless that would put it before its home.
+            if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
+                self.table[hole] = next;
+                hole = at;
+            }
+        }
+        self.table[hole] = NONE;
+    }
+}
