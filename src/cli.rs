@@ -14,6 +14,7 @@ use crate::engine::{EngineOptions, interrupt_flag};
 use crate::exit::{Exit, Failure};
 use crate::guard::GuardArgs;
 use crate::machine::doctor::{self, DoctorArgs, TuneArgs};
+use crate::patterns::{self, CepArgs};
 use crate::replay::{ExecutorChoice, ReplayOptions};
 use crate::report::SCHEMA_VERSION;
 use crate::shadow::{self, ShadowArgs};
@@ -72,6 +73,8 @@ enum Verb {
     Sim(SimArgs),
     /// What a fast run wants of the kernel: shown, written, put back. Example: kimera tune restore
     Tune(TuneArgs),
+    /// Patterns over trades, quotes and orders. Example: kimera cep run config/patterns/market.cep --on state/a
+    Cep(CepArgs),
     /// Who is wired to whom. Example: kimera topology --dot | dot -Tsvg > topology.svg
     Topology(TopologyArgs),
 }
@@ -344,6 +347,7 @@ impl Cli {
             Verb::Doctor(a) => doctor::run(&a),
             Verb::Tune(a) => doctor::tune(&a),
             Verb::Sim(a) => simulate::run(&a.options()),
+            Verb::Cep(a) => patterns::run(&a),
             Verb::Topology(a) => run_topology(&a),
         }
     }

@@ -13,7 +13,8 @@
 //! * [`shadow`]: a second line that follows the journal and compares
 //! * [`bench`]: measurements of the program by itself; [`builds`]: programs of other revisions
 //! * [`counterfactual`]: who says something else; [`bisect`]: the first decision on which two builds differ
-//! * [`export`]: a journal for notebooks
+//! * [`export`]: a journal for notebooks; [`patterns`]: patterns checked, and run over what is recorded;
+//!   [`recording`]: a recording as it is
 //! * [`machine`]: cores and plans, tuning, doctor, the service manager
 //! * [`simulate`]: whole firms in virtual time
 //! * [`venue`]: the simulated venue as a process
@@ -41,6 +42,8 @@ pub mod line;
 pub mod log;
 pub mod machine;
 pub mod orders;
+pub mod patterns;
+pub mod recording;
 pub mod replay;
 pub mod replica;
 pub mod report;

@@ -4,6 +4,7 @@
 
 mod launch;
 mod orders;
+mod patterns;
 mod recording;
 mod replay;
 mod simulate;

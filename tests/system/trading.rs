@@ -66,7 +66,9 @@ impl Run {
         let said = String::from_utf8_lossy(&replay.stdout).into_owned();
         assert!(replay.status.success() && said.starts_with("identical"), "{said}");
         self.explains();
-        serde_json::from_str(&text).unwrap()
+        let summary: Value = serde_json::from_str(&text).unwrap();
+        self.has_patterns(&summary["orders"]);
+        summary
     }
 }
 
@@ -92,6 +94,23 @@ impl Run {
         assert!(checks.len() == 22 && checks.iter().all(|c| c["verdict"] == "passed"), "{explained}");
         let stages = explained["latency"].as_array().unwrap();
         assert!(stages.iter().any(|s| s["seat"] == "risk" && s["took_ns"].as_u64() > Some(0)), "{explained}");
+    }
+
+    /// Patterns over the journal see every order that was sent, with what the venue said of it.
+    fn has_patterns(&self, orders: &Value) {
+        let file = self.state.join("p.cep");
+        std::fs::write(
+            &file,
+            "pattern sent on order: n:New\npattern taken on order by id: n:New ->> o:Open skip next",
+        )
+        .unwrap();
+        let arguments =
+            ["cep", "run", file.to_str().unwrap(), "--on", self.state.to_str().unwrap(), "--json"];
+        let output = Command::new(PROGRAM).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let last: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        assert_eq!(&last["patterns"][0]["matches"], orders, "{last}");
+        assert!(last["patterns"][1]["matches"].as_u64() > Some(0), "{last}");
     }
 
     fn json(&self, arguments: &[&str]) -> Value {

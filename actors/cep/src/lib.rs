@@ -1,13 +1,16 @@
 //! Complex event processing: patterns over market and order events, in a language of their own.
 //!
+//! * [`events`]: market and orders as events
 //! * [`schema`]: what events there are, and their fields
 //! * [`language`]: text to a pattern that is checked and compiled, mistakes with line and column
 //! * [`matcher`]: a pattern over a stream, bounded in everything
 
+pub mod events;
 pub mod language;
 pub mod matcher;
 pub mod schema;
 
+pub use events::Events;
 pub use language::{Mistake, Program, compile};
 pub use matcher::{Bounds, Found, Matcher, Overflows};
 pub use schema::{Event, EventType, FIELDS_MAX, Field, Schema, Type, Value};

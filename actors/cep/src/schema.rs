@@ -6,7 +6,7 @@ use kimera_protocol::{Nanos, Seq};
 pub const FIELDS_MAX: usize = 12;
 /// Implied field of every event: the sequencer's time, ns.
 pub const TIME: &str = "t";
-/// Implied field of every event: its place in the one order.
+/// Implied field of every event: the input it is, or was caused by.
 pub const SEQ: &str = "seq";
 
 /// Type of a field or of an expression.
@@ -141,7 +141,9 @@ impl Schema {
 /// An event, as a matcher takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Event {
-    /// Its place in the one order.
+    /// Its place in the stream: each has its own, later ones larger.
+    pub place: u64,
+    /// The input it is, or was caused by.
     pub seq: Seq,
     /// The sequencer's time.
     pub time: Nanos,
@@ -154,10 +156,10 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event without fields yet.
+    /// An event without fields yet; its place is its input's number.
     #[must_use]
     pub fn new(ty: usize, seq: Seq, time: Nanos) -> Self {
-        Self { seq, time, ty: ty as u8, ..Self::default() }
+        Self { place: seq, seq, time, ty: ty as u8, ..Self::default() }
     }
 
     /// With a field; a number that is none stays away.

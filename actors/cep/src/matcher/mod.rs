@@ -10,7 +10,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use kimera_protocol::{Nanos, Seq};
+use kimera_protocol::Nanos;
 
 use self::runs::{Run, Runs, State};
 use self::store::{NONE, Store};
@@ -266,12 +266,12 @@ impl Matcher {
         key: &[u64; KEYS_MAX],
         kept: &mut u32,
     ) {
-        let (before, first_seq, first_time) = match run {
+        let (before, first, first_time) = match run {
             Some(at) => {
                 let run = self.runs.get(at);
-                (run.end, run.first_seq, run.first_time)
+                (run.end, run.first, run.first_time)
             }
-            None => (NONE, event.seq, event.time),
+            None => (NONE, event.place, event.time),
         };
         if usize::from(self.store.length(before)) >= self.bounds.events_per_run {
             self.overflows.events += 1;
@@ -282,7 +282,7 @@ impl Matcher {
         let end = self.keep_and_take(before, binding, event, kept);
         self.store.release(before);
         let Some(end) = end else { return };
-        let draft = |state| Runs::draft(state, end, first_seq, first_time);
+        let draft = |state| Runs::draft(state, end, first, first_time);
         let (max, min, is_greedy) = {
             let step = &self.program.steps[usize::from(step)];
             (step.max, step.min, step.is_greedy)
@@ -380,11 +380,11 @@ impl Matcher {
             }
             self.say_one(end, &key, deadline, found);
             if let Some((from, before)) = self.skipped() {
-                let here = |seq: Seq| (from..before).contains(&seq);
+                let here = |place: u64| (from..before).contains(&place);
                 for other in
                     pending.iter_mut().skip(i + 1).filter(|other| other.key == key && other.end != NONE)
                 {
-                    if self.store.back(other.end).last().is_some_and(|(_, first)| here(first.seq)) {
+                    if self.store.back(other.end).last().is_some_and(|(_, first)| here(first.place)) {
                         self.store.release(std::mem::replace(&mut other.end, NONE));
                     }
                 }
@@ -415,25 +415,25 @@ impl Matcher {
     }
 
     /// Which first events are let go behind the match that was just said.
-    fn skipped(&self) -> Option<(Seq, Seq)> {
+    fn skipped(&self) -> Option<(u64, u64)> {
         let (_, first) = self.path.first()?;
         let of = |binding: u8| move |(bound, _): &&(u8, Event)| *bound == binding;
         let before = match self.program.skip {
             Skip::None => return None,
-            Skip::Next => first.seq + 1,
-            Skip::PastLast => self.path.last()?.1.seq + 1,
-            Skip::ToFirst(binding) => self.path.iter().find(of(binding))?.1.seq,
-            Skip::ToLast(binding) => self.path.iter().rev().find(of(binding))?.1.seq,
+            Skip::Next => first.place + 1,
+            Skip::PastLast => self.path.last()?.1.place + 1,
+            Skip::ToFirst(binding) => self.path.iter().find(of(binding))?.1.place,
+            Skip::ToLast(binding) => self.path.iter().rev().find(of(binding))?.1.place,
         };
-        Some((first.seq, before))
+        Some((first.place, before))
     }
 
-    fn skip(&mut self, key: &[u64; KEYS_MAX], here: impl Fn(Seq) -> bool) {
+    fn skip(&mut self, key: &[u64; KEYS_MAX], here: impl Fn(u64) -> bool) {
         let Some(partition) = self.runs.partition(key) else { return };
         let mut at = self.runs.oldest(partition);
         while at != NONE {
             let run = *self.runs.get(at);
-            if here(run.first_seq) {
+            if here(run.first) {
                 let end = self.runs.end(at);
                 self.store.release(end);
             }
@@ -449,7 +449,7 @@ fn compare(store: &Store, a: u32, b: u32) -> std::cmp::Ordering {
     let both = long.min(short);
     let skip = |end, length: u16| store.back(end).skip(usize::from(length - both));
     let differs =
-        skip(a, long).zip(skip(b, short)).map(|((to_a, a), (to_b, b))| (a.seq, to_a).cmp(&(b.seq, to_b)));
+        skip(a, long).zip(skip(b, short)).map(|((to_a, a), (to_b, b))| (a.place, to_a).cmp(&(b.place, to_b)));
     let first =
         differs.fold(std::cmp::Ordering::Equal, |known, this| if this.is_eq() { known } else { this });
     first.then(long.cmp(&short))

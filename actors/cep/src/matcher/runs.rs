@@ -1,6 +1,6 @@
 //! Runs under way: oldest first, by partition.
 
-use kimera_protocol::{Nanos, Seq};
+use kimera_protocol::Nanos;
 
 use super::store::NONE;
 use crate::language::KEYS_MAX;
@@ -22,7 +22,8 @@ pub(super) struct Run {
     pub(super) state: State,
     /// End of the chain of what it has taken.
     pub(super) end: u32,
-    pub(super) first_seq: Seq,
+    /// Place and time of its first event.
+    pub(super) first: u64,
     pub(super) first_time: Nanos,
     /// The run that stayed in a greedy step when this one left it: if that one goes on, this one ends.
     pub(super) rival: u64,
@@ -65,7 +66,7 @@ impl Runs {
             id: 0,
             state: State::Wait(0),
             end: NONE,
-            first_seq: 0,
+            first: 0,
             first_time: 0,
             rival: 0,
             has_waited: false,
@@ -180,12 +181,12 @@ impl Runs {
     }
 
     /// A run as [`Runs::begin`] takes it.
-    pub(super) fn draft(state: State, end: u32, first_seq: Seq, first_time: Nanos) -> Run {
+    pub(super) fn draft(state: State, end: u32, first: u64, first_time: Nanos) -> Run {
         Run {
             id: 0,
             state,
             end,
-            first_seq,
+            first,
             first_time,
             rival: 0,
             has_waited: false,

@@ -192,16 +192,16 @@ fn pattern(steps: &[(u8, u8, u8, u8, u8)], group: u8, within: u8, skip: u8, keye
             1 if i == 1 => format!("all({both}, x:B[v >= 1])"),
             _ => step,
         };
-        if not % 7 == 0 {
-            let link = if not % 2 == 0 { "->>" } else { "->" };
+        if not.is_multiple_of(7) {
+            let link = if not.is_multiple_of(2) { "->>" } else { "->" };
             text += &format!(" {link} not n{i}:{}[v >= {}]", ["A", "B", "C"][usize::from(not % 3)], not % 2);
             last_is_not = last;
         }
     }
-    if fans || last_is_not || within % 3 > 0 {
+    if fans || last_is_not || !within.is_multiple_of(3) {
         text += &format!(" within {}s", 2 + within % 7);
     }
-    if within % 5 == 0 {
+    if within.is_multiple_of(5) {
         text += " where count(s0) < 3";
     }
     let skips = ["none", "next", "past_last", "to_first(s0)", "to_last(s0)", "none"];

@@ -85,7 +85,7 @@ impl<'a> Reference<'a> {
                 }
                 Item::All(steps) => {
                     let bindings: Vec<_> = steps.iter().map(|step| self.bind(step)).collect();
-                    let orders = orders((0..steps.len()).collect());
+                    let orders = orders(&(0..steps.len()).collect::<Vec<_>>());
                     let mut all = Vec::new();
                     for order in orders {
                         let mut these = ways.clone();
@@ -124,7 +124,7 @@ impl<'a> Reference<'a> {
         Some(match &tree.node {
             Node::Int(value) => *value,
             Node::Name(_) => self.events[own?].words[0] as i64,
-            Node::Of(step, _) => bound(&step.text).last()?,
+            Node::Of(step, _) => bound(&step.text).next_back()?,
             Node::Over(Aggregate::Count, step, _) => bound(&step.text).count() as i64,
             Node::Over(Aggregate::Sum, step, _) => bound(&step.text).reduce(|a, b| a + b)?,
             Node::Over(Aggregate::Max, step, _) => bound(&step.text).max()?,
@@ -288,13 +288,13 @@ fn with<'a>(way: Way<'a>, step: &'a StepTree, binding: u8, link: Link) -> Vec<Wa
     if step.times.min == 0 { vec![taken, way] } else { vec![taken] }
 }
 
-fn orders(left: Vec<usize>) -> Vec<Vec<usize>> {
+fn orders(left: &[usize]) -> Vec<Vec<usize>> {
     if left.is_empty() {
         return vec![Vec::new()];
     }
     let first = |i: usize| {
         let others: Vec<_> = left.iter().copied().filter(|&o| o != i).collect();
-        orders(others).into_iter().map(move |rest| [vec![i], rest].concat())
+        orders(&others).into_iter().map(move |rest| [vec![i], rest].concat())
     };
     left.iter().flat_map(|&i| first(i)).collect()
 }

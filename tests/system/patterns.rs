@@ -1,0 +1,97 @@
+//! Patterns over the shipped recording, from the command line.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use kimera_simulator::Tape;
+use serde_json::Value;
+
+fn cep(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kimera"));
+    command.arg("cep").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
+}
+
+/// Lines of JSON; the last sums up.
+fn run(file: &str, on: &str) -> Vec<Value> {
+    let output = cep(&["run", file, "--on", on, "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn with_file(text: &str, then: impl FnOnce(&str)) {
+    let folder = tempfile();
+    let file = folder.join("p.cep");
+    std::fs::write(&file, text).unwrap();
+    then(file.to_str().unwrap());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+fn tempfile() -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!(
+        "kimera-patterns-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    ));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[test]
+fn what_ships_is_good_and_finds_what_it_says() {
+    let output = cep(&["check", "config/patterns/market.cep", "config/patterns/orders.cep", "--json"]);
+    let checked: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(checked["files"][0]["patterns"].as_array().unwrap().len(), 5);
+    let lines = run("config/patterns/market.cep", "data/binance-20240808");
+    let (last, matches) = lines.split_last().unwrap();
+    for pattern in last["patterns"].as_array().unwrap() {
+        let of_it = matches.iter().filter(|m| m["pattern"] == pattern["name"]).count();
+        assert_eq!(pattern["matches"], of_it, "{last}");
+        assert!(pattern["runs_given_up"] == 0 && pattern["events_left_out"] == 0, "{last}");
+    }
+    // Looked at again, by hand: five takers on one side in half a second, none below the first.
+    let runs: Vec<_> = matches.iter().filter(|m| m["pattern"] == "run_of_buys").collect();
+    assert!(runs.len() > 1_000, "{last}");
+    for m in runs {
+        let inputs: Vec<_> = m["inputs"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
+        assert!(inputs.len() == 5 && inputs.is_sorted_by(|a, b| a < b), "{m}");
+        let values = m["values"].as_array().unwrap();
+        assert!(values[2].as_f64() >= values[1].as_f64(), "{m}");
+    }
+}
+
+#[test]
+fn every_trade_and_every_best_price_is_an_event() {
+    let tape = Tape::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data/binance-20240808")).unwrap();
+    let of = |stream: &str| {
+        let frames = tape.recordings.iter().flat_map(|r| r.frames.iter().map(move |f| (r, f)));
+        frames.filter(|(r, f)| f.stream.is_some_and(|s| r.streams[s].ends_with(stream))).count()
+    };
+    with_file("pattern t on trade: t:Trade\npattern q on quote: q:Quote\npattern g on feed: g:Gap", |file| {
+        let lines = run(file, "data/binance-20240808");
+        let counts: Vec<_> = lines.last().unwrap()["patterns"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p["matches"].as_u64())
+            .collect();
+        assert_eq!(counts, [Some(of("@trade") as u64), Some(of("@bookTicker") as u64), Some(0)]);
+    });
+}
+
+#[test]
+fn what_is_wrong_is_shown_where_it_is() {
+    with_file("pattern p on trade:\n  a:Trade[pirce > 1]", |file| {
+        let output = cep(&["check", file]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(
+            said.contains("p.cep:2:11: Trade has no field \"pirce\"; it has instrument, price"),
+            "{said}"
+        );
+        assert!(said.contains("\n    a:Trade[pirce > 1]\n            ^"), "{said}");
+        let output = cep(&["run", "config/patterns/market.cep", "--on", "/nowhere"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(7) && said.contains("neither"), "{said}");
+    });
+    with_file("# nothing", |file| assert_eq!(cep(&["check", file]).status.code(), Some(3)));
+}
