@@ -105,7 +105,7 @@ pub(crate) enum Op {
 }
 
 /// Values on the stack at once, at most; more are refused when a pattern is loaded.
-pub(crate) const STACK_MAX: usize = 16;
+pub(crate) const STACK_MAX: usize = 8;
 
 pub(crate) type Expression = Box<[Op]>;
 
@@ -184,11 +184,11 @@ pub(crate) trait Context {
     /// A key of the partition.
     fn key(&self, index: u8) -> u64;
     /// The events bound to a step, the last one first, until `take` wants no more.
-    fn bound(&self, binding: u8, take: &mut dyn FnMut(&Event) -> bool);
+    fn bound(&self, binding: u8, take: impl FnMut(&Event) -> bool);
 }
 
 /// An expression's value; nothing where it has none: a field that is missing, a number that is none, a sum that is too large.
-pub(crate) fn evaluate(ops: &[Op], context: &dyn Context) -> Option<Value> {
+pub(crate) fn evaluate(ops: &[Op], context: &impl Context) -> Option<Value> {
     let mut stack: [Option<Value>; STACK_MAX] = [None; STACK_MAX];
     let mut height = 0;
     for op in ops {
@@ -213,19 +213,19 @@ pub(crate) fn evaluate(ops: &[Op], context: &dyn Context) -> Option<Value> {
     stack[0]
 }
 
-fn last(binding: u8, slot: Slot, context: &dyn Context) -> Option<Value> {
+fn last(binding: u8, slot: Slot, context: &impl Context) -> Option<Value> {
     let mut value = None;
-    context.bound(binding, &mut |event| {
+    context.bound(binding, |event| {
         value = slot.of(event);
         false
     });
     value
 }
 
-fn over(aggregate: Aggregate, binding: u8, slot: Slot, context: &dyn Context) -> Option<Value> {
+fn over(aggregate: Aggregate, binding: u8, slot: Slot, context: &impl Context) -> Option<Value> {
     let (mut count, mut result) = (0i64, None);
     let mut is_whole = true;
-    context.bound(binding, &mut |event| {
+    context.bound(binding, |event| {
         let value = slot.of(event);
         is_whole &= aggregate == Aggregate::Count || value.is_some();
         count += 1;

@@ -148,7 +148,7 @@ impl crate::language::Context for View<'_> {
         self.key.get(usize::from(index)).copied().unwrap_or(0)
     }
 
-    fn bound(&self, binding: u8, take: &mut dyn FnMut(&Event) -> bool) {
+    fn bound(&self, binding: u8, mut take: impl FnMut(&Event) -> bool) {
         for (_, event) in self.store.back(self.end).filter(|(of, _)| *of == binding) {
             if !take(event) {
                 return;
