@@ -73,8 +73,10 @@ pub struct Matcher {
     bounds: Bounds,
     store: Store,
     runs: Runs,
-    /// No run's time is over before.
-    next_deadline: Nanos,
+    /// Runs are not looked through before: nobody's time is over, or those whose is are no harm.
+    next_look: Nanos,
+    /// Time alone may make a match certain.
+    has_trailing: bool,
     overflows: Overflows,
     here: Vec<(u32, u64)>,
     pending: Vec<Pending>,
@@ -88,13 +90,15 @@ impl Matcher {
     pub fn new(program: Program, bounds: Bounds) -> Self {
         // A chain link for each event of each run, as far as they are shared: as many as there are events and runs.
         let links = bounds.events + bounds.runs;
+        let has_trailing = program.edges.iter().any(|edge| edge.to.is_none() && !edge.nots.is_empty());
         Self {
+            has_trailing,
             values: Vec::with_capacity(program.emit.len()),
             program,
             bounds,
             store: Store::new(bounds.events, links),
             runs: Runs::new(bounds.runs),
-            next_deadline: Nanos::MAX,
+            next_look: Nanos::MAX,
             overflows: Overflows::default(),
             here: Vec::with_capacity(bounds.runs),
             pending: Vec::with_capacity(bounds.runs),
@@ -116,7 +120,7 @@ impl Matcher {
 
     /// Time passes: what waits for nothing to come is certain now, and what took too long is gone.
     pub fn pass(&mut self, now: Nanos, found: &mut dyn FnMut(&Found<'_>)) {
-        if now <= self.next_deadline {
+        if now <= self.next_look {
             return;
         }
         let Some(within) = self.program.within else { return };
@@ -130,11 +134,12 @@ impl Matcher {
                 next = next.min(deadline);
             }
         }
-        self.next_deadline = next;
+        // Where time only ends runs, they may end when they see an event, and it is enough to look for the others now and then.
+        self.next_look = if self.has_trailing { next } else { now.saturating_add(within) };
         for i in 0..self.here.len() {
             let (at, _) = self.here[i];
             let Run { state, first_time, .. } = *self.runs.get(at);
-            let key = self.runs.key(at);
+            let key = self.runs.key_of(at);
             let end = self.runs.end(at);
             match state {
                 State::Wait(edge) if self.program.edges[usize::from(edge)].to.is_none() => {
@@ -151,18 +156,17 @@ impl Matcher {
     pub fn event(&mut self, event: &Event, found: &mut dyn FnMut(&Found<'_>)) {
         self.pass(event.time, found);
         let Some(key) = self.key(event) else { return };
+        let Some(partition) = self.runs.open(&key) else { return };
         let mut kept = NONE;
         self.here.clear();
-        if let Some(partition) = self.runs.partition(&key) {
-            self.here.extend(self.runs.of(partition));
-        }
+        self.here.extend(self.runs.of(partition));
         if self.program.has_greedy {
             self.end_rivals(event, &key);
         }
         for i in 0..self.here.len() {
             let (at, id) = self.here[i];
             if self.runs.is(at, id) {
-                self.show(at, event, &key, &mut kept);
+                self.show(at, event, partition, &mut kept);
             }
         }
         for i in 0..self.program.starts.len() {
@@ -170,12 +174,13 @@ impl Matcher {
             if let Some(step) = self.program.edges[edge].to
                 && self.fits(step, event, NONE, &key)
             {
-                self.take(None, step, 1, event, &key, &mut kept);
+                self.take(None, step, 1, event, partition, &mut kept);
             }
         }
         if kept != NONE {
             self.store.let_go(kept);
         }
+        self.runs.close(partition);
         self.say(found);
     }
 
@@ -213,8 +218,13 @@ impl Matcher {
     }
 
     /// Shows an event to a run.
-    fn show(&mut self, at: u32, event: &Event, key: &[u64; KEYS_MAX], kept: &mut u32) {
-        let Run { id, state, end, has_waited, .. } = *self.runs.get(at);
+    fn show(&mut self, at: u32, event: &Event, partition: u32, kept: &mut u32) {
+        let Run { id, state, end, has_waited, first_time, .. } = *self.runs.get(at);
+        if self.program.within.is_some_and(|within| first_time.saturating_add(within) < event.time) {
+            let end = self.runs.end(at);
+            return self.store.release(end);
+        }
+        let key = &{ *self.runs.key(partition) };
         let stays = match state {
             State::Wait(edge) => {
                 let edge = &self.program.edges[usize::from(edge)];
@@ -229,7 +239,7 @@ impl Matcher {
                     let link = edge.link;
                     let fits = self.fits(step, event, end, key);
                     if fits {
-                        self.take(Some(at), step, 1, event, key, kept);
+                        self.take(Some(at), step, 1, event, partition, kept);
                     }
                     link == Link::Every || (link == Link::Relaxed && !fits)
                 } else {
@@ -240,7 +250,7 @@ impl Matcher {
                 let contiguity = self.program.steps[usize::from(step)].contiguity;
                 let fits = self.fits(step, event, end, key);
                 if fits {
-                    self.take(Some(at), step, count + 1, event, key, kept);
+                    self.take(Some(at), step, count + 1, event, partition, kept);
                 }
                 contiguity == Contiguity::Combinations || (contiguity == Contiguity::Relaxed && !fits)
             }
@@ -263,7 +273,7 @@ impl Matcher {
         step: u8,
         count: u16,
         event: &Event,
-        key: &[u64; KEYS_MAX],
+        partition: u32,
         kept: &mut u32,
     ) {
         let (before, first, first_time) = match run {
@@ -289,18 +299,18 @@ impl Matcher {
         };
         let mut staying = 0;
         if count < max {
-            staying = self.begin(draft(State::Loop(step, count)), key);
+            staying = self.begin(draft(State::Loop(step, count)), partition);
         }
         if count >= min {
             for i in 0..self.program.steps[usize::from(step)].follow.len() {
                 let index = self.program.steps[usize::from(step)].follow[i];
                 let edge = &self.program.edges[usize::from(index)];
                 if edge.to.is_none() && edge.nots.is_empty() {
-                    self.arrive(end, key, 0);
+                    self.arrive(end, &{ *self.runs.key(partition) }, 0);
                 } else {
                     let mut leaving = draft(State::Wait(index));
                     leaving.rival = if is_greedy { staying } else { 0 };
-                    self.begin(leaving, key);
+                    self.begin(leaving, partition);
                 }
             }
         }
@@ -326,21 +336,21 @@ impl Matcher {
     }
 
     /// A new run; its number, or 0 where there was no place at all.
-    fn begin(&mut self, run: Run, key: &[u64; KEYS_MAX]) -> u64 {
-        if let Some(partition) = self.runs.partition(key)
-            && self.runs.count(partition) >= self.bounds.runs_per_key
-        {
+    fn begin(&mut self, run: Run, partition: u32) -> u64 {
+        if self.runs.count(partition) >= self.bounds.runs_per_key {
             self.give_up(self.runs.oldest(partition));
         }
-        let mut begun = self.runs.begin(key, run);
+        let mut begun = self.runs.begin(partition, run);
         if begun.is_none()
             && let Some(oldest) = self.runs.oldest_of_all()
         {
             self.give_up(oldest);
-            begun = self.runs.begin(key, run);
+            begun = self.runs.begin(partition, run);
         }
         if let Some(within) = self.program.within {
-            self.next_deadline = self.next_deadline.min(run.first_time.saturating_add(within));
+            if self.has_trailing || self.next_look == Nanos::MAX {
+                self.next_look = self.next_look.min(run.first_time.saturating_add(within));
+            }
         }
         if begun.is_some() {
             self.store.hold(run.end);
@@ -429,7 +439,7 @@ impl Matcher {
     }
 
     fn skip(&mut self, key: &[u64; KEYS_MAX], here: impl Fn(u64) -> bool) {
-        let Some(partition) = self.runs.partition(key) else { return };
+        let Some(partition) = self.runs.open(key) else { return };
         let mut at = self.runs.oldest(partition);
         while at != NONE {
             let run = *self.runs.get(at);
@@ -439,6 +449,7 @@ impl Matcher {
             }
             at = run.newer();
         }
+        self.runs.close(partition);
     }
 }
 

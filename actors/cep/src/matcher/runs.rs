@@ -47,9 +47,11 @@ struct Partition {
     oldest: u32,
     newest: u32,
     count: u32,
+    /// An event is being shown to it: it stays, with runs or without.
+    is_open: bool,
 }
 
-/// Runs of fixed number. A partition is there as long as it has runs.
+/// Runs of fixed number. A partition is there as long as it has runs, or is open.
 pub(super) struct Runs {
     runs: Vec<Run>,
     free: Vec<u32>,
@@ -74,20 +76,23 @@ impl Runs {
             older: NONE,
             newer: NONE,
         };
-        let partition = || Partition { key: [0; KEYS_MAX], oldest: NONE, newest: NONE, count: 0 };
+        let partition =
+            || Partition { key: [0; KEYS_MAX], oldest: NONE, newest: NONE, count: 0, is_open: false };
+        // As many as there may be runs, and the open one.
+        let partitions = capacity + 1;
         Self {
             runs: vec![run; capacity],
             free: (0..capacity as u32).rev().collect(),
-            partitions: (0..capacity).map(|_| partition()).collect(),
-            free_partitions: (0..capacity as u32).rev().collect(),
-            table: vec![NONE; (capacity * 2).next_power_of_two()],
+            partitions: (0..partitions).map(|_| partition()).collect(),
+            free_partitions: (0..partitions as u32).rev().collect(),
+            table: vec![NONE; (partitions * 2).next_power_of_two()],
             next_id: 1,
         }
     }
 
     fn home(&self, key: &[u64; KEYS_MAX]) -> usize {
         let mixed = key.iter().fold(0x9E37_79B9_7F4A_7C15u64, |hash, &word| {
-            let wide = u128::from(hash ^ word).wrapping_mul(0xD1B5_4A32_D192_ED03_A076_1D64_78BD_642F);
+            let wide = u128::from(hash ^ word).wrapping_mul(0xD1B5_4A32_D192_ED03);
             (wide as u64) ^ ((wide >> 64) as u64)
         });
         mixed as usize & (self.table.len() - 1)
@@ -102,9 +107,27 @@ impl Runs {
         at
     }
 
-    /// The partition with a key, where it has runs.
-    pub(super) fn partition(&self, key: &[u64; KEYS_MAX]) -> Option<u32> {
-        Some(self.table[self.place(key)]).filter(|&partition| partition != NONE)
+    /// The partition with a key: there until it is closed, whatever becomes of its runs. One at a time is open.
+    pub(super) fn open(&mut self, key: &[u64; KEYS_MAX]) -> Option<u32> {
+        let place = self.place(key);
+        if self.table[place] == NONE {
+            let fresh = self.free_partitions.pop()?;
+            let partition = &mut self.partitions[fresh as usize];
+            *partition = Partition { key: *key, oldest: NONE, newest: NONE, count: 0, is_open: false };
+            self.table[place] = fresh;
+        }
+        let index = self.table[place];
+        self.partitions[index as usize].is_open = true;
+        Some(index)
+    }
+
+    /// It goes where it has no runs.
+    pub(super) fn close(&mut self, partition: u32) {
+        let this = &mut self.partitions[partition as usize];
+        this.is_open = false;
+        if this.count == 0 {
+            self.remove(partition);
+        }
     }
 
     /// Runs of a partition.
@@ -112,8 +135,12 @@ impl Runs {
         self.partitions[partition as usize].count as usize
     }
 
-    pub(super) fn key(&self, run: u32) -> [u64; KEYS_MAX] {
-        self.partitions[self.runs[run as usize].partition as usize].key
+    pub(super) fn key(&self, partition: u32) -> &[u64; KEYS_MAX] {
+        &self.partitions[partition as usize].key
+    }
+
+    pub(super) fn key_of(&self, run: u32) -> [u64; KEYS_MAX] {
+        *self.key(self.runs[run as usize].partition)
     }
 
     /// The oldest run of a partition.
@@ -155,17 +182,9 @@ impl Runs {
         })
     }
 
-    /// A new run, the newest of its partition; none where there is no place.
-    pub(super) fn begin(&mut self, key: &[u64; KEYS_MAX], run: Run) -> Option<u64> {
+    /// A new run, the newest of an open partition; none where there is no place.
+    pub(super) fn begin(&mut self, index: u32, run: Run) -> Option<u64> {
         let at = self.free.pop()?;
-        let place = self.place(key);
-        if self.table[place] == NONE {
-            // There are as many as there are runs, so there is one.
-            let fresh = self.free_partitions.pop()?;
-            self.partitions[fresh as usize] = Partition { key: *key, oldest: NONE, newest: NONE, count: 0 };
-            self.table[place] = fresh;
-        }
-        let index = self.table[place];
         let partition = &mut self.partitions[index as usize];
         let older = std::mem::replace(&mut partition.newest, at);
         partition.count += 1;
@@ -213,7 +232,7 @@ impl Runs {
         } else {
             self.runs[newer as usize].older = older;
         }
-        if partition.count == 0 {
+        if partition.count == 0 && !partition.is_open {
             self.remove(index);
         }
         end
