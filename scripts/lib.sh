@@ -15,6 +15,13 @@ target=${CARGO_TARGET_DIR:-target}
 case "$target" in /*) ;; *) target="$root/$target" ;; esac
 profile="$target/profile"
 
+# One more flag for the compiler, whatever is in its path.
+with_flag() {
+    local flags=${CARGO_ENCODED_RUSTFLAGS:-$(printf %s "${RUSTFLAGS:-}" | tr -s ' ' '\037')}
+    case "$flags" in *"$1"*) return 0 ;; esac
+    export CARGO_ENCODED_RUSTFLAGS="${flags:+$flags$(printf '\037')}$1"
+}
+
 # Has builds laid out by how the program runs, where that was counted with this very compiler: another one names its
 # functions otherwise.
 use_profile() {
@@ -23,8 +30,7 @@ use_profile() {
         say "degraded: $profile was made with another compiler and is not used; scripts/profile makes it anew"
         return 0
     fi
-    case "${RUSTFLAGS:-}" in *profile-use*) return 0 ;; esac
-    export RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-use=$profile/kimera.profdata"
+    with_flag "-Cprofile-use=$profile/kimera.profdata"
 }
 
 # Builds the program if anything changed. Where the build folder is not ours to write, a program that is already

@@ -33,6 +33,15 @@ pub fn messages(folder: &Path, config: &Config) -> Result<Vec<Message>, Failure>
             }
         }
     }
+    if all.is_empty() {
+        let of_tape: Vec<_> =
+            tape.recordings.iter().map(|r| format!("{} {}", r.profile.market, r.profile.symbol)).collect();
+        return Err(Failure::missing(format!(
+            "{} has {}; the configuration has none of them",
+            folder.display(),
+            of_tape.join(", ")
+        )));
+    }
     all.sort_by_key(|(time, _)| *time);
     let mut last = Nanos::MIN;
     let number = |(i, (time, mut message)): (usize, (Nanos, Message))| {

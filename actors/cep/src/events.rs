@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `trade` | `Trade` | instrument, price, qty, side (who took), notional |
 //! | `quote` | `Quote` | instrument, bid, ask, bid_qty, ask_qty, mid, spread |
-//! | `order` | `New`, `Open`, `Fill`, `Cancel`, `Reject`, `Expire` | instrument, id, side, price, qty; a fill's maker |
+//! | `order` | `New`, `Open`, `Fill`, `Cancel`, `Reject`, `Expire` | instrument, id, side; of `New` and `Fill` price and qty; of `Fill` maker |
 //! | `feed` | `Gap` | instrument, reason (1 chain, 2 disconnected, 3 overflow, 4 undecodable) |
 //!
 //! Prices are in the quote asset and sizes in the base asset, as people write them: `price == 61787.9` is exact. The orders are
@@ -41,15 +41,9 @@ impl Events {
     /// For instruments with their names in patterns, in the order of their numbers.
     #[must_use]
     pub fn new(instruments: Vec<Instrument>, names: &[String]) -> Self {
-        let order = [
-            ("instrument", Type::Symbol),
-            ("id", Type::Int),
-            ("side", Type::Symbol),
-            ("price", Type::Float),
-            ("qty", Type::Float),
-        ];
-        let mut fill = order.to_vec();
-        fill.push(("maker", Type::Bool));
+        let order = [("instrument", Type::Symbol), ("id", Type::Int), ("side", Type::Symbol)];
+        let new = [&order[..], &[("price", Type::Float), ("qty", Type::Float)]].concat();
+        let fill = [&new[..], &[("maker", Type::Bool)]].concat();
         let number = |name| (name, Type::Float);
         let of = ("instrument", Type::Symbol);
         let trade = [of, number("price"), number("qty"), ("side", Type::Symbol), number("notional")];
@@ -57,7 +51,7 @@ impl Events {
         let mut schema = Schema::default()
             .with("trade", "Trade", &trade)
             .with("quote", "Quote", &[&[of], &quote[..]].concat())
-            .with("order", "New", &order)
+            .with("order", "New", &new)
             .with("order", "Open", &order)
             .with("order", "Fill", &fill)
             .with("order", "Cancel", &order)
@@ -146,9 +140,10 @@ fn quote(message: &Message, instrument: &Instrument, ticker: &Ticker) -> Event {
         .with(6, Value::Float(is_there(ticks(ticker.ask.price.0.saturating_sub(ticker.bid.price.0)))))
 }
 
-/// One number for an order: its input and which child of it.
+/// One number for an order: the start of the engine that made it, its input, and which child of it.
 fn identity(id: OrderId) -> Value {
-    Value::Int((id.seq as i64).saturating_mul(1_000).saturating_add(i64::from(id.child)))
+    let start = u64::from(id.incarnation) << 48;
+    Value::Int((start ^ id.seq.wrapping_mul(1_000).wrapping_add(u64::from(id.child % 1_000))) as i64)
 }
 
 fn new_order(message: &Message, instrument: &Instrument, order: &NewOrder) -> Event {

@@ -237,7 +237,7 @@ impl Rejoin {
         self.ready.store(true, Ordering::Release);
     }
 
-    /// Asks whoever sits there to leave: its absence begins with its next input.
+    /// Asks whoever sits there to leave: its absence begins with the first input of its next batch.
     pub fn leave(&self) {
         self.leaves.store(true, Ordering::Release);
     }

@@ -14,6 +14,12 @@ const STEPS_MAX: usize = 64;
 const ALL_MAX: usize = 4;
 /// Links and quantifiers that fan out (`->*`, `+*`), at most.
 const FANS_MAX: usize = 4;
+/// Ways that a pattern may have come at one place, at most.
+const ENDS_MAX: usize = 256;
+/// Edges of a program, at most.
+const EDGES_MAX: usize = 4_096;
+/// Events of the shortest match, at most: more than a run may take.
+const EVENTS_MAX: u32 = 64;
 /// Keys of a pattern, at most.
 pub(crate) const KEYS_MAX: usize = 4;
 
@@ -31,8 +37,15 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
 /// A pattern as a program.
 pub(super) fn compile(pattern: &Pattern, schema: &Schema) -> Checked<Program> {
     let mut builder = Builder::new(pattern, schema)?;
-    let ends = builder.sequence(&pattern.sequence, None, vec![End { from: None, nots: Vec::new() }])?;
-    for End { from, nots } in ends {
+    let start = End { from: None, nots: Vec::new(), seen: 0, least: 0 };
+    let ends = builder.sequence(&pattern.sequence, None, vec![start])?;
+    if ends.iter().all(|end| end.least > EVENTS_MAX) {
+        return mistake(
+            pattern.sequence.place,
+            format!("no match has less than {EVENTS_MAX} events, the most there may be"),
+        );
+    }
+    for End { from, nots, .. } in ends {
         if from.is_none() {
             return mistake(
                 pattern.sequence.place,
@@ -45,7 +58,7 @@ pub(super) fn compile(pattern: &Pattern, schema: &Schema) -> Checked<Program> {
                 "what must not come at the end needs \"within\": without it nobody knows when to stop waiting",
             );
         }
-        builder.edge(from, None, Link::Strict, nots);
+        builder.edge(from, None, Link::Strict, nots, pattern.sequence.place)?;
     }
     builder.finish(pattern)
 }
@@ -57,6 +70,26 @@ struct End {
     from: Option<u8>,
     /// What must not come meanwhile.
     nots: Vec<Not>,
+    /// A bit for each binding that may have come by.
+    seen: u64,
+    /// Events of the shortest way to here.
+    least: u32,
+}
+
+/// Ends that are the same are one; too many are refused.
+fn merged(ends: Vec<End>, place: Place) -> Checked<Vec<End>> {
+    let mut all: Vec<End> = Vec::new();
+    for end in ends {
+        if let Some(known) = all.iter_mut().find(|known| known.from == end.from && known.nots == end.nots) {
+            known.seen |= end.seen;
+            known.least = known.least.min(end.least);
+        } else if all.len() == ENDS_MAX {
+            return mistake(place, format!("more than {ENDS_MAX} ways lead to here"));
+        } else {
+            all.push(end);
+        }
+    }
+    Ok(all)
 }
 
 struct Builder<'a> {
@@ -164,8 +197,19 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn edge(&mut self, from: Option<u8>, to: Option<u8>, link: Link, nots: Vec<Not>) {
+    fn edge(
+        &mut self,
+        from: Option<u8>,
+        to: Option<u8>,
+        link: Link,
+        nots: Vec<Not>,
+        place: Place,
+    ) -> Checked<()> {
+        if self.edges.len() == EDGES_MAX {
+            return mistake(place, format!("more than {EDGES_MAX} ways from one step to the next"));
+        }
         self.edges.push((from, Edge { to, link, nots: nots.into() }));
+        Ok(())
     }
 
     fn sequence(
@@ -196,9 +240,12 @@ impl<'a> Builder<'a> {
                 for way in ways {
                     all.extend(self.sequence(way, Some(link), ends.clone())?);
                 }
-                Ok(all)
+                merged(all, ways.first().map_or_else(Place::default, |way| way.place))
             }
             Item::All(steps) => {
+                if let Some(step) = steps.iter().find(|step| step.times.min == 0) {
+                    return mistake(step.name.place, "every step of an \"all\" has to come");
+                }
                 if steps.len() > ALL_MAX {
                     return mistake(steps[0].name.place, format!("\"all\" takes at most {ALL_MAX} steps"));
                 }
@@ -206,7 +253,7 @@ impl<'a> Builder<'a> {
                 let mut result = Vec::new();
                 let order: Vec<_> = (0..steps.len()).collect();
                 self.orders(steps, &bindings, &order, link, &ends, &mut result)?;
-                Ok(result)
+                merged(result, steps[0].name.place)
             }
         }
     }
@@ -234,6 +281,9 @@ impl<'a> Builder<'a> {
     }
 
     fn bind(&mut self, step: &'a StepTree) -> Checked<u8> {
+        if self.bindings.len() == STEPS_MAX {
+            return mistake(step.name.place, format!("more than {STEPS_MAX} steps"));
+        }
         if self.bindings.iter().any(|(name, _)| *name == step.name.text) {
             return mistake(step.name.place, format!("there is a step \"{}\" already", step.name.text));
         }
@@ -245,8 +295,11 @@ impl<'a> Builder<'a> {
                 return mistake(step.name.place, "all combinations of a step without end need \"within\"");
             }
         }
-        if step.times.is_greedy && step.times.max == 1 {
-            return mistake(step.name.place, "\"greedy\" is for a step that may come more than once");
+        if step.times.is_greedy && (step.times.max == 1 || step.times.min == 0) {
+            return mistake(
+                step.name.place,
+                "\"greedy\" is for a step that comes, and may come more than once",
+            );
         }
         Ok((self.bindings.len() - 1) as u8)
     }
@@ -259,8 +312,9 @@ impl<'a> Builder<'a> {
             );
         }
         let (_, ty) = self.bindings[usize::from(binding)];
-        let scope = Scope { own: Some(ty), known: usize::from(binding) + 1 };
-        let condition = self.condition(tree.condition.as_ref(), scope)?;
+        let seen = ends.iter().fold(1 << binding, |seen, end| seen | end.seen);
+        let least = ends.iter().map(|end| end.least).min().unwrap_or(0) + u32::from(tree.times.min.max(1));
+        let condition = self.condition(tree.condition.as_ref(), Scope { own: Some(ty), known: seen })?;
         let index = self.steps.len() as u8;
         let times = tree.times;
         self.steps.push(Step {
@@ -273,12 +327,12 @@ impl<'a> Builder<'a> {
             is_greedy: times.is_greedy,
             follow: Box::default(),
         });
-        for End { from, nots } in &ends {
-            self.edge(*from, Some(index), link, nots.clone());
+        for End { from, nots, .. } in &ends {
+            self.edge(*from, Some(index), link, nots.clone(), tree.name.place)?;
         }
-        let behind = End { from: Some(index), nots: Vec::new() };
+        let behind = End { from: Some(index), nots: Vec::new(), seen, least };
         let without = if times.min == 0 { ends } else { Vec::new() };
-        Ok(std::iter::once(behind).chain(without).collect())
+        merged(std::iter::once(behind).chain(without).collect(), tree.name.place)
     }
 
     fn not(&mut self, tree: &'a StepTree, link: Link, mut ends: Vec<End>) -> Checked<Vec<End>> {
@@ -289,8 +343,8 @@ impl<'a> Builder<'a> {
             );
         }
         let ty = self.kind(&tree.ty)?;
-        let scope = Scope { own: Some(ty), known: self.bindings.len() };
-        let condition = self.condition(tree.condition.as_ref(), scope)?;
+        let seen = ends.iter().fold(0, |seen, end| seen | end.seen);
+        let condition = self.condition(tree.condition.as_ref(), Scope { own: Some(ty), known: seen })?;
         for end in &mut ends {
             end.nots.push(Not {
                 ty: ty as u8,
@@ -378,9 +432,12 @@ impl<'a> Builder<'a> {
 
     fn bound(&self, step: &Name, scope: Scope) -> Checked<(u8, usize)> {
         match self.bindings.iter().position(|(name, _)| *name == step.text) {
-            Some(binding) if binding < scope.known => Ok((binding as u8, self.bindings[binding].1)),
+            Some(binding) if scope.known & (1 << binding) != 0 => {
+                Ok((binding as u8, self.bindings[binding].1))
+            }
             _ => {
-                let known = list(self.bindings.iter().take(scope.known).map(|(name, _)| *name));
+                let known = self.bindings.iter().enumerate().filter(|(i, _)| scope.known & (1 << i) != 0);
+                let known = list(known.map(|(_, (name, _))| *name));
                 mistake(
                     step.place,
                     format!("\"{}\" is no step that has come by here; those are: {known}", step.text),
@@ -455,7 +512,7 @@ impl<'a> Builder<'a> {
     }
 
     fn skip(&self, skip: &SkipTo) -> Checked<Skip> {
-        let all = Scope { own: None, known: self.bindings.len() };
+        let all = Scope { own: None, known: u64::MAX };
         Ok(match skip {
             SkipTo::None => Skip::None,
             SkipTo::Next => Skip::Next,
@@ -486,7 +543,7 @@ impl<'a> Builder<'a> {
         for (step, follow) in self.steps.iter_mut().zip(follow) {
             step.follow = follow.into();
         }
-        let all = Scope { own: None, known: self.bindings.len() };
+        let all = Scope { own: None, known: u64::MAX };
         let condition = self.condition(pattern.condition.as_ref(), all)?;
         let emit = pattern.emit.iter().map(|tree| self.expression(tree, all).map(|(_, ops)| ops));
         let emit = emit.collect::<Checked<Vec<_>>>()?;
@@ -519,6 +576,6 @@ impl<'a> Builder<'a> {
 struct Scope {
     /// Kind of the event that is looked at.
     own: Option<usize>,
-    /// Bindings below this number.
-    known: usize,
+    /// A bit for each binding.
+    known: u64,
 }

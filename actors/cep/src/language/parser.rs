@@ -7,12 +7,14 @@ use super::tree::{Binary, Expr, Item, Name, Node, Pattern, Sequence, SkipTo, Ste
 
 /// Expressions and groups within one another, at most: the stack is finite.
 const DEPTH_MAX: u32 = 32;
+/// Operators of a pattern, at most: a long sum is a deep tree.
+const OPERATORS_MAX: u32 = 256;
 /// Times of a quantifier, at most.
 const TIMES_MAX: i64 = 64;
 
 /// Every pattern of a text.
 pub(super) fn parse(text: &str) -> Result<Vec<Pattern>, Mistake> {
-    let mut parser = Parser { words: words(text)?, at: 0, depth: 0 };
+    let mut parser = Parser { words: words(text)?, at: 0, depth: 0, operators: 0 };
     let mut patterns = Vec::new();
     while *parser.peek() != Token::End {
         patterns.push(parser.pattern()?);
@@ -24,6 +26,7 @@ struct Parser {
     words: Vec<(Token, Place)>,
     at: usize,
     depth: u32,
+    operators: u32,
 }
 
 type Parsed<T> = Result<T, Mistake>;
@@ -106,6 +109,7 @@ impl Parser {
         if !self.take_word("pattern") {
             return self.expected("\"pattern\"");
         }
+        self.operators = 0;
         let name = self.name("the pattern's name")?;
         if !self.take_word("on") {
             return self.expected("\"on\" and a stream");
@@ -253,7 +257,7 @@ impl Parser {
         let max = if self.take(",") { if self.is("}") { u16::MAX } else { self.count()? } } else { min };
         self.sign("}")?;
         if max == 0 || max < min {
-            return Err(Mistake::new(place, format!("{{{min},{max}}} is never fulfilled")));
+            return Err(Mistake::new(place, "that many times is never"));
         }
         Ok((min, max))
     }
@@ -280,6 +284,10 @@ impl Parser {
             operators.iter().find(|(sign, _)| self.take(sign) || self.take_word(sign))
         {
             let place = left.place;
+            self.operators += 1;
+            if self.operators > OPERATORS_MAX {
+                return Err(Mistake::new(place, format!("more than {OPERATORS_MAX} operators in a pattern")));
+            }
             let right = self.binary(level + 1)?;
             left = Expr { node: Node::Binary(operator, Box::new(left), Box::new(right)), place };
         }

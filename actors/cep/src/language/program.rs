@@ -110,7 +110,7 @@ pub(crate) const STACK_MAX: usize = 8;
 pub(crate) type Expression = Box<[Op]>;
 
 /// What must not come.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Not {
     pub(crate) ty: u8,
     pub(crate) condition: Option<Expression>,

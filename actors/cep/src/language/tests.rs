@@ -96,13 +96,29 @@ fn each_mistake_is_named_where_it_is() {
         ),
         (
             "pattern p on order: a:New? greedy -> b:Fill",
-            "line 1, column 21: \"greedy\" is for a step that may come more than once",
+            "line 1, column 21: \"greedy\" is for a step that comes, and may come more than once",
         ),
         (
             "pattern p on order: a:New?",
             "line 1, column 21: every step is optional: nothing at all would be a match",
         ),
-        ("pattern p on order: a:New{3,2}", "line 1, column 26: {3,2} is never fulfilled"),
+        (
+            "pattern p on order: a:New{0,} greedy -> b:Fill",
+            "line 1, column 21: \"greedy\" is for a step that comes, and may come more than once",
+        ),
+        (
+            "pattern p on order: all(a:New?, b:Fill)",
+            "line 1, column 25: every step of an \"all\" has to come",
+        ),
+        (
+            "pattern p on order: any(a:New | b:New[id == a.id])",
+            "line 1, column 45: \"a\" is no step that has come by here; those are: b",
+        ),
+        (
+            "pattern p on order: a:New{40} -> b:New{40}",
+            "line 1, column 21: no match has less than 64 events, the most there may be",
+        ),
+        ("pattern p on order: a:New{3,2}", "line 1, column 26: that many times is never"),
         (
             "pattern p on order: a:New{99}",
             "line 1, column 27: expected a number of times, at most 64, found 99",
@@ -152,6 +168,14 @@ fn each_mistake_is_named_where_it_is() {
     ] {
         assert_eq!(mistake(text), expected);
     }
+    let sum = format!("pattern p on order: a:New[{}1 > 0]", "1 + ".repeat(100_000));
+    assert!(
+        mistake(&sum).ends_with("more than 256 operators in a pattern"),
+        "and so is the stack for a long sum"
+    );
+    let nots = |i: usize| format!(" ->> any(not n{i}:New | not m{i}:Fill)");
+    let ways = format!("pattern p on order: a:New{} ->> z:New", (0..30).map(nots).collect::<String>());
+    assert!(mistake(&ways).ends_with("more than 256 ways lead to here"), "2^30 are not tried");
     let deep = format!("pattern p on order: a:New[{}1{} > 0]", "(".repeat(40), ")".repeat(40));
     assert!(mistake(&deep).contains("more than 32 levels"), "the stack is finite");
 }

@@ -78,6 +78,8 @@ pub struct Matcher {
     /// Time alone may make a match certain.
     has_trailing: bool,
     overflows: Overflows,
+    /// Time of the newest event.
+    now: Nanos,
     here: Vec<(u32, u64)>,
     pending: Vec<Pending>,
     path: Vec<(u8, Event)>,
@@ -100,6 +102,7 @@ impl Matcher {
             runs: Runs::new(bounds.runs),
             next_look: Nanos::MAX,
             overflows: Overflows::default(),
+            now: Nanos::MIN,
             here: Vec::with_capacity(bounds.runs),
             pending: Vec::with_capacity(bounds.runs),
             path: Vec::with_capacity(bounds.events_per_run),
@@ -155,6 +158,7 @@ impl Matcher {
     /// An event of the stream; those of other streams are passed over.
     pub fn event(&mut self, event: &Event, found: &mut dyn FnMut(&Found<'_>)) {
         self.pass(event.time, found);
+        self.now = event.time;
         let Some(key) = self.key(event) else { return };
         let Some(partition) = self.runs.open(&key) else { return };
         let mut kept = NONE;
@@ -204,7 +208,8 @@ impl Matcher {
         for i in 0..self.here.len() {
             let (at, id) = self.here[i];
             let Run { state: State::Loop(step, _), end, .. } = *self.runs.get(at) else { continue };
-            if !self.runs.is(at, id) || !self.fits(step, event, end, key) {
+            let is_full = usize::from(self.store.length(end)) >= self.bounds.events_per_run;
+            if !self.runs.is(at, id) || is_full || !self.fits(step, event, end, key) {
                 continue;
             }
             for j in 0..self.here.len() {
@@ -319,8 +324,11 @@ impl Matcher {
 
     /// The event behind a chain; where there is no place, the oldest runs go first.
     fn keep_and_take(&mut self, before: u32, binding: u8, event: &Event, kept: &mut u32) -> Option<u32> {
-        while !self.store.has_room() {
-            let oldest = self.runs.oldest_of_all()?;
+        while !self.store.has_room(*kept == NONE) {
+            let Some(oldest) = self.runs.oldest_of_all() else {
+                self.overflows.events += 1; // matches of this very event hold everything
+                return None;
+            };
             self.give_up(oldest);
         }
         if *kept == NONE {
@@ -329,7 +337,22 @@ impl Matcher {
         self.store.take(before, *kept, binding)
     }
 
+    /// A run has to go: those whose time is over first, and they are no loss.
     fn give_up(&mut self, at: u32) {
+        if let Some(within) = self.program.within.filter(|_| !self.has_trailing) {
+            let mut any = false;
+            for over in 0..self.bounds.runs as u32 {
+                let Run { id, first_time, .. } = *self.runs.get(over);
+                if id != 0 && first_time.saturating_add(within) < self.now {
+                    let end = self.runs.end(over);
+                    self.store.release(end);
+                    any = true;
+                }
+            }
+            if any {
+                return;
+            }
+        }
         let end = self.runs.end(at);
         self.store.release(end);
         self.overflows.runs += 1;
@@ -337,7 +360,7 @@ impl Matcher {
 
     /// A new run; its number, or 0 where there was no place at all.
     fn begin(&mut self, run: Run, partition: u32) -> u64 {
-        if self.runs.count(partition) >= self.bounds.runs_per_key {
+        while self.runs.count(partition) >= self.bounds.runs_per_key.max(1) {
             self.give_up(self.runs.oldest(partition));
         }
         let mut begun = self.runs.begin(partition, run);
@@ -347,10 +370,10 @@ impl Matcher {
             self.give_up(oldest);
             begun = self.runs.begin(partition, run);
         }
-        if let Some(within) = self.program.within {
-            if self.has_trailing || self.next_look == Nanos::MAX {
-                self.next_look = self.next_look.min(run.first_time.saturating_add(within));
-            }
+        if let Some(within) = self.program.within
+            && (self.has_trailing || self.next_look == Nanos::MAX)
+        {
+            self.next_look = self.next_look.min(run.first_time.saturating_add(within));
         }
         if begun.is_some() {
             self.store.hold(run.end);

@@ -40,9 +40,9 @@ impl Store {
         }
     }
 
-    /// True where one more event can be taken.
-    pub(super) fn has_room(&self) -> bool {
-        !self.free_events.is_empty() && !self.free_taken.is_empty()
+    /// True where one more event can be taken, one that is kept already or not.
+    pub(super) fn has_room(&self, is_new: bool) -> bool {
+        (!is_new || !self.free_events.is_empty()) && !self.free_taken.is_empty()
     }
 
     /// Keeps an event; the caller holds it.

@@ -144,6 +144,15 @@ fn where_there_is_no_place_the_oldest_goes_and_is_counted() {
         matcher.event(&event, &mut |_| {});
     }
     assert!(matcher.overflows().runs > 0);
+    // A greedy step that has its most ends there, and what it has is a match.
+    let program =
+        compile("pattern p on letters: a:A+ greedy -> b:B skip past_last", &letters()).unwrap().remove(0);
+    let mut matcher = Matcher::new(program, Bounds { events_per_run: 4, ..Bounds::default() });
+    let mut all = Vec::new();
+    for event in stream("a a a a a b") {
+        matcher.event(&event, &mut |found| all.push(found.events.len()));
+    }
+    assert_eq!((all, matcher.overflows().events), (vec![4], 2));
 }
 
 /// A pattern's text, by numbers.
@@ -190,6 +199,7 @@ fn pattern(steps: &[(u8, u8, u8, u8, u8)], group: u8, within: u8, skip: u8, keye
         text += &match group % 6 {
             0 if i == 1 && !quantifier.contains("greedy") => format!("any({step} | x:C -> y:A)"),
             1 if i == 1 => format!("all({both}, x:B[v >= 1])"),
+            2 if i == 1 => format!("any({both}? | x:B?)"),
             _ => step,
         };
         if not.is_multiple_of(7) {

@@ -35,13 +35,27 @@ type Certain = (usize, u8, i64, Path);
 pub(super) fn matches(pattern: &Pattern, events: &[Event]) -> Vec<Vec<u64>> {
     let mut reference = Reference { pattern, events, names: Vec::new() };
     let ways = reference.expand(&pattern.sequence, None, vec![Way::default()]);
+    // Ways that leave out different steps may be the same.
+    let is_same = |a: &Way<'_>, b: &Way<'_>| {
+        let nots = |nots: &[(&StepTree, bool)]| {
+            nots.iter().map(|(n, only)| (n.name.text.clone(), *only)).collect::<Vec<_>>()
+        };
+        let elems = |way: &Way<'_>| way.elems.iter().map(|e| (e.binding, nots(&e.nots))).collect::<Vec<_>>();
+        elems(a) == elems(b) && nots(&a.nots) == nots(&b.nots)
+    };
+    let mut different: Vec<Way<'_>> = Vec::new();
+    for way in ways {
+        if !different.iter().any(|known| is_same(known, &way)) {
+            different.push(way);
+        }
+    }
     let mut keys: Vec<_> = events.iter().map(|e| reference.key(e)).collect();
     keys.sort_unstable();
     keys.dedup();
     let mut all: Vec<Certain> = Vec::new();
     for key in keys {
         let places: Vec<_> = (0..events.len()).filter(|&i| reference.key(&events[i]) == key).collect();
-        for way in &ways {
+        for way in &different {
             for first in 0..places.len() {
                 reference.extend(way, &places, &mut Vec::new(), (0, 0), Some(first), &mut all);
             }
