@@ -2,13 +2,19 @@
 //!
 //! * [`ladder`]: one side of a book, as a circular window of ticks with a far table
 //! * [`book`]: both sides, kept in order by update identifiers
+//! * [`by_order`]: a book of single orders
 //! * [`features`]: the estimators of the model book, section 1
+//! * [`order_flow`]: orders from a seed, to test and measure with
 //! * [`actor`]: the stage of the main line
 
 pub mod actor;
 pub mod book;
+pub mod by_order;
 pub mod features;
+mod index;
 pub mod ladder;
+pub mod order_flow;
 
 pub use actor::{Market, MarketConfig};
 pub use book::Book;
+pub use by_order::ByOrder;
