@@ -8,10 +8,17 @@ pub mod decayed;
 pub mod entropy;
 pub mod estimate;
 pub mod gls;
+pub mod hawkes;
+pub mod illiquidity;
+pub mod informed;
 pub mod linear;
 pub mod realised;
 pub mod regression;
+pub mod roll;
+pub mod trade_costs;
+pub mod variance_ratio;
 pub mod volatility;
+pub mod vpin;
 
 pub use decayed::DecayedMean;
 pub use entropy::PermutationEntropy;

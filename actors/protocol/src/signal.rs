@@ -48,6 +48,8 @@ pub enum Status {
     Crossed = 6,
     /// Zero variance or zero denominator.
     ZeroVariance = 7,
+    /// Neighbouring changes go together where they should go against one another.
+    PositiveAutocovariance = 8,
 }
 
 impl Status {
@@ -69,6 +71,7 @@ impl Status {
             5 => Self::OneSided,
             6 => Self::Crossed,
             7 => Self::ZeroVariance,
+            8 => Self::PositiveAutocovariance,
             _ => return None,
         })
     }

@@ -280,6 +280,25 @@ impl<T: State + Default> State for Vec<T> {
     }
 }
 
+/// Its room stays: what was made at the start is not made anew.
+impl<T: State + Default> State for std::collections::VecDeque<T> {
+    fn save(&self, out: &mut Saver) {
+        self.len().save(out);
+        self.iter().for_each(|value| value.save(out));
+    }
+
+    fn load(&mut self, from: &mut Loader<'_>) -> Result<(), StateError> {
+        let length = from.length()?;
+        self.clear();
+        for _ in 0..length {
+            let mut value = T::default();
+            value.load(from)?;
+            self.push_back(value);
+        }
+        Ok(())
+    }
+}
+
 impl<A: State, B: State> State for (A, B) {
     fn save(&self, out: &mut Saver) {
         self.0.save(out);
