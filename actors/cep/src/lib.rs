@@ -1,10 +1,12 @@
 //! Complex event processing: patterns over market and order events, in a language of their own.
 //!
+//! * [`detectors`]: what a spike, a surge, a shift, a crash is; what looks like manipulation
 //! * [`events`]: market and orders as events
 //! * [`schema`]: what events there are, and their fields
 //! * [`language`]: text to a pattern that is checked and compiled, mistakes with line and column
 //! * [`matcher`]: a pattern over a stream, bounded in everything
 
+pub mod detectors;
 pub mod events;
 pub mod language;
 pub mod matcher;

@@ -1,0 +1,144 @@
+//! What conduct looks like from its numbers: orders taken back behind a fill on the other side, first digits of sizes, messages for
+//! trades. Intent is for people to judge; this measures.
+
+use kimera_numerics::estimate::Estimate;
+use kimera_numerics::{exp, ln};
+
+/// Probability of `k` or more of `n`, each with probability `p` (binomial): how likely so many cancellations behind fills are, where
+/// somebody cancels at rate `p` anyway (model book 2.5; an alarm below 1e-4 with five orders at least).
+#[must_use]
+pub fn binomial_tail(n: u64, p: f64, k: u64) -> f64 {
+    if k == 0 || p >= 1.0 {
+        return 1.0;
+    }
+    if p <= 0.0 || k > n {
+        return 0.0;
+    }
+    let choose = |i: u64| {
+        libm::lgamma(n as f64 + 1.0) - libm::lgamma(i as f64 + 1.0) - libm::lgamma((n - i) as f64 + 1.0)
+    };
+    let term = |i: u64| exp(choose(i) + i as f64 * ln(p) + (n - i) as f64 * ln(1.0 - p));
+    (k..=n).map(term).sum::<f64>().min(1.0)
+}
+
+/// Orders a lift needs before it is judged.
+pub const ORDERS_MIN: u64 = 5;
+
+/// `1 − p` of [`binomial_tail`] as a score in [0, 1]: how far cancellations go together with fills on the other side.
+#[must_use]
+pub fn cancel_lift(large_orders: u64, cancelled_behind_fills: u64, base_rate: f64) -> Estimate {
+    if large_orders < ORDERS_MIN {
+        return Estimate::warmup(large_orders);
+    }
+    Estimate::ok(1.0 - binomial_tail(large_orders, base_rate, cancelled_behind_fills), large_orders)
+}
+
+/// Probability of each first digit, 1 to 9, of sizes that span orders of magnitude (Benford).
+#[must_use]
+pub fn benford(digit: u32) -> f64 {
+    ln(1.0 + 1.0 / f64::from(digit.clamp(1, 9))) / std::f64::consts::LN_10
+}
+
+/// Above it, χ² with eight degrees of freedom has one chance in a hundred.
+pub const BENFORD_LIMIT: f64 = 20.0902;
+/// Trades a day of first digits needs.
+pub const BENFORD_TRADES_MIN: u64 = 1_000;
+
+/// First digits of trades' sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FirstDigits {
+    counts: [u64; 9],
+}
+
+kimera_protocol::state!(FirstDigits { counts });
+
+impl FirstDigits {
+    /// A size in whatever whole units; 0 has no first digit.
+    pub fn add(&mut self, mut size: u64) {
+        while size >= 10 {
+            size /= 10;
+        }
+        if let Some(count) = (size as usize).checked_sub(1).and_then(|i| self.counts.get_mut(i)) {
+            *count += 1;
+        }
+    }
+
+    /// χ² of the counts against [`benford`]; beyond [`BENFORD_LIMIT`] sizes are not what many traders make. A venue with few sizes or large
+    /// steps has to be left out.
+    #[must_use]
+    pub fn chi_square(&self) -> Estimate {
+        let n: u64 = self.counts.iter().sum();
+        if n < BENFORD_TRADES_MIN {
+            return Estimate::warmup(n);
+        }
+        let of = |(i, count): (usize, &u64)| {
+            let expected = n as f64 * benford(i as u32 + 1);
+            let distance = *count as f64 - expected;
+            distance * distance / expected
+        };
+        Estimate::ok(self.counts.iter().enumerate().map(of).sum(), n)
+    }
+}
+
+/// Orders for trades, minus one (RTS 9 to Directive 2014/65/EU, article 3): of numbers, or of volumes. None without any trade.
+#[must_use]
+pub fn order_to_trade(orders: u64, trades: u64) -> Option<f64> {
+    (trades > 0).then(|| orders as f64 / trades as f64 - 1.0)
+}
+
+/// How many standard deviations `seen` messages are above those expected (Poisson).
+#[must_use]
+pub fn message_rate_z(expected: f64, seen: u64) -> Option<f64> {
+    (expected > 0.0).then(|| (seen as f64 - expected) / expected.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kimera_protocol::Status;
+
+    #[test]
+    fn published_values() {
+        let near = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-5;
+        assert!(near(binomial_tail(20, 0.3, 18), 3.773_09e-8), "{}", binomial_tail(20, 0.3, 18));
+        let digits = [
+            std::f64::consts::LOG10_2,
+            0.176_091,
+            0.124_939,
+            0.096_910_0,
+            0.079_181_2,
+            0.066_946_8,
+            0.057_991_9,
+            0.051_152_5,
+            0.045_757_5,
+        ];
+        assert!((1..).zip(digits).all(|(digit, p)| near(benford(digit), p)));
+        assert_eq!((order_to_trade(1_200, 40), order_to_trade(500_000, 20_000)), (Some(29.0), Some(24.0)));
+        assert_eq!((message_rate_z(100.0, 150), order_to_trade(7, 0)), (Some(5.0), None));
+    }
+
+    #[test]
+    fn a_lift_is_seen_and_none_is_not() {
+        assert!(cancel_lift(20, 18, 0.3).value > 0.999_9);
+        assert!(cancel_lift(20, 6, 0.3).value < 0.9, "as often as ever");
+        assert_eq!(cancel_lift(4, 4, 0.3).status, Status::Warmup);
+        assert_eq!(
+            (binomial_tail(5, 0.0, 1), binomial_tail(5, 0.3, 6), binomial_tail(5, 1.0, 5)),
+            (0.0, 0.0, 1.0)
+        );
+    }
+
+    #[test]
+    fn digits_of_many_magnitudes_are_benford_s_and_round_ones_are_not() {
+        let (mut natural, mut round) = (FirstDigits::default(), FirstDigits::default());
+        assert_eq!(natural.chi_square().status, Status::Warmup);
+        for i in 0..5_000u32 {
+            // Even in logarithms over whole decades.
+            natural.add(exp(f64::from(i) * 4.0 * std::f64::consts::LN_10 / 5_000.0 + 7.0) as u64);
+            round.add(if i % 3 == 0 { 500 } else { 1_000 });
+        }
+        round.add(0);
+        assert!(natural.chi_square().value < BENFORD_LIMIT, "{:?}", natural.chi_square());
+        assert!(round.chi_square().value > 10.0 * BENFORD_LIMIT && round.chi_square().n == 5_000);
+    }
+}

@@ -1,0 +1,16 @@
+//! Detectors of the model book, section 2: the statistics and state machines, each with its published values. Public data name no
+//! actor, so over them all of these are *suspicions*; over our own orders they are exact.
+//!
+//! * [`robust`]: distances from what is usual that one outlier does not move
+//! * [`jumps`]: which returns are too large for a diffusion
+//! * [`shift`]: a mean that has moved
+//! * [`crash`]: a fall, a collapse of the book, and what comes behind it
+//! * [`conduct`]: cancellations behind fills, first digits, messages for trades
+//! * [`discovery`]: how many of many alarms are false
+
+pub mod conduct;
+pub mod crash;
+pub mod discovery;
+pub mod jumps;
+pub mod robust;
+pub mod shift;
