@@ -15,6 +15,7 @@ pub mod linear;
 pub mod realised;
 pub mod regression;
 pub mod roll;
+pub mod square_root_impact;
 pub mod trade_costs;
 pub mod variance_ratio;
 pub mod volatility;

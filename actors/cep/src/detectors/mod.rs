@@ -6,11 +6,13 @@
 //! * [`shift`]: a mean that has moved
 //! * [`crash`]: a fall, a collapse of the book, and what comes behind it
 //! * [`conduct`]: cancellations behind fills, first digits, messages for trades
+//! * [`pump`]: price and volume that leap together
 //! * [`discovery`]: how many of many alarms are false
 
 pub mod conduct;
 pub mod crash;
 pub mod discovery;
 pub mod jumps;
+pub mod pump;
 pub mod robust;
 pub mod shift;
