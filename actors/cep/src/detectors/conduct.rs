@@ -80,6 +80,30 @@ impl FirstDigits {
     }
 }
 
+/// How many deviations the share of round sizes lies above what is usual (binomial): `round` of `trades`, where `usual` of them are.
+#[must_use]
+pub fn round_size_z(trades: u64, round: u64, usual: f64) -> Option<f64> {
+    let deviation = (usual * (1.0 - usual) / trades.max(1) as f64).sqrt();
+    (trades > 0 && deviation > 0.0).then(|| (round as f64 / trades as f64 - usual) / deviation)
+}
+
+/// Hill's index of the tail: one over the mean logarithm of the `k` largest sizes against the next one. What many traders make lies in (1, 2).
+/// The sizes are put in order on the way.
+#[must_use]
+pub fn hill_index(sizes: &mut [f64], k: usize) -> Option<f64> {
+    sizes.sort_unstable_by(|a, b| b.total_cmp(a));
+    let threshold = *sizes.get(k).filter(|x| **x > 0.0)?;
+    let mean = sizes.iter().take(k).map(|x| ln(x / threshold)).sum::<f64>() / k as f64;
+    (mean > 0.0).then(|| 1.0 / mean)
+}
+
+/// Public trades look washed where two of three say so: first digits, round sizes beyond four deviations, the tail of sizes.
+#[must_use]
+pub fn looks_washed(chi_square: f64, round_z: f64, hill: f64) -> bool {
+    let signs = [chi_square > BENFORD_LIMIT, round_z > 4.0, !(hill > 1.0 && hill < 2.0)];
+    signs.into_iter().filter(|sign| *sign).count() >= 2
+}
+
 /// Orders for trades, minus one (RTS 9 to Directive 2014/65/EU, article 3): of numbers, or of volumes. None without any trade.
 #[must_use]
 pub fn order_to_trade(orders: u64, trades: u64) -> Option<f64> {
@@ -125,6 +149,21 @@ mod tests {
         assert_eq!(
             (binomial_tail(5, 0.0, 1), binomial_tail(5, 0.3, 6), binomial_tail(5, 1.0, 5)),
             (0.0, 0.0, 1.0)
+        );
+    }
+
+    #[test]
+    fn round_sizes_and_the_tail_of_sizes_two_of_three() {
+        assert!(round_size_z(100, 60, 0.5).is_some_and(|z| (z - 2.0).abs() < 1e-12));
+        assert_eq!((round_size_z(0, 0, 0.5), round_size_z(9, 9, 1.0)), (None, None));
+        // Quantiles of a Pareto law of index 1.5.
+        let mut sizes: Vec<_> = (1..=20_000).map(|i| exp(-ln(f64::from(i) / 20_001.0) / 1.5)).collect();
+        let index = hill_index(&mut sizes, 500).unwrap();
+        assert!((index - 1.5).abs() < 0.02, "{index}");
+        assert_eq!((hill_index(&mut [1.0; 50], 10), hill_index(&mut [1.0], 10)), (None, None));
+        assert!(looks_washed(30.0, 9.0, 1.5) && looks_washed(30.0, 0.0, 4.0) && looks_washed(3.0, 9.0, 0.4));
+        assert!(
+            !looks_washed(30.0, 0.0, 1.5) && !looks_washed(3.0, 9.0, 1.5) && !looks_washed(3.0, 0.0, 4.0)
         );
     }
 

@@ -6,13 +6,17 @@
 //! * [`shift`]: a mean that has moved
 //! * [`crash`]: a fall, a collapse of the book, and what comes behind it
 //! * [`conduct`]: cancellations behind fills, first digits, messages for trades
+//! * [`ignition`]: a burst that is taken back
+//! * [`surveillance`]: one actor's orders, exactly
 //! * [`pump`]: price and volume that leap together
 //! * [`discovery`]: how many of many alarms are false
 
 pub mod conduct;
 pub mod crash;
 pub mod discovery;
+pub mod ignition;
 pub mod jumps;
 pub mod pump;
 pub mod robust;
 pub mod shift;
+pub mod surveillance;
