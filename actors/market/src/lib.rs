@@ -3,6 +3,7 @@
 //! * [`ladder`]: one side of a book, as a circular window of ticks with a far table
 //! * [`book`]: both sides, kept in order by update identifiers
 //! * [`by_order`]: a book of single orders
+//! * [`composite`]: best prices over several venues
 //! * [`features`]: the estimators of the model book, section 1
 //! * [`order_flow`]: orders from a seed, to test and measure with
 //! * [`actor`]: the stage of the main line
@@ -10,6 +11,7 @@
 pub mod actor;
 pub mod book;
 pub mod by_order;
+pub mod composite;
 pub mod features;
 mod index;
 pub mod ladder;
