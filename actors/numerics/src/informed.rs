@@ -4,7 +4,7 @@
 use kimera_protocol::Status;
 
 use crate::estimate::Estimate;
-use crate::{exp, ln};
+use crate::{exp, ln, ln_gamma};
 
 /// Days below which there is no fit.
 pub const DAYS_MIN: usize = 20;
@@ -62,8 +62,8 @@ impl InformedTrading {
         let none = weight(1.0 - self.event, -buying - selling);
         let common = buys * ln(self.buys + self.informed) + sells * ln(self.sells + self.informed)
             - (self.buys + self.sells)
-            - libm::lgamma(buys + 1.0)
-            - libm::lgamma(sells + 1.0);
+            - ln_gamma(buys + 1.0)
+            - ln_gamma(sells + 1.0);
         ([bad, good, none], common)
     }
 
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(fit(&[(0, 0); 60], 1), None, "days without trade are none");
     }
 
-    /// By direct sums of Poisson probabilities, where they do not yet overflow.
+    /// By direct sums of Poisson probabilities, over counts that are small enough for them.
     #[test]
     fn the_stable_form_is_the_plain_one() {
         let p = InformedTrading { event: 0.3, bad: 0.6, informed: 8.0, buys: 5.0, sells: 7.0 };

@@ -51,6 +51,19 @@ pub fn exp(x: f64) -> f64 {
     libm::exp(x)
 }
 
+/// Logarithm of the gamma function, the same on every machine.
+#[inline]
+#[must_use]
+pub fn ln_gamma(x: f64) -> f64 {
+    libm::lgamma(x)
+}
+
+/// The normal distribution, the same on every machine.
+#[must_use]
+pub fn normal_cdf(x: f64) -> f64 {
+    0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+}
+
 /// Hyperbolic tangent, the same on every machine.
 #[inline]
 #[must_use]

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::estimate::Estimate;
+use crate::normal_cdf;
 
 /// `Σ |V^buy − V^sell| / (n V)` over `n` buckets of equal volume `V` (model book 1.9), in [0, 1]. Volumes are whole units, so that
 /// buckets add up to the tape.
@@ -85,12 +86,6 @@ impl Vpin {
         }
         Estimate::ok(self.sum as f64 / (self.buckets_max as f64 * self.bucket as f64), self.filled)
     }
-}
-
-/// The normal distribution.
-#[must_use]
-pub fn normal_cdf(x: f64) -> f64 {
-    0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
 }
 
 #[cfg(test)]

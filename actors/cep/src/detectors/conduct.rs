@@ -2,7 +2,7 @@
 //! trades. Intent is for people to judge; this measures.
 
 use kimera_numerics::estimate::Estimate;
-use kimera_numerics::{exp, ln};
+use kimera_numerics::{exp, ln, ln_gamma};
 
 /// Probability of `k` or more of `n`, each with probability `p` (binomial): how likely so many cancellations behind fills are, where
 /// somebody cancels at rate `p` anyway (model book 2.5; an alarm below 1e-4 with five orders at least).
@@ -14,9 +14,8 @@ pub fn binomial_tail(n: u64, p: f64, k: u64) -> f64 {
     if p <= 0.0 || k > n {
         return 0.0;
     }
-    let choose = |i: u64| {
-        libm::lgamma(n as f64 + 1.0) - libm::lgamma(i as f64 + 1.0) - libm::lgamma((n - i) as f64 + 1.0)
-    };
+    let choose =
+        |i: u64| ln_gamma(n as f64 + 1.0) - ln_gamma(i as f64 + 1.0) - ln_gamma((n - i) as f64 + 1.0);
     let term = |i: u64| exp(choose(i) + i as f64 * ln(p) + (n - i) as f64 * ln(1.0 - p));
     (k..=n).map(term).sum::<f64>().min(1.0)
 }

@@ -83,7 +83,9 @@ pub fn poisson_tail(rate: f64, count: u64) -> f64 {
     }
     // From the first term on, which is the largest where count is above the rate; else by what lies below.
     let term = |k: u64| {
-        kimera_numerics::exp(k as f64 * kimera_numerics::ln(rate) - rate - libm::lgamma(k as f64 + 1.0))
+        kimera_numerics::exp(
+            k as f64 * kimera_numerics::ln(rate) - rate - kimera_numerics::ln_gamma(k as f64 + 1.0),
+        )
     };
     if (count as f64) < rate {
         return (1.0 - (0..count).map(term).sum::<f64>()).clamp(0.0, 1.0);

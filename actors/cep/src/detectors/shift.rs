@@ -56,8 +56,7 @@ impl Cusum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kimera_numerics::Matrix;
-    use kimera_numerics::vpin::normal_cdf;
+    use kimera_numerics::{Matrix, normal_cdf};
 
     #[test]
     fn published_values() {
