@@ -1,6 +1,8 @@
 //! One actor's orders, exactly: what rests, what is filled on the other side meanwhile, and what is then taken back (spoofing and layering: 7
 //! USC 6c(a)(5)(C); Regulation (EU) 596/2014, articles 12(1) and 12(2)(c); FINRA rule 5210). It measures conduct; intent is for people.
 
+use std::collections::VecDeque;
+
 use kimera_numerics::estimate::Estimate;
 use kimera_protocol::{Nanos, Price, Quantity, Side};
 
@@ -88,7 +90,7 @@ struct Cancelled {
 #[derive(Clone, Debug)]
 pub struct Surveillance {
     config: SurveillanceConfig,
-    orders: Vec<Kept>,
+    orders: VecDeque<Kept>,
     /// Cancelled behind a fill a moment ago: what a layer is made of.
     cancelled: Vec<Cancelled>,
     large_ended: u64,
@@ -100,7 +102,7 @@ impl Surveillance {
     /// Nothing seen yet.
     #[must_use]
     pub fn new(config: SurveillanceConfig) -> Self {
-        let orders = Vec::with_capacity(config.orders_max);
+        let orders = VecDeque::with_capacity(config.orders_max);
         Self { config, orders, cancelled: Vec::new(), large_ended: 0, large_spoof_like: 0, forgotten: 0 }
     }
 
@@ -113,12 +115,12 @@ impl Surveillance {
     /// An order is sent.
     pub fn sent(&mut self, sent: Sent) {
         if self.orders.len() >= self.config.orders_max.max(1) {
-            self.orders.remove(0);
+            self.orders.pop_front();
             self.forgotten += 1;
         }
         let is_large = sent.size.0 as f64 >= self.config.large * sent.median_size.0.max(1) as f64
             && sent.ticks <= self.config.ticks_max;
-        self.orders.push(Kept { sent, filled: 0, is_large, other_side_filled: None });
+        self.orders.push_back(Kept { sent, filled: 0, is_large, other_side_filled: None });
     }
 
     /// Part of an order is filled.
@@ -126,20 +128,20 @@ impl Surveillance {
         let Some(at) = self.orders.iter().position(|order| order.sent.id == id) else { return };
         let order = &mut self.orders[at];
         order.filled = order.filled.saturating_add(size.0.max(0));
-        let (side, is_done) = (order.sent.side, order.filled >= order.sent.size.0);
+        let (side, is_large, is_done) = (order.sent.side, order.is_large, order.filled >= order.sent.size.0);
         for other in self.orders.iter_mut().filter(|other| other.sent.side != side) {
             other.other_side_filled = Some(time);
         }
         if is_done {
-            let order = self.orders.remove(at);
-            self.large_ended += u64::from(order.is_large);
+            self.orders.remove(at);
+            self.large_ended += u64::from(is_large);
         }
     }
 
     /// An order is taken back; true where that completes a layer.
     pub fn cancelled(&mut self, time: Nanos, id: u64) -> bool {
         let Some(at) = self.orders.iter().position(|order| order.sent.id == id) else { return false };
-        let order = self.orders.remove(at);
+        let Some(order) = self.orders.remove(at) else { return false };
         let within = |from: Nanos, limit: Nanos| time.saturating_sub(from) <= limit;
         let behind_fill = order.other_side_filled.is_some_and(|fill| within(fill, self.config.behind_fill));
         let unfilled = order.filled as f64 <= self.config.filled_max * order.sent.size.0 as f64;

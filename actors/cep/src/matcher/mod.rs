@@ -63,8 +63,8 @@ pub struct Found<'a> {
 struct Pending {
     end: u32,
     key: [u64; KEYS_MAX],
-    /// 0 where the last event makes it certain.
-    deadline: Nanos,
+    /// None where the last event makes it certain.
+    deadline: Option<Nanos>,
 }
 
 /// A compiled pattern and everything under way.
@@ -146,7 +146,7 @@ impl Matcher {
             let end = self.runs.end(at);
             match state {
                 State::Wait(edge) if self.program.edges[usize::from(edge)].to.is_none() => {
-                    self.arrive(end, &key, first_time.saturating_add(within));
+                    self.arrive(end, &key, Some(first_time.saturating_add(within)));
                 }
                 _ => {}
             }
@@ -311,7 +311,7 @@ impl Matcher {
                 let index = self.program.steps[usize::from(step)].follow[i];
                 let edge = &self.program.edges[usize::from(index)];
                 if edge.to.is_none() && edge.nots.is_empty() {
-                    self.arrive(end, &{ *self.runs.key(partition) }, 0);
+                    self.arrive(end, &{ *self.runs.key(partition) }, None);
                 } else {
                     let mut leaving = draft(State::Wait(index));
                     leaving.rival = if is_greedy { staying } else { 0 };
@@ -382,7 +382,7 @@ impl Matcher {
     }
 
     /// A run has come to an end of the pattern; said behind everything else of this event.
-    fn arrive(&mut self, end: u32, key: &[u64; KEYS_MAX], deadline: Nanos) {
+    fn arrive(&mut self, end: u32, key: &[u64; KEYS_MAX], deadline: Option<Nanos>) {
         if !self.store.holds(self.program.condition.as_ref(), None, end, key) {
             return;
         }
@@ -433,7 +433,7 @@ impl Matcher {
         &mut self,
         end: u32,
         key: &[u64; KEYS_MAX],
-        deadline: Nanos,
+        deadline: Option<Nanos>,
         found: &mut dyn FnMut(&Found<'_>),
     ) {
         self.path.clear();
@@ -443,7 +443,7 @@ impl Matcher {
         let store = &self.store;
         self.values.extend(self.program.emit.iter().map(|ops| store.value(ops, None, end, key)));
         let last = self.path.last().map_or(0, |(_, event)| event.time);
-        let time = if deadline == 0 { last } else { deadline };
+        let time = deadline.unwrap_or(last);
         found(&Found { program: &self.program, events: &self.path, time, values: &self.values });
     }
 

@@ -64,18 +64,7 @@ pub(super) struct Runs {
 
 impl Runs {
     pub(super) fn new(capacity: usize) -> Self {
-        let run = Run {
-            id: 0,
-            state: State::Wait(0),
-            end: NONE,
-            first: 0,
-            first_time: 0,
-            rival: 0,
-            has_waited: false,
-            partition: NONE,
-            older: NONE,
-            newer: NONE,
-        };
+        let run = Self::draft(State::Wait(0), NONE, 0, 0);
         let partition =
             || Partition { key: [0; KEYS_MAX], oldest: NONE, newest: NONE, count: 0, is_open: false };
         // As many as there may be runs, and the open one.
