@@ -187,14 +187,16 @@ fn show_events(a: &EventsArgs) -> Result<Exit, Failure> {
 struct Source {
     config: Config,
     messages: Vec<Message>,
+    /// Frames that could not be read.
+    unread: u64,
 }
 
 impl Source {
     fn open(folder: &Path, config: &Path) -> Result<Self, Failure> {
         if folder.join("tape.toml").exists() {
             let config = Config::load(config)?;
-            let messages = recording::messages(folder, &config)?;
-            return Ok(Self { config, messages });
+            let (messages, unread) = recording::messages(folder, &config)?;
+            return Ok(Self { config, messages, unread });
         }
         if !Layout::of(folder).journal().exists() {
             let what = format!(
@@ -208,7 +210,7 @@ impl Source {
         messages.extend_from_slice(&recorded.said.orders);
         // What an input has caused comes right behind it: the sort keeps what is equal in order.
         messages.sort_by_key(|m| m.header.seq);
-        Ok(Self { config: recorded.config, messages })
+        Ok(Self { config: recorded.config, messages, unread: 0 })
     }
 }
 
@@ -250,11 +252,11 @@ fn run_over(a: &RunArgs) -> Result<Exit, Failure> {
     if let Some(failure) = failed {
         return Err(failure);
     }
-    sum_up(a, &watched, count)?;
+    sum_up(a, &watched, count, source.unread)?;
     Ok(Exit::Ok)
 }
 
-fn sum_up(a: &RunArgs, watched: &[Watched], events: u64) -> Result<(), Failure> {
+fn sum_up(a: &RunArgs, watched: &[Watched], events: u64, unread: u64) -> Result<(), Failure> {
     if a.json {
         let of = |w: &Watched| {
             let Overflows { runs, events } = w.matcher.overflows();
@@ -262,11 +264,13 @@ fn sum_up(a: &RunArgs, watched: &[Watched], events: u64) -> Result<(), Failure> 
         };
         let patterns: Vec<_> = watched.iter().map(of).collect();
         return print(
-            &json!({"schema_version": SCHEMA_VERSION, "events": events, "patterns": patterns}).to_string(),
+            &json!({"schema_version": SCHEMA_VERSION, "events": events, "frames_unread": unread, "patterns": patterns})
+                .to_string(),
         );
     }
+    let left_out = if unread > 0 { format!(", {unread} frames could not be read") } else { String::new() };
     let mut text = format!(
-        "{events} events\n{:<24} {:>9} {:>14} {:>16}\n",
+        "{events} events{left_out}\n{:<24} {:>9} {:>14} {:>16}\n",
         "pattern", "matches", "runs given up", "events left out"
     );
     for w in watched {

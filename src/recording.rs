@@ -12,15 +12,15 @@ use crate::config::Config;
 use crate::exit::Failure;
 
 /// The market events of a folder with a recording, as the configuration's instruments have them: in the order in which they
-/// were received, numbered from 1, each a little later than the one before. Books asked for over HTTP are left out, and so is
-/// what cannot be read.
+/// were received, numbered from 1, each a little later than the one before. Books asked for over HTTP are left out; frames that cannot
+/// be read are, too, and the second value says how many.
 ///
 /// # Errors
 /// A folder that is no recording, and files that are not those its profile names.
-pub fn messages(folder: &Path, config: &Config) -> Result<Vec<Message>, Failure> {
+pub fn messages(folder: &Path, config: &Config) -> Result<(Vec<Message>, u64), Failure> {
     let tape = Tape::load(folder).map_err(Failure::missing)?;
     let instruments = config.instruments().map_err(Failure::configuration)?;
-    let mut all: Vec<(Nanos, Message)> = Vec::new();
+    let (mut all, mut unread): (Vec<(Nanos, Message)>, u64) = (Vec::new(), 0);
     for (section, instrument) in config.instruments.iter().zip(instruments) {
         let is_ours = |p: &RecordingProfile| p.market == section.market.name() && p.symbol == section.symbol;
         let Some(recording) = tape.recordings.iter().find(|r| is_ours(&r.profile)) else { continue };
@@ -30,6 +30,8 @@ pub fn messages(folder: &Path, config: &Config) -> Result<Vec<Message>, Failure>
             buffer.begin(FrameRef { epoch: 1, number: i as u32 + 1 }, 0);
             if decoder.decode(frame.text.as_str().as_bytes(), &mut buffer).is_ok() {
                 all.extend(buffer.messages().iter().map(|message| (frame.time, *message)));
+            } else {
+                unread += 1;
             }
         }
     }
@@ -49,5 +51,5 @@ pub fn messages(folder: &Path, config: &Config) -> Result<Vec<Message>, Failure>
         (message.header.seq, message.header.time) = (i as Seq + 1, last);
         message
     };
-    Ok(all.into_iter().enumerate().map(number).collect())
+    Ok((all.into_iter().enumerate().map(number).collect(), unread))
 }

@@ -74,6 +74,7 @@ fn every_trade_and_every_best_price_is_an_event() {
             .iter()
             .map(|p| p["matches"].as_u64())
             .collect();
+        assert_eq!(lines.last().unwrap()["frames_unread"], 0);
         assert_eq!(counts, [Some(of("@trade") as u64), Some(of("@bookTicker") as u64), Some(0)]);
     });
 }
