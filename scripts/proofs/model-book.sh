@@ -3,7 +3,7 @@
 
 # Tests of a crate that pass, a name a line.
 passing() {
-    cargo test --locked -p "$1" --lib 2>/dev/null | sed -n 's/^test \(.*\) \.\.\. ok$/\1/p'
+    cargo test --locked -p "$1" --lib 2>"$work/$1.err" | sed -n 's/^test \(.*\) \.\.\. ok$/\1/p'
 }
 
 # has CRATE TEST: yes where it has passed.
@@ -13,6 +13,7 @@ prove_model_book() {
     local item what crate test missing=0 values=0
     for crate in $(cut -f 3 docs/model-book.tsv | grep '^kimera' | sort -u); do
         passing "$crate" >"$work/passing.$crate"
+        [ -s "$work/passing.$crate" ] || tail -n 20 "$work/$crate.err" >&2
     done
     while IFS=$'\t' read -r item what crate test; do
         [ "$item" != item ] || continue
