@@ -56,7 +56,7 @@ impl RollingHash {
     pub fn update(&mut self, message: &Message) {
         let [seq, time, _ingress, meta] = *message.header.words();
         let body = message.words();
-        // A pair whose one word is its constant's complement would hide the other: as likely as two equal hashes.
+        // A word that equals its constant would hide its pair's other one: as likely as two equal hashes.
         let pair = |i: usize, a: u64, b: u64| {
             u128::from(a ^ K[i]).wrapping_mul(u128::from(b ^ K[i.wrapping_add(1)]))
         };
