@@ -23,11 +23,13 @@ pub enum HoldReason {
     NoSide = 6,
     /// Only orders that make the position smaller may leave, and there is no position.
     Reducing = 7,
+    /// A detector suspects what is no market to take risk in, and there is no position.
+    MarketAlert = 8,
 }
 
 impl HoldReason {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Halted,
         Self::VenueDown,
         Self::NoBook,
@@ -35,6 +37,7 @@ impl HoldReason {
         Self::Unfit,
         Self::NoSide,
         Self::Reducing,
+        Self::MarketAlert,
     ];
 
     /// The reason of a code.
@@ -54,6 +57,7 @@ impl HoldReason {
             Self::Unfit => "unfit",
             Self::NoSide => "no-side",
             Self::Reducing => "reducing",
+            Self::MarketAlert => "market-alert",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! the 128-byte [`Message`] and its bodies. Nothing in this crate performs input or output, reads a clock or
 //! allocates after start.
 
+pub mod alert;
 pub mod control;
 pub mod decision;
 pub mod error_kind;
@@ -17,6 +18,7 @@ pub mod signal;
 pub mod state;
 pub mod vote;
 
+pub use alert::{Alert, AlertPolicy, Detector, Phase, Severity};
 pub use control::{
     Checkpoint, Command, CommandCode, Started, Timer, TimerOwner, TimerRequest, Trading, TradingState,
     VenueStatus,

@@ -56,6 +56,8 @@ pub enum Kind {
     Consensus = 68,
     /// The members' weights, when they change: [`crate::Weights`].
     Weights = 69,
+    /// A detector's suspicion: [`crate::Alert`].
+    Alert = 70,
     /// A child order: [`crate::order::NewOrder`].
     NewOrder = 80,
     /// Takes an order back: [`crate::order::CancelOrder`].
@@ -93,6 +95,7 @@ impl Kind {
             67 => Self::Vote,
             68 => Self::Consensus,
             69 => Self::Weights,
+            70 => Self::Alert,
             80 => Self::NewOrder,
             81 => Self::CancelOrder,
             82 => Self::CancelAll,
@@ -123,7 +126,7 @@ impl Kind {
         )
     }
 
-    /// True for what is worth a line in a log: rare, and about orders, refusals, feeds, commands or who is there.
+    /// True for what is worth a line in a log: rare, and about orders, refusals, feeds, commands, suspicions or who is there.
     #[must_use]
     pub fn is_logged(self) -> bool {
         matches!(
@@ -138,6 +141,7 @@ impl Kind {
                 | Self::VenueStatus
                 | Self::OrphanAdopted
                 | Self::Weights
+                | Self::Alert
                 | Self::NewOrder
                 | Self::CancelOrder
                 | Self::CancelAll
@@ -168,6 +172,7 @@ impl Kind {
             Self::Vote => "vote",
             Self::Consensus => "consensus",
             Self::Weights => "weights",
+            Self::Alert => "alert",
             Self::NewOrder => "new-order",
             Self::CancelOrder => "cancel-order",
             Self::CancelAll => "cancel-all",

@@ -4,8 +4,8 @@
 //! that was made from the same configuration, so what has a fixed size keeps its place in memory.
 
 use crate::{
-    Features, Level, Message, NewOrder, OrderId, OrderState, Price, Quantity, Quote, Side, Status, Ticker,
-    TimerRequest, Trading, TradingState,
+    Alert, Features, Level, Message, NewOrder, OrderId, OrderState, Price, Quantity, Quote, Side, Status,
+    Ticker, TimerRequest, Trading, TradingState,
 };
 
 /// Version of the encoding and of every listed field: a snapshot of another one is not read.
@@ -184,7 +184,7 @@ macro_rules! plain {
 }
 
 plain!(u8, u16, u32, u64, i16, i32, i64, i128, f64);
-plain!(Price, Quantity, OrderId, NewOrder, Quote, Ticker, TimerRequest, Level, Features);
+plain!(Price, Quantity, OrderId, NewOrder, Quote, Ticker, TimerRequest, Level, Features, Alert);
 
 /// A word of eight bytes on every machine.
 impl State for usize {
@@ -358,15 +358,16 @@ impl<T> State for Derived<T> {
     }
 }
 
-/// Values with a code of their own.
-macro_rules! coded {
-    ($($type:ident: $what:literal [$($value:ident),*];)*) => { $(
-        impl State for $type {
-            fn save(&self, out: &mut Saver) {
+/// Values with a code of their own: an enumeration without fields, and what it is called where a code is none of its.
+#[macro_export]
+macro_rules! coded_state {
+    ($($type:ident: $what:literal [$($value:ident),* $(,)?];)*) => { $(
+        impl $crate::state::State for $type {
+            fn save(&self, out: &mut $crate::state::Saver) {
                 out.put(&[*self as u8]);
             }
 
-            fn load(&mut self, from: &mut Loader<'_>) -> Result<(), StateError> {
+            fn load(&mut self, from: &mut $crate::state::Loader<'_>) -> Result<(), $crate::state::StateError> {
                 let code = from.take(1)?[0];
                 let known = [$(Self::$value),*].into_iter().find(|v| *v as u8 == code);
                 *self = known.ok_or_else(|| from.impossible($what))?;
@@ -376,13 +377,13 @@ macro_rules! coded {
     )* };
 }
 
-coded! {
+coded_state! {
     TradingState: "trading state" [Active, Reducing, Halted];
     OrderState: "state of an order"
         [Pending, Open, Partial, Unknown, Filled, Canceled, Rejected, Expired, Unsent];
     Side: "side" [Bid, Ask];
     Status: "status"
-        [Warmup, Ok, Clamped, Stale, EmptyBook, OneSided, Crossed, ZeroVariance];
+        [Warmup, Ok, Clamped, Stale, EmptyBook, OneSided, Crossed, ZeroVariance, PositiveAutocovariance];
 }
 
 state!(Trading { state, epoch });

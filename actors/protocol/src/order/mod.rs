@@ -343,11 +343,13 @@ pub enum RefusalReason {
     MessageRate = 20,
     /// Its identity was used before: a fault of our own.
     ReusedIdentity = 21,
+    /// A detector suspects what is no market to take risk in.
+    MarketAlert = 22,
 }
 
 impl RefusalReason {
     /// Every reason.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Halted,
         Self::ReducingOnly,
         Self::Malformed,
@@ -369,6 +371,7 @@ impl RefusalReason {
         Self::OrderToTrade,
         Self::MessageRate,
         Self::ReusedIdentity,
+        Self::MarketAlert,
     ];
 
     /// The reason of a code.
@@ -402,6 +405,7 @@ impl RefusalReason {
             Self::OrderToTrade => "order-to-trade",
             Self::MessageRate => "message-rate",
             Self::ReusedIdentity => "reused-identity",
+            Self::MarketAlert => "market-alert",
         }
     }
 }
