@@ -23,8 +23,10 @@ pub enum Port {
     Vote = 3,
     /// To a gateway.
     Orders = 4,
-    /// From an agent to the sequencer.
-    Input = 5,
+    /// What detectors say: ahead of everything else about the same input.
+    Alert = 5,
+    /// From an agent to the sequencer: no actor's.
+    Input = 6,
 }
 
 /// What a poll achieved.
@@ -72,8 +74,8 @@ pub trait Agent: Send {
     fn leave(&mut self, _ports: &mut Ports) {}
 }
 
-/// Ports there are.
-const PORTS: usize = 6;
+/// Ports that actors have.
+const PORTS: usize = Port::Input as usize;
 /// A port that the seat has no ring for.
 const NOWHERE: u8 = u8::MAX;
 /// Among the outlets in which something is written: the places of what nobody reads.

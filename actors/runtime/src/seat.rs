@@ -18,7 +18,7 @@ use crate::credit::Frontier;
 use crate::health::Health;
 use crate::mend::Mend;
 use crate::ring::{Inlet, Outlet};
-use desk::{Desk, Member, Special};
+use desk::{Ahead, Desk, Member, Special};
 use stage::Stage;
 
 /// Inputs between two checkpoints of a seat's output hash.
@@ -188,13 +188,16 @@ struct Who<A> {
 pub type Tap = Arc<Mutex<Vec<(Seq, u64)>>>;
 
 impl<A: Actor + 'static> Seat<A> {
-    /// Seats `actor`. Inlet 0 is the primary stream; further inlets are joined at its marks.
+    /// Seats `actor`. Inlet 0 is the primary stream; one of [`Port::Alert`] is heard ahead of it, input by input; further
+    /// inlets are joined at its marks.
     #[must_use]
     pub fn new(actor: A, mut ports: Ports, outputs_max: usize, meters: SeatMeters, tsc: Tsc) -> Self {
         debug_assert!(!ports.inlets.is_empty() && ports.inlets.len() <= JOINS_MAX + 1);
         let mut joined = Vec::new();
         joined.reserve_exact(JOINS_MAX);
         let primary = ports.inlets.remove(0);
+        let ahead = ports.inlets.iter().position(|inlet| inlet.port == Port::Alert);
+        let ahead = ahead.map(|at| Ahead { of: ports.inlets.remove(at), known: 0 });
         let desk = Desk {
             primary: primary.inlet,
             upstream: primary.writer,
@@ -210,8 +213,10 @@ impl<A: Actor + 'static> Seat<A> {
             is_special: false,
             is_member: false,
             has_sides: !ports.inlets.is_empty(),
+            has_ahead: ahead.is_some(),
             has_ages: meters.mark_age.is_attached(),
             outbox: Outbox::with_outlets(outputs_max, ports.outlets),
+            ahead,
             sides: ports.inlets.into(),
             member: None,
             joined,

@@ -155,7 +155,7 @@ impl Topology {
         let waits = |name: &str| -> Vec<&str> {
             self.edges
                 .iter()
-                .filter(|e| e.from == name && matches!(e.port, Port::Line | Port::Vote))
+                .filter(|e| e.from == name && matches!(e.port, Port::Line | Port::Vote | Port::Alert))
                 .map(|e| e.to.as_str())
                 .collect()
         };

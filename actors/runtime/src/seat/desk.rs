@@ -46,8 +46,11 @@ pub(super) struct Desk {
     /// Said here of what lies further back.
     pub(super) is_member: bool,
     pub(super) has_sides: bool,
+    pub(super) has_ahead: bool,
     pub(super) has_ages: bool,
     pub(super) outbox: Outbox,
+    /// Heard before what the primary stream says of the same input.
+    pub(super) ahead: Option<Ahead>,
     /// Joined at the primary's marks.
     pub(super) sides: Box<[PortInlet]>,
     /// Set where the line goes on without this seat after a panic.
@@ -77,6 +80,24 @@ pub(super) struct Special {
     pub(super) flip: Option<Seq>,
     /// Nothing is taken from this message of this input on.
     pub(super) stop: Option<(Seq, u64)>,
+}
+
+/// A stream of which every message is handled before the first of the primary stream about the same input or a later one.
+pub(super) struct Ahead {
+    pub(super) of: PortInlet,
+    /// What its writer was last known to have said everything about.
+    pub(super) known: Seq,
+}
+
+/// Whose message is to be handled now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Primary,
+    Ahead,
+    /// It is not known yet.
+    Open,
+    /// There is none.
+    Nobody,
 }
 
 /// What became of a message.
@@ -222,10 +243,47 @@ impl Desk {
         Some(Work::Done)
     }
 
-    /// Handles the message at the head of the primary inlet, if everything it needs is there.
+    /// Whose turn it is where somebody is heard ahead of the primary stream, whose writer has said everything about inputs up
+    /// to `upstream`.
+    #[inline(never)]
+    fn turn(&mut self, upstream: Seq) -> Turn {
+        let next = self.primary.peek().map(|message| message.header.seq);
+        let Some(ahead) = &mut self.ahead else { return Turn::Primary };
+        let bound = next.unwrap_or(upstream);
+        if ahead.known < bound {
+            ahead.known = ahead.of.writer.get(); // before the inlet: what was said up to there is then visible in the ring
+        }
+        match ahead.of.inlet.peek() {
+            Some(message) if message.header.seq <= bound => Turn::Ahead,
+            _ if ahead.known < bound => Turn::Open,
+            _ if next.is_some() => Turn::Primary,
+            _ => Turn::Nobody,
+        }
+    }
+
+    /// The stream whose head is handled.
     #[inline]
-    fn step(&mut self, who: &mut dyn Sitter) -> Work {
-        let Some(message) = self.primary.peek() else { return Work::Idle };
+    fn stream(&mut self, is_ahead: bool) -> &mut Inlet {
+        match &mut self.ahead {
+            Some(ahead) if is_ahead => &mut ahead.of.inlet,
+            _ => &mut self.primary,
+        }
+    }
+
+    /// Handles the message at the head of the primary inlet, or of the one that is heard ahead of it, if everything it needs is
+    /// there.
+    #[inline]
+    fn step(&mut self, who: &mut dyn Sitter, upstream: Seq) -> Work {
+        let mut is_ahead = false;
+        if self.has_ahead {
+            match self.turn(upstream) {
+                Turn::Primary => {}
+                Turn::Ahead => is_ahead = true,
+                Turn::Open => return Work::Blocked,
+                Turn::Nobody => return Work::Idle,
+            }
+        }
+        let Some(message) = self.stream(is_ahead).peek() else { return Work::Idle };
         // SAFETY: nobody writes to the message's slot before it is let go, which happens below, behind its last use; and the
         // ring lives at least as long as the seat that is borrowed here.
         let message: &Message = unsafe { &*std::ptr::from_ref(message) };
@@ -239,7 +297,8 @@ impl Desk {
             self.meters.blocked.add(1);
             return Work::Blocked;
         }
-        let joins = self.has_sides && message.is_mark() && message.header.kind == Kind::Features as u8;
+        let joins =
+            self.has_sides && !is_ahead && message.is_mark() && message.header.kind == Kind::Features as u8;
         if joins && !self.join(seq) {
             return Work::Blocked;
         }
@@ -256,8 +315,8 @@ impl Desk {
         self.outputs += self.outbox.length() as u64;
         self.outbox.say();
         let ingress = if self.has_ages && message.is_mark() { message.header.ingress } else { 0 };
-        let stop = message.is_stop().then_some(message.header.time);
-        self.primary.advance(); // from here on the message is not ours any more
+        let stop = (!is_ahead && message.is_stop()).then_some(message.header.time);
+        self.stream(is_ahead).advance(); // from here on the message is not ours any more
         if joins {
             self.take_joined(seq);
         }
@@ -285,7 +344,7 @@ impl Desk {
     pub(super) fn poll(&mut self, who: &mut dyn Sitter) -> Work {
         // Read before the inlet: whatever the writer did up to here is then visible in the ring.
         let upstream = self.upstream.get();
-        if self.primary.peek().is_some() {
+        if self.primary.peek().is_some() || (self.has_ahead && self.turn(upstream) != Turn::Nobody) {
             return self.work(who, upstream);
         }
         self.frontier.advance(upstream);
@@ -303,7 +362,7 @@ impl Desk {
         }
         let mut result = Work::Idle;
         for _ in 0..BATCH {
-            match self.step(who) {
+            match self.step(who, upstream) {
                 Work::Done => result = Work::Done,
                 Work::Idle => {
                     self.frontier.advance(upstream);

@@ -1,5 +1,6 @@
 //! What a seat promises: atomic handlers, joins at marks, progress through silence, checkpoints.
 
+mod ahead;
 mod stage;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
