@@ -87,11 +87,18 @@ pub fn round_size_z(trades: u64, round: u64, usual: f64) -> Option<f64> {
 }
 
 /// Hill's index of the tail: one over the mean logarithm of the `k` largest sizes against the next one. What many traders make lies in (1, 2).
-/// The sizes are put in order on the way.
+/// The largest ones are put in order on the way.
 #[must_use]
 pub fn hill_index(sizes: &mut [f64], k: usize) -> Option<f64> {
-    sizes.sort_unstable_by(|a, b| b.total_cmp(a));
-    let threshold = *sizes.get(k).filter(|x| **x > 0.0)?;
+    if k == 0 || k >= sizes.len() {
+        return None;
+    }
+    let (_, threshold, _) = sizes.select_nth_unstable_by(k, |a, b| b.total_cmp(a));
+    let threshold = *threshold;
+    if threshold.is_nan() || threshold <= 0.0 {
+        return None;
+    }
+    sizes[..k].sort_unstable_by(|a, b| b.total_cmp(a)); // one order of summing, whatever the selection leaves
     let mean = sizes.iter().take(k).map(|x| ln(x / threshold)).sum::<f64>() / k as f64;
     (mean > 0.0).then(|| 1.0 / mean)
 }

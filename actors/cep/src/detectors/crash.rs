@@ -55,7 +55,7 @@ pub struct CrashInput {
 }
 
 /// Where a market is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashState {
     /// Nothing out of the ordinary.
     Normal,
@@ -83,6 +83,11 @@ pub enum CrashEvent {
     Persisted,
 }
 
+kimera_protocol::coded_state! { CrashState: "state of a fall" [Normal, Drop, Collapse]; }
+
+/// Prices that may be the highest of the window, at most; where there are more, the one before the last goes.
+const HIGHS_MAX: usize = 1_024;
+
 /// Falls of one market; rises are falls of its mirror image ([`Crash::rising`]).
 #[derive(Clone, Debug)]
 pub struct Crash {
@@ -99,6 +104,8 @@ pub struct Crash {
     noticed: Nanos,
 }
 
+kimera_protocol::state!(Crash { state, highs, last, from, low, noticed } fixed { config, sign });
+
 impl Crash {
     /// For falls.
     #[must_use]
@@ -107,7 +114,7 @@ impl Crash {
             config,
             sign: 1.0,
             state: CrashState::Normal,
-            highs: VecDeque::new(),
+            highs: VecDeque::with_capacity(HIGHS_MAX),
             last: None,
             from: 0.0,
             low: 0.0,
@@ -133,7 +140,7 @@ impl Crash {
             return None;
         }
         if self.last.is_some_and(|last| input.time < last) {
-            *self = Self { sign: self.sign, ..Self::falling(self.config) };
+            self.forget();
         }
         self.last = Some(input.time);
         // Falls of the logarithm's mirror image are rises.
@@ -144,12 +151,22 @@ impl Crash {
         }
     }
 
+    /// Nothing of what was seen counts any more.
+    pub fn forget(&mut self) {
+        self.state = CrashState::Normal;
+        self.highs.clear();
+        self.last = None;
+    }
+
     fn watch(&mut self, input: &CrashInput, price: f64) -> Option<CrashEvent> {
         let old = input.time.saturating_sub(self.config.window);
         while self.highs.front().is_some_and(|(time, _)| *time < old) {
             self.highs.pop_front();
         }
         while self.highs.back().is_some_and(|(_, high)| *high <= price) {
+            self.highs.pop_back();
+        }
+        if self.highs.len() == HIGHS_MAX {
             self.highs.pop_back();
         }
         self.highs.push_back((input.time, price));

@@ -8,7 +8,7 @@ use kimera_protocol::Nanos;
 /// When a burst is one, and how soon it has to be taken back (model book 2.9).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IgnitionConfig {
-    /// Trades of one side in a row, at least.
+    /// Trades of one side in a row, at least; at most 1,024 of the window are looked at.
     pub trades: usize,
     /// Time for them.
     pub window: Nanos,
@@ -55,7 +55,10 @@ pub struct Taken {
     pub has_news: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// Trades of a run that are kept, at most: where there are more, the oldest go.
+const RUN_MAX: usize = 1_024;
+
+#[derive(Clone, Copy, Debug, Default)]
 struct Burst {
     from: f64,
     furthest: f64,
@@ -63,6 +66,8 @@ struct Burst {
     until: Nanos,
     has_news: bool,
 }
+
+kimera_protocol::state!(Burst { from, furthest, sign, until, has_news });
 
 /// One market's bursts.
 #[derive(Clone, Debug)]
@@ -73,17 +78,26 @@ pub struct Ignition {
     burst: Option<Burst>,
 }
 
+kimera_protocol::state!(Ignition { run, run_is_buy, burst } fixed { config });
+
 impl Ignition {
     /// Nothing seen yet.
     #[must_use]
     pub fn new(config: IgnitionConfig) -> Self {
-        let run = VecDeque::with_capacity(config.trades.max(2));
+        let run = VecDeque::with_capacity(RUN_MAX.max(config.trades));
         Self {
             config: IgnitionConfig { trades: config.trades.max(2), ..config },
             run,
             run_is_buy: true,
             burst: None,
         }
+    }
+
+    /// Time in which a burst is looked for.
+    #[inline]
+    #[must_use]
+    pub fn window(&self) -> Nanos {
+        self.config.window
     }
 
     /// A trade.
@@ -102,17 +116,17 @@ impl Ignition {
             self.run.clear();
             self.run_is_buy = trade.is_buy;
         }
-        if self.run.len() == self.config.trades {
+        let old = trade.time.saturating_sub(self.config.window);
+        let is_full = |run: &VecDeque<_>| run.len() == RUN_MAX.max(self.config.trades);
+        while is_full(&self.run) || self.run.front().is_some_and(|(time, _)| *time < old) {
             self.run.pop_front();
         }
         self.run.push_back((trade.time, trade.price));
-        let (time, from) = *self.run.front()?;
+        let (_, from) = *self.run.front()?;
         let deviation = trade.deviation.filter(|d| d.is_finite() && *d > 0.0)?;
         let sign = if trade.is_buy { 1.0 } else { -1.0 };
         let moved = sign * (trade.price / from - 1.0);
-        let is_burst = self.run.len() == self.config.trades
-            && trade.time.saturating_sub(time) <= self.config.window
-            && moved >= self.config.deviations * deviation;
+        let is_burst = self.run.len() >= self.config.trades && moved >= self.config.deviations * deviation;
         if !is_burst {
             return None;
         }
@@ -179,6 +193,12 @@ mod tests {
         assert_eq!(events(&four, false), [], "four in a row");
         let slow: Vec<_> = (0..5).map(|i| (i * 3, 100.0 + 0.1 * i as f64, true)).collect();
         assert_eq!(events(&slow, false), [], "twelve seconds");
+        let fast: Vec<_> = (0..40).map(|i| (i / 5, 100.0 + 0.01 * i as f64, true)).collect();
+        assert_eq!(
+            events(&fast, false),
+            [IgnitionEvent::Ignited],
+            "more than five within ten seconds count together"
+        );
         let still: Vec<_> = (0..9).map(|i| (i, 100.0 + 0.01 * i as f64, true)).collect();
         assert_eq!(events(&still, false), [], "less than two deviations");
         let down: Vec<_> =

@@ -1,5 +1,7 @@
 //! Which returns a diffusion would hardly make (Lee and Mykland, Review of Financial Studies 21, 2008, definition 1 and lemma 1).
 
+use std::collections::VecDeque;
+
 use kimera_numerics::ln;
 
 /// The law of the largest of `n` standardised returns (model book 2.1b).
@@ -29,13 +31,17 @@ impl LargestReturn {
     }
 }
 
+/// One in the integers that absolute returns are kept as: sums of their products are then exact, and can be moved along without end.
+const ONE: f64 = (1u64 << 52) as f64;
+
 /// Returns with the instantaneous volatility before each, by bipower variation: `L = r / σ̂`, `σ̂² = Σ |r_j| |r_{j−1}| / (K − 2)`.
 #[derive(Clone, Debug)]
 pub struct LeeMykland {
-    /// The last `K − 1` absolute returns.
-    window: std::collections::VecDeque<f64>,
+    /// The last `K − 1` absolute returns, in parts of [`ONE`]; a return beyond ±1 counts as 1.
+    window: VecDeque<u64>,
     length: usize,
-    products: f64,
+    /// Sum of the products of neighbours, exactly.
+    products: i128,
     threshold: f64,
 }
 
@@ -47,7 +53,13 @@ impl LeeMykland {
     pub fn new(window: usize, n: u64, level: f64) -> Self {
         let length = window.max(4) - 1;
         let threshold = LargestReturn::of(n).threshold(level);
-        Self { window: std::collections::VecDeque::with_capacity(length), length, products: 0.0, threshold }
+        Self { window: VecDeque::with_capacity(length), length, products: 0, threshold }
+    }
+
+    /// Beyond which a standardised return is a jump.
+    #[must_use]
+    pub fn threshold(&self) -> f64 {
+        self.threshold
     }
 
     /// A return: its standardised size, and whether it is a jump. Nothing while the window fills, or where nothing has moved.
@@ -55,18 +67,24 @@ impl LeeMykland {
         if !log_return.is_finite() {
             return None;
         }
-        let judged = (self.window.len() == self.length && self.products > 0.0).then(|| {
-            let deviation = (self.products / (self.length - 1) as f64).sqrt();
+        let is_full = self.window.len() == self.length;
+        let judged = (is_full && self.products > 0).then(|| {
+            let deviation = (self.products as f64 / (ONE * ONE) / (self.length - 1) as f64).sqrt();
             let standardised = log_return / deviation;
             (standardised, standardised.abs() > self.threshold)
         });
-        if self.window.len() == self.length {
-            self.window.pop_front();
+        let product = |a: u64, b: u64| i128::from(a) * i128::from(b);
+        if is_full
+            && let Some(oldest) = self.window.pop_front()
+            && let Some(next) = self.window.front()
+        {
+            self.products -= product(oldest, *next);
         }
-        self.window.push_back(log_return.abs());
-        // Summed anew: a sum that is moved would drift.
-        let pairs = self.window.iter().zip(self.window.iter().skip(1));
-        self.products = pairs.map(|(a, b)| a * b).sum();
+        let size = (log_return.abs().min(1.0) * ONE) as u64;
+        if let Some(newest) = self.window.back() {
+            self.products += product(*newest, size);
+        }
+        self.window.push_back(size);
         judged
     }
 }
@@ -104,5 +122,27 @@ mod tests {
         assert!(detector.add(f64::NAN).is_none());
         let mut still = LeeMykland::new(10, 1_000, 0.01);
         assert!((0..30).all(|_| still.add(0.0).is_none()), "nothing has moved");
+    }
+
+    /// The sum that moves along is the sum of the window, also behind a million returns.
+    #[test]
+    fn it_agrees_with_the_whole_window_after_a_million_returns() {
+        let mut detector = LeeMykland::new(725, 1_440, 0.01);
+        let (mut word, mut all) = (7u64, Vec::new());
+        let mut last = None;
+        for i in 0..1_000_001 {
+            word ^= word << 13;
+            word ^= word >> 7;
+            word ^= word << 17;
+            let size = if i % 7_919 == 0 { 1e-2 } else { 1e-4 };
+            let log_return = size * ((word >> 11) as f64 / (1u64 << 53) as f64 - 0.5);
+            last = detector.add(log_return).map(|(standardised, _)| (standardised, log_return));
+            all.push(log_return.abs());
+        }
+        let before = &all[all.len() - 725..all.len() - 1];
+        let products: f64 = before.windows(2).map(|pair| pair[0] * pair[1]).sum();
+        let (standardised, log_return) = last.unwrap();
+        let batch = log_return / (products / 723.0).sqrt();
+        assert!((standardised / batch - 1.0).abs() < 1e-9, "{standardised} {batch}");
     }
 }

@@ -34,12 +34,14 @@ pub enum PumpEvent {
     Held,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Rise {
     from: f64,
     high: f64,
     intervals: u32,
 }
+
+kimera_protocol::state!(Rise { from, high, intervals });
 
 /// One market's intervals.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub struct Pump {
     window: VecDeque<(f64, f64)>,
     rise: Option<Rise>,
 }
+
+kimera_protocol::state!(Pump { window, rise } fixed { config });
 
 impl Pump {
     /// Nothing seen yet.

@@ -1,5 +1,6 @@
 //! Distances in robust standard deviations (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993).
 
+use kimera_numerics::RankedWindow;
 use kimera_numerics::estimate::Estimate;
 use kimera_protocol::Status;
 
@@ -10,66 +11,37 @@ const MODIFIED: f64 = 0.6745;
 /// Where the median deviation is 0: the mean absolute deviation of normal data is its standard deviation divided by this.
 const MEAN_TO_DEVIATION: f64 = 1.253_314;
 
-/// The middle of values; they are put in order on the way.
-#[must_use]
-pub fn median(values: &mut [f64]) -> Option<f64> {
-    values.sort_unstable_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let upper = *values.get(middle)?;
-    if values.len() % 2 == 1 {
-        return Some(upper);
-    }
-    values.get(middle.checked_sub(1)?).map(|lower| 0.5 * (lower + upper))
-}
-
-/// Middle and median distance from it.
-struct Usual {
-    middle: f64,
-    median_distance: f64,
-    mean_distance: f64,
-}
-
-fn usual(window: &[f64]) -> Option<Usual> {
-    let mut values = window.to_vec();
-    let middle = median(&mut values)?;
-    values.iter_mut().for_each(|x| *x = (*x - middle).abs());
-    let mean_distance = values.iter().sum::<f64>() / values.len() as f64;
-    Some(Usual { middle, median_distance: median(&mut values)?, mean_distance })
-}
-
 /// `0.6745 (x − median) / MAD` (model book 2.1a); beyond 3.5 it is an outlier. Where half of the window is one value, the mean absolute
 /// deviation stands in; where all of it is, there is no answer.
 #[must_use]
-pub fn modified_z(window: &[f64], x: f64) -> Estimate {
-    let n = window.len() as u64;
-    let Some(usual) = usual(window).filter(|_| x.is_finite()) else { return Estimate::warmup(n) };
-    let distance = x - usual.middle;
-    if usual.median_distance > 0.0 {
-        Estimate::ok(MODIFIED * distance / usual.median_distance, n)
-    } else if usual.mean_distance > 0.0 {
-        Estimate::ok(distance / (MEAN_TO_DEVIATION * usual.mean_distance), n)
-    } else {
-        Estimate::degenerate(Status::ZeroVariance, n)
-    }
+pub fn modified_z(window: &RankedWindow, x: f64) -> Estimate {
+    let standard = |mad: f64| mad / MODIFIED;
+    distance_in_deviations(window, x, standard)
 }
 
 /// How far `ln(volume)` lies above a profile of the same time of day, in robust standard deviations (model book 2.2); beyond 4 it is a
-/// surge. Volumes are those of the profile's days; a day without any counts as `ln(1 + 0)`.
+/// surge. The profile holds the [`log_volume`] of its days.
 #[must_use]
-pub fn volume_surge(profile: &[f64], volume: f64) -> Estimate {
-    let log = |volume: f64| {
-        if volume >= 1.0 { kimera_numerics::ln(volume) } else { kimera_numerics::ln(1.0 + volume.max(0.0)) }
-    };
-    let logs: Vec<f64> = profile.iter().map(|v| log(*v)).collect();
-    let n = logs.len() as u64;
-    let Some(usual) = usual(&logs) else { return Estimate::warmup(n) };
-    let deviation = if usual.median_distance > 0.0 {
-        TO_DEVIATION * usual.median_distance
-    } else {
-        MEAN_TO_DEVIATION * usual.mean_distance
+pub fn volume_surge(profile: &RankedWindow, volume: f64) -> Estimate {
+    distance_in_deviations(profile, log_volume(volume), |mad| TO_DEVIATION * mad)
+}
+
+/// `ln(volume)`; of less than one unit `ln(1 + volume)`, so that nothing is 0 and not infinite.
+#[must_use]
+pub fn log_volume(volume: f64) -> f64 {
+    if volume >= 1.0 { kimera_numerics::ln(volume) } else { kimera_numerics::ln(1.0 + volume.max(0.0)) }
+}
+
+/// `(x − median) / deviation`, the deviation made of the median distance as `standard` says.
+fn distance_in_deviations(window: &RankedWindow, x: f64, standard: impl Fn(f64) -> f64) -> Estimate {
+    let n = window.len() as u64;
+    let Some(middle) = window.median().filter(|_| x.is_finite()) else { return Estimate::warmup(n) };
+    let deviation = match window.median_distance(middle) {
+        Some(mad) if mad > 0.0 => standard(mad),
+        _ => MEAN_TO_DEVIATION * window.mean_distance(middle).unwrap_or(0.0),
     };
     if deviation > 0.0 {
-        Estimate::ok((log(volume) - usual.middle) / deviation, n)
+        Estimate::ok((x - middle) / deviation, n)
     } else {
         Estimate::degenerate(Status::ZeroVariance, n)
     }
@@ -103,21 +75,31 @@ pub fn poisson_tail(rate: f64, count: u64) -> f64 {
 mod tests {
     use super::*;
 
+    fn window(values: &[f64]) -> RankedWindow {
+        let mut window = RankedWindow::new(values.len());
+        values.iter().for_each(|x| window.push(*x));
+        window
+    }
+
+    fn days(volumes: &[f64]) -> RankedWindow {
+        window(&volumes.iter().map(|v| log_volume(*v)).collect::<Vec<_>>())
+    }
+
     #[test]
     fn published_values() {
-        assert!((modified_z(&[1.0, 2.0, 3.0, 4.0, 100.0], 100.0).value - 65.4265).abs() < 1e-9);
-        let surge = volume_surge(&[100.0, 110.0, 90.0, 105.0, 95.0, 100.0], 900.0).value;
+        assert!((modified_z(&window(&[1.0, 2.0, 3.0, 4.0, 100.0]), 100.0).value - 65.4265).abs() < 1e-9);
+        let surge = volume_surge(&days(&[100.0, 110.0, 90.0, 105.0, 95.0, 100.0]), 900.0).value;
         assert!((surge / 29.6154 - 1.0).abs() < 1e-5, "{surge}");
         assert!((poisson_tail(100.0, 150) / 1.884_21e-6 - 1.0).abs() < 1e-5, "{}", poisson_tail(100.0, 150));
     }
 
     #[test]
     fn half_of_one_value_and_all_of_one_value() {
-        let half = modified_z(&[1.0, 1.0, 1.0, 1.0, 6.0], 6.0);
+        let half = modified_z(&window(&[1.0, 1.0, 1.0, 1.0, 6.0]), 6.0);
         assert!((half.value - 5.0 / 1.253_314).abs() < 1e-9);
-        assert_eq!(modified_z(&[2.0; 9], 5.0).status, Status::ZeroVariance);
-        assert_eq!(modified_z(&[], 5.0).status, Status::Warmup);
-        assert_eq!(volume_surge(&[7.0; 9], 5.0).status, Status::ZeroVariance);
+        assert_eq!(modified_z(&window(&[2.0; 9]), 5.0).status, Status::ZeroVariance);
+        assert_eq!(modified_z(&window(&[]), 5.0).status, Status::Warmup);
+        assert_eq!(volume_surge(&days(&[7.0; 9]), 5.0).status, Status::ZeroVariance);
         assert!((poisson_tail(3.0, 1) - (1.0 - kimera_numerics::exp(-3.0))).abs() < 1e-12);
         assert!((poisson_tail(3.0, 0), poisson_tail(0.0, 2)) == (1.0, 0.0));
     }
