@@ -1,8 +1,9 @@
 //! The stage of the main line. Orders come from execution and leave stamped; refusals go back through the door; cancels
-//! always pass; reports, quotes and commands are taken and passed on.
+//! always pass; reports, quotes and commands are taken and passed on. What detectors suspect is heard before anything else about
+//! the same input.
 
 use kimera_protocol::{
-    Command, Kind, Message, NewOrder, OrderUpdate, OrphanAdopted, Quote, Refusal, RefusalReason,
+    Alert, Command, Kind, Message, NewOrder, OrderUpdate, OrphanAdopted, Quote, Refusal, RefusalReason,
 };
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
@@ -110,6 +111,8 @@ impl Actor for Risk {
             self.meters.alarms.set(self.alarms);
         } else if let Some(quote) = message.body::<Quote>() {
             self.gate.quote(message.header.instrument, quote, time);
+        } else if let Some(alert) = message.body::<Alert>() {
+            self.gate.alerted(message.header.instrument, alert, time);
         } else if let Some(command) = message.body::<Command>() {
             self.gate.command(command, time);
             self.tell_trading();

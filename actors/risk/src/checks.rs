@@ -24,12 +24,13 @@ pub(crate) struct Case<'a> {
 pub(crate) type Check = (RefusalReason, fn(&Case<'_>) -> bool);
 
 /// The order is fixed: cheap and final ones first, the same for every order.
-pub(crate) const CHECKS: [Check; 18] = [
+pub(crate) const CHECKS: [Check; 19] = [
     (RefusalReason::Halted, |c| c.gate.trading_state() != TradingState::Halted),
     (RefusalReason::NoEquity, |c| c.reduces || c.gate.equity.now() > 0),
     (RefusalReason::DailyLoss, |c| c.reduces || !c.gate.equity.loss_tripped()),
     (RefusalReason::Drawdown, |c| c.reduces || !c.gate.equity.in_drawdown(c.gate.limits.drawdown)),
     (RefusalReason::ReducingOnly, |c| c.reduces || c.gate.trading_state() == TradingState::Active),
+    (RefusalReason::MarketAlert, |c| c.reduces || !c.gate.is_held(c.instrument, c.now)),
     (RefusalReason::Malformed, well_formed),
     (RefusalReason::ReusedIdentity, |c| !c.gate.book.knows(c.order.id)),
     (RefusalReason::OffStep, |c| c.order.quantity.0 % c.rules.lot_units == 0),

@@ -1,8 +1,8 @@
 //! The gate: judges orders, takes reports, quotes and commands. Pure integers, no allocation after construction.
 
 use kimera_protocol::{
-    Command, CommandCode, Nanos, NewOrder, OrderEvent, OrderId, OrderRecord, OrderUpdate, OrphanAdopted,
-    Quote, RefusalReason, Seq, Trading, TradingState,
+    Alert, Command, CommandCode, Nanos, NewOrder, OrderEvent, OrderId, OrderRecord, OrderUpdate,
+    OrphanAdopted, Quote, RefusalReason, Seq, Trading, TradingState,
 };
 
 use crate::book::{Effect, Passed, PositionBook};
@@ -29,13 +29,15 @@ pub struct Gate {
     pub(crate) equity: Equity,
     rules: Vec<InstrumentRules>,
     references: Vec<Reference>,
+    /// Behind an alert, by instrument: until when only ways out pass.
+    held_until: Vec<Nanos>,
     trading: Trading,
     /// Tokens times nanoseconds a token, so that nothing is lost between orders.
     tokens: i128,
     tokens_time: Nanos,
 }
 
-kimera_protocol::state!(Gate { book, equity, references, trading, tokens, tokens_time } fixed { limits, rules });
+kimera_protocol::state!(Gate { book, equity, references, held_until, trading, tokens, tokens_time } fixed { limits, rules });
 
 const SECOND: i128 = 1_000_000_000;
 
@@ -54,7 +56,9 @@ impl Gate {
         let equity = Equity::new(limits.equity_start);
         let tokens = i128::from(limits.orders_burst) * SECOND;
         let references = vec![Reference::default(); rules.len()];
-        Self { limits, book, equity, rules, references, trading: Trading::default(), tokens, tokens_time: 0 }
+        let held_until = vec![Nanos::MIN; rules.len()];
+        let trading = Trading::default();
+        Self { limits, book, equity, rules, references, held_until, trading, tokens, tokens_time: 0 }
     }
 
     /// The trading state.
@@ -185,6 +189,22 @@ impl Gate {
             },
         );
         self.equity.mark(value, now, self.limits.daily_loss);
+    }
+
+    /// Takes a detector's suspicion: it counts for every instrument with the same asset.
+    pub fn alerted(&mut self, instrument: u16, alert: &Alert, now: Nanos) {
+        let Some(until) = self.limits.alerts.holds_until(alert, now) else { return };
+        let Some(asset) = self.rules.get(usize::from(instrument)).map(|rules| rules.asset) else { return };
+        for (rules, held) in self.rules.iter().zip(&mut self.held_until) {
+            if rules.asset == asset {
+                *held = until.max(*held);
+            }
+        }
+    }
+
+    /// True where only orders that make the position smaller pass, behind an alert.
+    pub(crate) fn is_held(&self, instrument: u16, now: Nanos) -> bool {
+        self.held_until.get(usize::from(instrument)).is_some_and(|until| now < *until)
     }
 
     /// Takes a command. A resume on a later day also rearms after a day's loss.

@@ -1,6 +1,6 @@
 //! What may be. Integers throughout, so that a limit holds to the last unit.
 
-use kimera_protocol::Nanos;
+use kimera_protocol::{AlertPolicy, Nanos};
 
 /// Ten-thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +68,8 @@ pub struct Limits {
     pub send_within: Nanos,
     /// Working orders at a time, over all instruments.
     pub working_max: usize,
+    /// Which alerts let only ways out pass, and for how long.
+    pub alerts: AlertPolicy,
 }
 
 impl Default for Limits {
@@ -92,6 +94,7 @@ impl Default for Limits {
             stale_after: SECOND,
             send_within: SECOND / 4,
             working_max: 128,
+            alerts: AlertPolicy::default(),
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use kimera_numerics::{Volatility, VolatilityConfig};
 use kimera_protocol::{
-    Command, Consensus, Decision, Features, FillBook, HoldReason, InstrumentId, Kind, Level, Message, Nanos,
-    OrderUpdate, Price, Quantity, Quote, Timer, TimerOwner, TimerRequest, Trading, TradingState, VenueStatus,
+    Alert, AlertPolicy, Command, Consensus, Decision, Features, FillBook, HoldReason, InstrumentId, Kind,
+    Level, Message, Nanos, OrderUpdate, Price, Quantity, Quote, Timer, TimerOwner, TimerRequest, Trading,
+    TradingState, VenueStatus,
 };
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
@@ -45,6 +46,8 @@ pub struct StrategyConfig {
     pub fair: FairConfig,
     /// Volatility.
     pub volatility: VolatilityConfig,
+    /// Which alerts let only the way out stand, and for how long.
+    pub alerts: AlertPolicy,
     /// Market time between two looks at whether the book is still fresh.
     pub look_interval: Nanos,
 }
@@ -103,10 +106,12 @@ pub struct MakerStage {
     confidence: f64,
     fills: FillBook,
     position: i64,
+    /// Behind an alert: until when only the way out stands.
+    held_until: Nanos,
     meters: StrategyMeters,
 }
 
-kimera_protocol::state!(MakerStage { trading, venue_ready, quote, quote_time, fair, volatility, signal, confidence, fills, position, meters } fixed { config, model });
+kimera_protocol::state!(MakerStage { trading, venue_ready, quote, quote_time, fair, volatility, signal, confidence, fills, position, held_until, meters } fixed { config, model });
 
 impl MakerStage {
     /// A maker that has seen nothing and may not trade yet.
@@ -123,6 +128,7 @@ impl MakerStage {
             confidence: 0.0,
             fills: FillBook::default(),
             position: 0,
+            held_until: Nanos::MIN,
             meters,
             model: GlftModel::new(config.risk_aversion, config.fill_rate, config.fill_decay),
             config,
@@ -161,6 +167,18 @@ impl MakerStage {
             self.fair.own(features.microprice * self.config.traded.1 as f64, time);
         } else if let Some((_, tick)) = other {
             self.fair.other(features.microprice * tick as f64, time);
+        }
+    }
+
+    /// A detector's suspicion, about the traded market or the one that is followed: said with the next decision, which comes
+    /// with the mark of the same input.
+    #[cold]
+    fn alerted(&mut self, message: &Message, alert: &Alert) {
+        let is_other = self.config.other.is_some_and(|(id, _)| id == message.instrument());
+        if (self.is_traded(message) || is_other)
+            && let Some(until) = self.config.alerts.holds_until(alert, message.header.time)
+        {
+            self.held_until = until.max(self.held_until);
         }
     }
 
@@ -211,7 +229,7 @@ impl MakerStage {
         let best = |level: Level| (level.size.0 > 0).then_some(level);
         let (bid, ask) = (best(self.quote.bid), best(self.quote.ask));
         let q = quotes(&c.maker, fair, distances, self.signal, inventory, bid, ask);
-        let (bid_size, ask_size) = self.sizes()?;
+        let (bid_size, ask_size) = self.sizes(time)?;
         let level = |price: Option<Price>, size| {
             price
                 .filter(|_| size > 0)
@@ -222,13 +240,14 @@ impl MakerStage {
     }
 
     /// Sizes of bid and ask: where only the way out is open, the side that leads out and no more than the position.
-    fn sizes(&self) -> Result<(i64, i64), HoldReason> {
+    fn sizes(&self, time: Nanos) -> Result<(i64, i64), HoldReason> {
         let size = self.config.size;
-        if self.trading.state == TradingState::Active {
+        let is_active = self.trading.state == TradingState::Active;
+        if is_active && time >= self.held_until {
             return Ok((size, size));
         }
         match self.position {
-            0 => Err(HoldReason::Reducing),
+            0 => Err(if is_active { HoldReason::MarketAlert } else { HoldReason::Reducing }),
             long if long > 0 => Ok((0, size.min(long))),
             short => Ok((size.min(short.saturating_neg()), 0)),
         }
@@ -265,6 +284,10 @@ impl Actor for MakerStage {
         if let Some(consensus) = message.body::<Consensus>() {
             self.consensus(consensus);
             self.say(message, out);
+            return;
+        }
+        if let Some(alert) = message.body::<Alert>() {
+            self.alerted(message, alert);
             return;
         }
         if let Some(timer) = message.body::<Timer>()

@@ -1,7 +1,9 @@
 //! Every reason has an order that gets it and one a unit away that does not; no stream of anything breaks a limit.
 
 use kimera_protocol::order::OrderFlags;
-use kimera_protocol::{Level, OrderEvent, OrderId, Price, Quantity, Side, TimeInForce};
+use kimera_protocol::{
+    AlertPolicy, Level, OrderEvent, OrderId, Price, Quantity, Severity, Side, TimeInForce,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -185,6 +187,31 @@ fn the_asset_limit_adds_instruments_up() {
         refusal(&mut gate, &order(3, Side::Bid, MID - 1, UNIT / 1_000)),
         Some(RefusalReason::AssetLimit)
     );
+}
+
+#[test]
+fn behind_a_severe_alert_only_ways_out_pass_on_every_instrument_of_the_asset() {
+    let mut gate = gate();
+    hold(&mut gate, 1, Side::Bid, UNIT / 10);
+    let alert = |severity: Severity| Alert { severity: severity as u64, ..Alert::default() };
+    gate.alerted(1, &alert(Severity::Warning), NOW);
+    assert_eq!(refusal(&mut gate, &buy(2)), None, "a warning stops nothing");
+    gate.alerted(0, &alert(Severity::Severe), NOW - 60 * SECOND_NS + 1); // of the market that is only read
+    assert_eq!(
+        refusal(&mut gate, &order(3, Side::Bid, MID - 20, UNIT / 100)),
+        Some(RefusalReason::MarketAlert)
+    );
+    assert_eq!(refusal(&mut gate, &order(4, Side::Ask, MID + 1, UNIT / 20)), None, "the way out");
+    gate.alerted(9, &alert(Severity::Severe), NOW); // nobody knows it
+    assert_eq!(
+        gate.judge(&order(5, Side::Bid, MID - 30, UNIT / 100), 1, 5, NOW + 1).err(),
+        None,
+        "a minute behind it"
+    );
+    let never = AlertPolicy { hold: 0, ..AlertPolicy::default() };
+    let mut deaf = gate_with(Limits { alerts: never, ..Limits::default() });
+    deaf.alerted(1, &alert(Severity::Severe), NOW);
+    assert_eq!(refusal(&mut deaf, &buy(2)), None);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What stands, and why nothing does.
 
-use kimera_protocol::{Body, CommandCode, Flags, Header, OrderEvent, OrderId, Side, Started, Status};
+use kimera_protocol::{
+    Body, CommandCode, Flags, Header, OrderEvent, OrderId, Severity, Side, Started, Status,
+};
 
 use super::*;
 
@@ -23,6 +25,7 @@ fn config() -> StrategyConfig {
         confidence_min: 0.55,
         fair: FairConfig { other_weight: 0.5, basis_half_life: 60 * SECOND, stale_after: SECOND },
         volatility: VolatilityConfig { bar: SECOND, half_life_bars: 60.0, bars_min: 3 },
+        alerts: AlertPolicy::default(),
         look_interval: SECOND,
     }
 }
@@ -176,4 +179,24 @@ fn a_book_that_grows_old_is_noticed_without_a_mark() {
     assert_eq!(request.map(|r| r.deadline), Some(rig.time + SECOND));
     let other = Timer { owner: 99, ..timer };
     assert_eq!(rig.send(SPOT, other).len(), 1, "another stage's deadline is passed on");
+}
+
+#[test]
+fn behind_a_severe_alert_only_the_way_out_stands() {
+    let mut rig = Rig::quoting();
+    let alert = |severity: Severity| Alert { severity: severity as u64, ..Alert::default() };
+    assert!(rig.send(PERP, alert(Severity::Warning)).is_empty());
+    assert_eq!(hold(rig.mark(600_000)), None, "a warning stops nothing");
+    // About the market that is followed: the same asset.
+    rig.send(SPOT, alert(Severity::Severe));
+    assert_eq!(hold(rig.mark(600_000)), Some(HoldReason::MarketAlert));
+    let position = rig.fill(Side::Bid, UNIT / 200, 40).unwrap();
+    assert_eq!((hold(position), position.bid.size.0, position.ask.size.0), (None, 0, UNIT / 200));
+    for _ in 0..57 {
+        rig.mark(600_000);
+    }
+    let d = rig.mark(600_000);
+    assert_eq!((d.bid.size.0, d.ask.size.0), (0, UNIT / 200), "59 seconds behind it");
+    let d = rig.mark(600_000);
+    assert_eq!((d.bid.size.0, d.ask.size.0), (UNIT / 100, UNIT / 100), "a minute behind it");
 }
