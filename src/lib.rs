@@ -43,6 +43,7 @@ pub mod log;
 pub mod machine;
 pub mod orders;
 pub mod patterns;
+pub mod rates;
 pub mod recording;
 pub mod replay;
 pub mod replica;

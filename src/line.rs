@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use kimera_cep::{Detectors, DetectorsMeters, actor as cep_stage};
 use kimera_compliance::{Compliance, ComplianceMeters, Rules, actor as compliance_stage};
 use kimera_ensemble::{
     Abstainer, Contradiction, Ensemble, EnsembleMeters, Thermodynamic, actor as ensemble_stage, members,
@@ -44,6 +45,8 @@ pub const EXECUTION: &str = "execution";
 pub const RISK: &str = "risk";
 /// Rules.
 pub const COMPLIANCE: &str = "compliance";
+/// Detectors: beside the line, heard by strategy and risk ahead of everything else about an input.
+pub const DETECTORS: &str = "member.detectors";
 /// Double entry.
 pub const LEDGER: &str = "ledger";
 /// The journal.
@@ -62,6 +65,11 @@ pub const MEMBERS: [(&str, &str); 5] = [
 #[must_use]
 pub fn member_seat(name: &str) -> String {
     format!("member.{name}")
+}
+
+/// Seats beside the line, which it goes on without: detectors and members.
+pub fn branches() -> impl Iterator<Item = String> {
+    std::iter::once(DETECTORS.to_owned()).chain(MEMBERS.iter().map(|(name, _)| member_seat(name)))
 }
 
 /// Most messages of one input from one stage to the next. The market stage says two at a mark, the ensemble adds one,
@@ -110,6 +118,7 @@ pub fn topology(config: &Config) -> Topology {
         stages.map(|(name, purpose, outputs)| seat(name, Plane::Hot, purpose, false, outputs)).to_vec();
     let main_line = stages.split_off(1);
     seats.append(&mut stages);
+    seats.push(seat(DETECTORS, Plane::Hot, "what looks out of the ordinary", true, cep_stage::OUTPUTS_MAX));
     for (name, purpose) in MEMBERS {
         seats.push(seat(&member_seat(name), Plane::Hot, purpose, true, members::OUTPUTS_MAX));
     }
@@ -119,6 +128,8 @@ pub fn topology(config: &Config) -> Topology {
     seats.push(seat(JOURNAL, Plane::Io, "input and output log", true, 0));
     edges.push(input(gateway, 1, 4_096));
     edges.push(edge(SEQUENCER, MARKET, Port::Line, 1));
+    edges.push(edge(SEQUENCER, DETECTORS, Port::Line, 1));
+    edges.push(edge(DETECTORS, JOURNAL, Port::Record, 1));
     // The primary stream first: votes are joined to it.
     edges.push(edge(MARKET, ENSEMBLE, Port::Line, FROM_MARKET));
     for (name, _) in MEMBERS {
@@ -129,6 +140,9 @@ pub fn topology(config: &Config) -> Topology {
     edges.push(edge(ENSEMBLE, STRATEGY, Port::Line, FROM_ENSEMBLE));
     edges.push(edge(STRATEGY, EXECUTION, Port::Line, FROM_STRATEGY));
     edges.push(edge(EXECUTION, RISK, Port::Line, FROM_EXECUTION));
+    for reader in [STRATEGY, RISK, JOURNAL] {
+        edges.push(edge(DETECTORS, reader, Port::Alert, cep_stage::OUTPUTS_MAX));
+    }
     edges.push(edge(RISK, COMPLIANCE, Port::Line, FROM_EXECUTION));
     edges.push(edge(COMPLIANCE, LEDGER, Port::Line, FROM_EXECUTION));
     edges.push(edge(COMPLIANCE, gateway, Port::Orders, FROM_EXECUTION));
@@ -160,8 +174,8 @@ pub fn compared_seats(topology: &Topology) -> Vec<String> {
 /// Stages of the main line: whoever they fall for, nobody votes in their place.
 #[must_use]
 pub fn stages(topology: &Topology) -> Vec<String> {
-    let members = MEMBERS.map(|(name, _)| member_seat(name));
-    compared_seats(topology).into_iter().filter(|name| !members.contains(name)).collect()
+    let branches: Vec<_> = branches().collect();
+    compared_seats(topology).into_iter().filter(|name| !branches.contains(name)).collect()
 }
 
 /// Seats where an agent sits: the sequencer, and whoever touches the outside.
@@ -262,14 +276,16 @@ impl Seats<'_> {
     /// A member, or who sits in its seat instead of it.
     fn member<A: Actor + 'static>(&mut self, number: usize, actor: A) -> Result<(), Failure> {
         let name = MEMBERS[number].0;
+        let seat = member_seat(name);
         match self.probes.swaps.iter().find(|swap| swap.member == name) {
-            Some(swap) => self.sit(name, StandIn::new(number, swap.forecasts.clone())),
-            None => self.sit(name, actor),
+            Some(swap) => self.sit(&seat, StandIn::new(number, swap.forecasts.clone())),
+            None => self.sit(&seat, actor),
         }
     }
 
+    /// Somebody whom the line goes on without.
     fn sit<A: Actor + 'static>(&mut self, name: &str, actor: A) -> Result<(), Failure> {
-        let name = member_seat(name);
+        let name = name.to_owned();
         let gate = self.gate.clone();
         let rejoin = self.probes.rejoins.get(&name).cloned().unwrap_or_default();
         let health = self.probes.healths.get(&name).cloned();
@@ -320,6 +336,7 @@ pub fn cells(
     let execution = config.execution_config().map_err(wrong)?;
     let mut seats = Seats { topology, wiring, counters, tsc, probes, gate: gate.clone(), cells: Vec::new() };
     seats.add(MARKET, || Market::new(&config.market_config()))?;
+    seats.sit(DETECTORS, Detectors::new(&config.detectors_config(), DetectorsMeters::new(counters)))?;
     seats.member(0, Contradiction::new(config.contradiction_config(0).map_err(wrong)?))?;
     seats.member(1, Thermodynamic::new(config.thermodynamic_config(1)))?;
     for number in 2..MEMBERS.len() {
@@ -358,7 +375,7 @@ mod tests {
             assert!(plan.cores_for_others(&there).contains(&0), "{}", plan.name);
         }
         let mut stages = vec![MARKET.to_owned()];
-        stages.extend(MEMBERS.map(|(name, _)| member_seat(name)));
+        stages.extend(branches());
         stages.extend([ENSEMBLE, STRATEGY, EXECUTION, RISK, COMPLIANCE, LEDGER].map(str::to_owned));
         assert_eq!(compared_seats(&topology), stages);
     }

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::cli::{PROFILE, print};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
+use crate::rates::{self, RatesArgs};
 use crate::report::SCHEMA_VERSION;
 use crate::state::Layout;
 use crate::{recording, replay, utc};
@@ -28,6 +29,8 @@ enum Action {
     Check(CheckArgs),
     /// Runs a pattern file over a run's journal or a folder with a recording
     Run(RunArgs),
+    /// How often each detector is right, how fast, and how often wrong, over markets made from seeds
+    Rates(RatesArgs),
     /// The events patterns are written about, with their fields
     Events(EventsArgs),
 }
@@ -81,6 +84,7 @@ pub fn run(a: &CepArgs) -> Result<Exit, Failure> {
     match &a.action {
         Action::Check(a) => check(a),
         Action::Run(a) => run_over(a),
+        Action::Rates(a) => rates::run(a),
         Action::Events(a) => show_events(a),
     }
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use kimera_journal::{JournalReader, Record};
 use kimera_protocol::{
-    Absent, CancelOrder, Checkpoint, Command, CommandCode, Consensus, Decision, ErrorKind, HoldReason, Kind,
-    Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, Refusal, RefusalReason, Timer, VenueStatus,
-    Weights,
+    Absent, Alert, CancelOrder, Checkpoint, Command, CommandCode, Consensus, Decision, Detector, ErrorKind,
+    HoldReason, Kind, Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, Phase, Refusal,
+    RefusalReason, Severity, Timer, VenueStatus, Weights,
 };
 use kimera_runtime::counters::Snapshot;
 use kimera_runtime::errors::ErrorLog;
@@ -273,6 +273,14 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
     if let Some(a) = m.body::<Absent>() {
         let to = (a.to != u64::MAX).then_some(a.to);
         return Some(json!({"seat": a.seat, "from": a.from, "to": to, "skipped": a.skipped == 1}));
+    }
+    if let Some(a) = m.body::<Alert>() {
+        return Some(json!({
+            "detector": Detector::from_code(a.detector).map(Detector::name),
+            "severity": Severity::from_code(a.severity).map(Severity::name),
+            "phase": Phase::from_code(a.phase).map(Phase::name),
+            "begin": a.begin, "end": a.end, "first": a.first, "last": a.last, "score": a.score, "limit": a.limit,
+        }));
     }
     if let Some(t) = m.body::<Timer>() {
         return Some(json!({"owner": t.owner, "id": t.id, "deadline": t.deadline}));

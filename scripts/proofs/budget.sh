@@ -5,7 +5,7 @@
 FRAMES=16900
 # Instructions a frame that the line may take: what it took when this was last changed, and 3 %. A compiler's new version may
 # move it; a change of the line that does has to say so here.
-INSTRUCTIONS_MAX=22200
+INSTRUCTIONS_MAX=24300
 # Messages that seats say for 100 frames.
 MESSAGES_MAX=1720
 

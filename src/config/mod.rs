@@ -1,5 +1,6 @@
 //! The configuration: one typed tree with range checks; an unknown key is an error with line and column.
 
+mod detectors;
 mod log;
 mod shadow;
 mod supervision;
@@ -8,6 +9,7 @@ mod trading;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use detectors::{DetectorsSection, ReduceAt};
 pub use log::LogSection;
 pub use shadow::{OnDivergence, ShadowSection};
 pub use supervision::{GroupSection, Strategy, SupervisionSection, WayBack};
@@ -200,6 +202,9 @@ pub struct Config {
     pub compliance: ComplianceSection,
     /// Estimators.
     pub market: MarketSection,
+    /// Detectors.
+    #[serde(default)]
+    pub detectors: DetectorsSection,
     /// Journal.
     pub journal: JournalSection,
     /// Locked memory.
@@ -274,6 +279,7 @@ impl Config {
         }
         self.instruments()?;
         self.check_trading()?;
+        self.detectors.check()?;
         self.supervision.check(self)?;
         self.shadow.check()?;
         self.log.check()?;

@@ -87,9 +87,7 @@ impl GroupSection {
                 WayBack::InPlace => {
                     *child == config.account.gateway || config.instruments.iter().any(|i| i.feed == *child)
                 }
-                WayBack::FromJournal => {
-                    is_stage || line::MEMBERS.iter().any(|(member, _)| line::member_seat(member) == *child)
-                }
+                WayBack::FromJournal => is_stage || line::branches().any(|seat| seat == *child),
             };
             if !possible {
                 return Err(format!(

@@ -222,6 +222,7 @@ impl Config {
                 stale_after: ms(s.stale_after_ms),
             },
             volatility: self.volatility_config(),
+            alerts: self.alert_policy(),
             look_interval: ms(s.stale_after_ms),
         })
     }
@@ -329,6 +330,7 @@ impl Config {
             stale_after: ms(r.stale_after_ms),
             send_within: ms(r.send_within_ms),
             working_max: r.working_max as usize,
+            alerts: self.alert_policy(),
         };
         let traded = self.traded()?.id;
         let rules = |i: &Instrument| InstrumentRules {

@@ -67,7 +67,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     let tsc = Tsc::calibrate();
     let gate = AbsenceGate::new();
     let rejoins: BTreeMap<String, Arc<Rejoin>> =
-        line::MEMBERS.iter().map(|(name, _)| (line::member_seat(name), Arc::default())).collect();
+        line::branches().map(|seat| (seat, Arc::default())).collect();
     let healths = healths(topology);
     let stages = line::stages(topology).into_iter().filter(|name| config.supervision.mends(name));
     let mends: BTreeMap<String, Arc<Mend>> = stages.map(|name| (name, Arc::default())).collect();
@@ -120,8 +120,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         journal: take(line::JOURNAL)?,
     };
     let sinks = wiring.sinks();
-    let members = line::MEMBERS.iter().filter_map(|(name, _)| {
-        let seat = line::member_seat(name);
+    let members = line::branches().filter_map(|seat| {
         let (index, frontier) = (u64::from(topology.index_of(&seat)?), wiring.frontier(&seat)?);
         let rejoin = rejoins.get(&seat)?.clone();
         let health = healths.get(&seat)?.clone();

@@ -4,9 +4,9 @@
 use kimera_compliance::CHECKS;
 use kimera_protocol::fixed::{UNIT_DECIMALS, format_decimal};
 use kimera_protocol::{
-    Absent, CancelAll, CancelOrder, Command, CommandCode, FeedState, FeedStatus, GapReason, Gapped, Kind,
-    Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, Refusal, RefusalReason, Seq, Started,
-    VenueStatus, Weights,
+    Absent, Alert, CancelAll, CancelOrder, Command, CommandCode, Detector, FeedState, FeedStatus, GapReason,
+    Gapped, Kind, Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, Phase, Refusal, RefusalReason,
+    Seq, Severity, Started, VenueStatus, Weights,
 };
 use kimera_runtime::Topology;
 
@@ -141,6 +141,10 @@ fn about_the_rest(message: &Message, names: &Names, time: &str) {
             let all = format!("{:?}", weights.weights);
             tracing::debug!(target: Trading.name(), seq, market_time = time, weights = all, "weights changed");
         }
+        Some(Kind::Alert) => {
+            let Some(alert) = message.body::<Alert>() else { return };
+            suspected(message, alert, feed, time);
+        }
         Some(Kind::Command) => {
             let Some(command) = message.body::<Command>() else { return };
             commanded(seq, command, time);
@@ -163,6 +167,21 @@ fn about_the_rest(message: &Message, names: &Names, time: &str) {
             }
         }
         _ => {}
+    }
+}
+
+/// What a detector says is a suspicion, whatever it measured.
+fn suspected(message: &Message, alert: &Alert, feed: &str, time: &str) {
+    let seq = message.header.seq;
+    let what = Detector::from_code(alert.detector).map_or("unknown", Detector::name);
+    let phase = Phase::from_code(alert.phase).map_or("unknown", Phase::name);
+    let severity = Severity::from_code(alert.severity);
+    let (score, limit, first, last) = (alert.score, alert.limit, alert.first, alert.last);
+    let named = severity.map_or("unknown", Severity::name);
+    if severity == Some(Severity::Notice) {
+        tracing::info!(target: Risk.name(), seq, market_time = time, feed, detector = what, phase, severity = named, score, limit, first, last, "suspected");
+    } else {
+        tracing::warn!(target: Risk.name(), seq, market_time = time, feed, detector = what, phase, severity = named, score, limit, first, last, "suspected");
     }
 }
 
