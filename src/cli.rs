@@ -7,11 +7,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::bench::{self, BenchArgs};
 use crate::bisect::{self, BisectArgs};
+use crate::book_view::{self, BookArgs};
 use crate::config::Config;
 use crate::counterfactual::Swap;
 use crate::ctl::{self, CtlArgs, KillArgs};
 use crate::engine::{EngineOptions, interrupt_flag};
 use crate::exit::{Exit, Failure};
+use crate::features::{self, FeaturesArgs};
 use crate::guard::GuardArgs;
 use crate::machine::doctor::{self, DoctorArgs, TuneArgs};
 use crate::patterns::{self, CepArgs};
@@ -75,6 +77,10 @@ enum Verb {
     Tune(TuneArgs),
     /// Patterns over trades, quotes and orders. Example: kimera cep run config/patterns/market.cep --on state/a
     Cep(CepArgs),
+    /// The estimators at every mark of a run or a recording, as a table. Example: kimera features --on state/a --out features.parquet
+    Features(FeaturesArgs),
+    /// The book at an instant of a run or a recording. Example: kimera book --on state/a --at +30s --svg book.svg
+    Book(BookArgs),
     /// Who is wired to whom. Example: kimera topology --dot | dot -Tsvg > topology.svg
     Topology(TopologyArgs),
 }
@@ -277,7 +283,7 @@ struct TopologyArgs {
 }
 
 /// `90s`, `5m`, `1h`, `1500ms` as nanoseconds.
-fn duration(text: &str) -> Result<i64, String> {
+pub(crate) fn duration(text: &str) -> Result<i64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let unit_ns: i64 = match unit {
@@ -348,6 +354,8 @@ impl Cli {
             Verb::Tune(a) => doctor::tune(&a),
             Verb::Sim(a) => simulate::run(&a.options()),
             Verb::Cep(a) => patterns::run(&a),
+            Verb::Features(a) => features::run(&a),
+            Verb::Book(a) => book_view::run(&a),
             Verb::Topology(a) => run_topology(&a),
         }
     }

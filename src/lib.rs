@@ -24,6 +24,7 @@
 
 pub mod bench;
 pub mod bisect;
+pub mod book_view;
 pub mod builds;
 pub mod claim;
 pub mod cli;
@@ -36,6 +37,7 @@ pub mod engine;
 pub mod exit;
 pub mod explain;
 pub mod export;
+pub mod features;
 pub mod guard;
 pub mod handshake;
 pub mod line;
@@ -51,6 +53,7 @@ pub mod report;
 pub mod shadow;
 pub mod simulate;
 pub mod snapshot;
+pub mod source;
 pub mod state;
 pub mod supervise;
 pub mod topology_proof;

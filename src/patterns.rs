@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use kimera_cep::{Bounds, Event, Events, Found, Matcher, Mistake, Overflows, Program, Schema, Type, Value};
-use kimera_protocol::{Message, Nanos, Seq};
+use kimera_protocol::{Nanos, Seq};
 use serde_json::json;
 
 use crate::cli::{PROFILE, print};
@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::rates::{self, RatesArgs};
 use crate::report::SCHEMA_VERSION;
-use crate::state::Layout;
-use crate::{recording, replay, utc};
+use crate::source::Source;
+use crate::utc;
 
 /// Arguments of `kimera cep`.
 #[derive(Debug, Args)]
@@ -185,37 +185,6 @@ fn show_events(a: &EventsArgs) -> Result<Exit, Failure> {
     let _ = writeln!(text, "words: {}", schema.symbols.join(", "));
     print(&text)?;
     Ok(Exit::Ok)
-}
-
-/// What is run over: its messages in order.
-struct Source {
-    config: Config,
-    messages: Vec<Message>,
-    /// Frames that could not be read.
-    unread: u64,
-}
-
-impl Source {
-    fn open(folder: &Path, config: &Path) -> Result<Self, Failure> {
-        if folder.join("tape.toml").exists() {
-            let config = Config::load(config)?;
-            let (messages, unread) = recording::messages(folder, &config)?;
-            return Ok(Self { config, messages, unread });
-        }
-        if !Layout::of(folder).journal().exists() {
-            let what = format!(
-                "{} is neither a run's state directory nor a folder with a tape.toml",
-                folder.display()
-            );
-            return Err(Failure::missing(what));
-        }
-        let recorded = replay::load(folder)?;
-        let mut messages: Vec<Message> = recorded.inputs.to_vec();
-        messages.extend_from_slice(&recorded.said.orders);
-        // What an input has caused comes right behind it: the sort keeps what is equal in order.
-        messages.sort_by_key(|m| m.header.seq);
-        Ok(Self { config: recorded.config, messages, unread: 0 })
-    }
 }
 
 /// One pattern at work.

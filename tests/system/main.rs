@@ -9,6 +9,7 @@ mod recording;
 mod replay;
 mod simulate;
 mod trading;
+mod views;
 
 #[global_allocator]
 static ALLOCATOR: kimera_runtime::memory::KimeraAllocator = kimera_runtime::memory::KimeraAllocator;
