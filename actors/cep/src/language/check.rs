@@ -1,6 +1,7 @@
 //! Trees to programs: every name is looked up, every type is known, and what could grow without bound is refused.
 
 use super::Mistake;
+use super::condition::Condition;
 use super::lexer::Place;
 use super::program::{
     Aggregate, Contiguity, Edge, Expression, Link, Not, Op, Program, STACK_MAX, Skip, Slot, Step,
@@ -355,13 +356,13 @@ impl<'a> Builder<'a> {
         Ok(ends)
     }
 
-    fn condition(&self, tree: Option<&Expr>, scope: Scope) -> Checked<Option<Expression>> {
+    fn condition(&self, tree: Option<&Expr>, scope: Scope) -> Checked<Option<Condition>> {
         let Some(tree) = tree else { return Ok(None) };
         let (ty, ops) = self.expression(tree, scope)?;
         if ty != Type::Bool {
             return mistake(tree.place, format!("expected something true or false, found {}", ty.name()));
         }
-        Ok(Some(ops))
+        Ok(Some(Condition::of(&ops)))
     }
 
     fn expression(&self, tree: &Expr, scope: Scope) -> Checked<(Type, Expression)> {

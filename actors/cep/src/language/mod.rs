@@ -9,6 +9,7 @@
 //! ```
 
 mod check;
+mod condition;
 mod lexer;
 mod parser;
 mod program;
@@ -17,10 +18,11 @@ pub(crate) mod tree;
 use crate::schema::Schema;
 
 pub(crate) use check::KEYS_MAX;
+pub(crate) use condition::Condition;
 pub use lexer::Place;
 #[cfg(test)]
 pub(crate) use program::Aggregate;
-pub(crate) use program::{Context, Contiguity, Expression, Link, Not, Op, evaluate};
+pub(crate) use program::{Context, Contiguity, Link, Not, Op, evaluate};
 pub use program::{Program, Skip};
 
 /// What is wrong with a text, and where.

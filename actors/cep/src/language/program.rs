@@ -2,6 +2,7 @@
 
 use kimera_protocol::Nanos;
 
+use super::condition::Condition;
 use crate::schema::{Event, Type, Value};
 
 /// How a step's event is reached from the one before.
@@ -113,7 +114,7 @@ pub(crate) type Expression = Box<[Op]>;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Not {
     pub(crate) ty: u8,
-    pub(crate) condition: Option<Expression>,
+    pub(crate) condition: Option<Condition>,
     /// Only the very next event counts.
     pub(crate) is_next_only: bool,
 }
@@ -131,7 +132,7 @@ pub(crate) struct Edge {
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) ty: u8,
-    pub(crate) condition: Option<Expression>,
+    pub(crate) condition: Option<Condition>,
     /// Steps of the same name, in different orders of a group, share it.
     pub(crate) binding: u8,
     pub(crate) min: u16,
@@ -171,7 +172,7 @@ pub struct Program {
     /// Where the keys lie, by kind of event; none for a kind that no stream of the pattern has.
     pub(crate) keys: Vec<Option<Box<[Slot]>>>,
     pub(crate) within: Option<Nanos>,
-    pub(crate) condition: Option<Expression>,
+    pub(crate) condition: Option<Condition>,
     pub(crate) skip: Skip,
     pub(crate) emit: Vec<Expression>,
     pub(crate) has_greedy: bool,

@@ -92,6 +92,7 @@ impl Matcher {
     pub fn new(program: Program, bounds: Bounds) -> Self {
         // A chain link for each event of each run, as far as they are shared: as many as there are events and runs.
         let links = bounds.events + bounds.runs;
+        let words = program.keys.iter().flatten().map(|slots| slots.len()).max().unwrap_or(0);
         let has_trailing = program.edges.iter().any(|edge| edge.to.is_none() && !edge.nots.is_empty());
         Self {
             has_trailing,
@@ -99,7 +100,7 @@ impl Matcher {
             program,
             bounds,
             store: Store::new(bounds.events, links),
-            runs: Runs::new(bounds.runs),
+            runs: Runs::new(bounds.runs, words),
             next_look: Nanos::MAX,
             overflows: Overflows::default(),
             now: Nanos::MIN,
@@ -122,10 +123,15 @@ impl Matcher {
     }
 
     /// Time passes: what waits for nothing to come is certain now, and what took too long is gone.
+    #[inline]
     pub fn pass(&mut self, now: Nanos, found: &mut dyn FnMut(&Found<'_>)) {
-        if now <= self.next_look {
-            return;
+        if now > self.next_look {
+            self.look(now, found);
         }
+    }
+
+    #[inline(never)]
+    fn look(&mut self, now: Nanos, found: &mut dyn FnMut(&Found<'_>)) {
         let Some(within) = self.program.within else { return };
         self.here.clear();
         let mut next = Nanos::MAX;
@@ -152,14 +158,33 @@ impl Matcher {
             }
             self.store.release(end);
         }
+        self.runs.settle();
         self.say(found);
     }
 
     /// An event of the stream; those of other streams are passed over.
+    #[inline]
     pub fn event(&mut self, event: &Event, found: &mut dyn FnMut(&Found<'_>)) {
         self.pass(event.time, found);
         self.now = event.time;
+        if self.program.keys.get(usize::from(event.ty)).is_some_and(Option::is_some) {
+            self.take_in(event, found);
+        }
+    }
+
+    #[inline(never)]
+    fn take_in(&mut self, event: &Event, found: &mut dyn FnMut(&Found<'_>)) {
         let Some(key) = self.key(event) else { return };
+        // Most events begin nothing, and most find nobody who waits for them.
+        if self.runs.is_empty() || !self.runs.has(&key) {
+            let begins = |edge: &u16| {
+                let to = self.program.edges[usize::from(*edge)].to;
+                to.is_some_and(|step| self.fits(step, event, NONE, &key))
+            };
+            if !self.program.starts.iter().any(begins) {
+                return;
+            }
+        }
         let Some(partition) = self.runs.open(&key) else { return };
         let mut kept = NONE;
         self.here.clear();

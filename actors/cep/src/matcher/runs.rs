@@ -60,10 +60,16 @@ pub(super) struct Runs {
     /// Open addressing, at most half full; backward shifts instead of tombstones.
     table: Vec<u32>,
     next_id: u64,
+    /// Places from here on are free.
+    top: usize,
+    /// Runs there are.
+    count: usize,
+    /// Words of a key; the others are zero.
+    words: usize,
 }
 
 impl Runs {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, words: usize) -> Self {
         let run = Self::draft(State::Wait(0), NONE, 0, 0);
         let partition =
             || Partition { key: [0; KEYS_MAX], oldest: NONE, newest: NONE, count: 0, is_open: false };
@@ -76,11 +82,14 @@ impl Runs {
             free_partitions: (0..partitions as u32).rev().collect(),
             table: vec![NONE; (partitions * 2).next_power_of_two()],
             next_id: 1,
+            top: 0,
+            count: 0,
+            words: words.min(KEYS_MAX),
         }
     }
 
     fn home(&self, key: &[u64; KEYS_MAX]) -> usize {
-        let mixed = key.iter().fold(0x9E37_79B9_7F4A_7C15u64, |hash, &word| {
+        let mixed = key[..self.words].iter().fold(0x9E37_79B9_7F4A_7C15u64, |hash, &word| {
             let wide = u128::from(hash ^ word).wrapping_mul(0xD1B5_4A32_D192_ED03);
             (wide as u64) ^ ((wide >> 64) as u64)
         });
@@ -155,9 +164,30 @@ impl Runs {
         self.runs[at as usize].id == id
     }
 
+    /// True where there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// True where a key has runs.
+    pub(super) fn has(&self, key: &[u64; KEYS_MAX]) -> bool {
+        self.table[self.place(key)] != NONE
+    }
+
+    /// Places behind the last run are not looked through any more.
+    pub(super) fn settle(&mut self) {
+        while self.top > 0 && self.runs[self.top - 1].id == 0 {
+            self.top -= 1;
+        }
+    }
+
     /// Every run, in no order that means anything.
     pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Run)> {
-        self.runs.iter().enumerate().filter(|(_, run)| run.id != 0).map(|(at, run)| (at as u32, run))
+        self.runs[..self.top]
+            .iter()
+            .enumerate()
+            .filter(|(_, run)| run.id != 0)
+            .map(|(at, run)| (at as u32, run))
     }
 
     /// Runs of a partition, the oldest first.
@@ -174,6 +204,8 @@ impl Runs {
     /// A new run, the newest of an open partition; none where there is no place.
     pub(super) fn begin(&mut self, index: u32, run: Run) -> Option<u64> {
         let at = self.free.pop()?;
+        self.top = self.top.max(at as usize + 1);
+        self.count += 1;
         let partition = &mut self.partitions[index as usize];
         let older = std::mem::replace(&mut partition.newest, at);
         partition.count += 1;
@@ -209,6 +241,10 @@ impl Runs {
         let Run { end, partition: index, older, newer, .. } = self.runs[at as usize];
         self.runs[at as usize].id = 0;
         self.free.push(at);
+        self.count -= 1;
+        if self.count == 0 {
+            self.top = 0; // the places that are taken next may be anywhere, but what is looked through begins anew
+        }
         let partition = &mut self.partitions[index as usize];
         partition.count -= 1;
         if older == NONE {

@@ -1,6 +1,6 @@
 //! What runs have taken so far: each event once, and runs that begin alike share what they have in common.
 
-use crate::language::{Expression, Op, evaluate};
+use crate::language::{Condition, Op, evaluate};
 use crate::schema::{Event, Value};
 
 /// No place.
@@ -111,13 +111,12 @@ impl Store {
     /// True where a condition holds, or where there is none.
     pub(super) fn holds(
         &self,
-        condition: Option<&Expression>,
+        condition: Option<&Condition>,
         own: Option<&Event>,
         end: u32,
         key: &[u64],
     ) -> bool {
-        let Some(ops) = condition else { return true };
-        self.value(ops, own, end, key) == Some(Value::Bool(true))
+        condition.is_none_or(|condition| condition.holds(&View { store: self, own, end, key }))
     }
 
     /// An expression's value.
