@@ -14,6 +14,7 @@ pub mod instrument;
 pub mod market;
 pub mod message;
 pub mod order;
+pub mod pattern;
 pub mod signal;
 pub mod state;
 pub mod vote;
@@ -36,6 +37,7 @@ pub use order::{
     CancelAll, CancelOrder, FillBook, NewOrder, OrderEvent, OrderId, OrderRecord, OrderState, OrderUpdate,
     OrphanAdopted, Refusal, RefusalReason, TimeInForce,
 };
+pub use pattern::PatternMatch;
 pub use signal::{Features, Quote, Side, Status};
 pub use state::{Derived, Loader, Saver, State, StateError};
 pub use vote::{Absent, Abstention, Consensus, MEMBERS_MAX, Vote, Weights};

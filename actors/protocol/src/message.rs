@@ -58,6 +58,8 @@ pub enum Kind {
     Weights = 69,
     /// A detector's suspicion: [`crate::Alert`].
     Alert = 70,
+    /// A pattern is complete: [`crate::PatternMatch`].
+    PatternMatch = 71,
     /// A child order: [`crate::order::NewOrder`].
     NewOrder = 80,
     /// Takes an order back: [`crate::order::CancelOrder`].
@@ -96,6 +98,7 @@ impl Kind {
             68 => Self::Consensus,
             69 => Self::Weights,
             70 => Self::Alert,
+            71 => Self::PatternMatch,
             80 => Self::NewOrder,
             81 => Self::CancelOrder,
             82 => Self::CancelAll,
@@ -142,6 +145,7 @@ impl Kind {
                 | Self::OrphanAdopted
                 | Self::Weights
                 | Self::Alert
+                | Self::PatternMatch
                 | Self::NewOrder
                 | Self::CancelOrder
                 | Self::CancelAll
@@ -173,6 +177,7 @@ impl Kind {
             Self::Consensus => "consensus",
             Self::Weights => "weights",
             Self::Alert => "alert",
+            Self::PatternMatch => "match",
             Self::NewOrder => "new-order",
             Self::CancelOrder => "cancel-order",
             Self::CancelAll => "cancel-all",
