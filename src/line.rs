@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use kimera_cep::{Detectors, DetectorsMeters, actor as cep_stage};
+use kimera_cep::{
+    Detectors, DetectorsMeters, Patterns, PatternsMeters, actor as cep_stage, patterns as patterns_stage,
+};
 use kimera_compliance::{Compliance, ComplianceMeters, Rules, actor as compliance_stage};
 use kimera_ensemble::{
     Abstainer, Contradiction, Ensemble, EnsembleMeters, Thermodynamic, actor as ensemble_stage, members,
@@ -21,6 +23,7 @@ use kimera_risk::{Gate, Risk, RiskMeters, actor as risk_stage};
 use kimera_runtime::counters::{Counters, Histogram};
 use kimera_runtime::credit::{FRAME_MESSAGES_MAX, InputClass, WINDOW_MAX};
 use kimera_runtime::mend::Mend;
+use kimera_runtime::plan::Plan;
 use kimera_runtime::seat::{Cell, Seat, SeatMeters, Tap, Watch};
 use kimera_runtime::topology::{EdgeSpec, Plane, SEQUENCER, SeatSpec, Topology, Wiring};
 use kimera_runtime::{AbsenceGate, Actor, Health, Port, Rejoin, Tsc};
@@ -47,6 +50,8 @@ pub const RISK: &str = "risk";
 pub const COMPLIANCE: &str = "compliance";
 /// Detectors: beside the line, heard by strategy and risk ahead of everything else about an input.
 pub const DETECTORS: &str = "member.detectors";
+/// Patterns, where there are some: behind the line, so that nothing waits for them.
+pub const PATTERNS: &str = "member.patterns";
 /// Double entry.
 pub const LEDGER: &str = "ledger";
 /// The journal.
@@ -67,9 +72,12 @@ pub fn member_seat(name: &str) -> String {
     format!("member.{name}")
 }
 
-/// Seats beside the line, which it goes on without: detectors and members.
+/// Seats beside the line, which it goes on without: detectors, patterns, members.
 pub fn branches() -> impl Iterator<Item = String> {
-    std::iter::once(DETECTORS.to_owned()).chain(MEMBERS.iter().map(|(name, _)| member_seat(name)))
+    [DETECTORS, PATTERNS]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(MEMBERS.iter().map(|(name, _)| member_seat(name)))
 }
 
 /// Most messages of one input from one stage to the next. The market stage says two at a mark, the ensemble adds one,
@@ -124,6 +132,19 @@ pub fn topology(config: &Config) -> Topology {
     }
     seats.extend(main_line);
     seats.push(seat(LEDGER, Plane::Hot, "double entry: each fill once", true, 0));
+    if config.patterns.is_used() {
+        seats.push(seat(
+            PATTERNS,
+            Plane::Hot,
+            "patterns over events and orders",
+            true,
+            patterns_stage::OUTPUTS_MAX,
+        ));
+        // What was sent is heard behind what was heard because of which it was sent.
+        edges.push(edge(COMPLIANCE, PATTERNS, Port::Line, FROM_EXECUTION));
+        edges.push(edge(SEQUENCER, PATTERNS, Port::Line, 1));
+        edges.push(edge(PATTERNS, JOURNAL, Port::Record, patterns_stage::OUTPUTS_MAX + 1));
+    }
     seats.push(seat(gateway, Plane::Io, "orders to the venue, its reports back", true, 1));
     seats.push(seat(JOURNAL, Plane::Io, "input and output log", true, 0));
     edges.push(input(gateway, 1, 4_096));
@@ -162,6 +183,19 @@ pub fn topology(config: &Config) -> Topology {
         edges.push(edge(name, SEQUENCER, Port::Feedback, per_input));
     }
     Topology { seats, edges }
+}
+
+/// The plan with the patterns' seat behind the ledger's, where there is one that the plan does not place.
+#[must_use]
+pub fn with_patterns(mut plan: Plan, topology: &Topology) -> Plan {
+    let is_placed = plan.threads.iter().any(|t| t.seats.iter().any(|seat| seat == PATTERNS));
+    if topology.seat(PATTERNS).is_some() && !is_placed {
+        let thread = plan.threads.iter_mut().find(|t| t.seats.iter().any(|seat| seat == LEDGER));
+        if let Some(thread) = thread {
+            thread.seats.push(PATTERNS.to_owned());
+        }
+    }
+    plan
 }
 
 /// Seats whose outputs a replay compares.
@@ -355,6 +389,11 @@ pub fn cells(
     seats.add(COMPLIANCE, || Compliance::new(Rules::new(config.compliance_config()), meters.clone()))?;
     let meters = LedgerMeters::new(counters, config.instruments.len());
     seats.add(LEDGER, || Ledger::new(books.clone(), meters.clone()))?;
+    if config.patterns.is_used() {
+        let (events, programs) = (config.events().map_err(wrong)?, config.patterns().map_err(wrong)?);
+        let meters = PatternsMeters::new(counters, &programs);
+        seats.sit(PATTERNS, Patterns::new(events, programs, meters))?;
+    }
     Ok(seats.cells)
 }
 
@@ -374,8 +413,18 @@ mod tests {
             assert_eq!(plan.check(&topology, Some(&there)), Ok(()));
             assert!(plan.cores_for_others(&there).contains(&0), "{}", plan.name);
         }
+        let text = "[patterns]\ntext = [\"pattern p on trade: t:Trade\"]";
+        let with = config.patched(text).unwrap();
+        let its = super::topology(&with);
+        assert!(its.check() == Ok(()) && its.seat(PATTERNS).is_some());
+        for cores in [2, 4, 8, 16, 32] {
+            let plan = with_patterns(plan(&format!("cores-{cores}")).unwrap(), &its);
+            assert_eq!(plan.check(&its, None), Ok(()));
+        }
+        let of = |config: &Config| config.supervision.group_of(PATTERNS).map(|g| g.name.clone());
+        assert_eq!((of(&config), of(&with)), (None, Some("members".into())));
         let mut stages = vec![MARKET.to_owned()];
-        stages.extend(branches());
+        stages.extend(branches().filter(|seat| seat != PATTERNS));
         stages.extend([ENSEMBLE, STRATEGY, EXECUTION, RISK, COMPLIANCE, LEDGER].map(str::to_owned));
         assert_eq!(compared_seats(&topology), stages);
     }

@@ -9,7 +9,7 @@ use kimera_protocol::{Nanos, Seq};
 use serde_json::json;
 
 use crate::cli::{PROFILE, print};
-use crate::config::Config;
+use crate::config::{Config, point_at};
 use crate::exit::{Exit, Failure};
 use crate::rates::{self, RatesArgs};
 use crate::report::SCHEMA_VERSION;
@@ -90,12 +90,7 @@ pub fn run(a: &CepArgs) -> Result<Exit, Failure> {
 }
 
 fn events_of(config: &Config) -> Result<Events, Failure> {
-    let instruments = config.instruments().map_err(Failure::configuration)?;
-    let name = |s: &crate::config::InstrumentSection| {
-        format!("{}_{}", s.market.name(), s.symbol.to_ascii_lowercase())
-    };
-    let names: Vec<_> = config.instruments.iter().map(name).collect();
-    Ok(Events::new(instruments, &names))
+    config.events().map_err(Failure::configuration)
 }
 
 /// The patterns of a file; a mistake is shown with its line.
@@ -108,18 +103,6 @@ fn load(file: &Path, schema: &Schema) -> Result<Vec<Program>, Failure> {
         return Err(Failure::configuration(format!("{} has no pattern", file.display())));
     }
     Ok(programs)
-}
-
-/// `FILE:LINE:COLUMN: what`, the line, and a mark below.
-fn point_at(file: &Path, text: &str, mistake: &Mistake) -> String {
-    let place = mistake.place;
-    let line = text.lines().nth(place.line.saturating_sub(1) as usize).unwrap_or("");
-    let blanks: String = line
-        .chars()
-        .take(place.column.saturating_sub(1) as usize)
-        .map(|c| if c == '\t' { c } else { ' ' })
-        .collect();
-    format!("{}:{}:{}: {}\n  {line}\n  {blanks}^", file.display(), place.line, place.column, mistake.what)
 }
 
 fn check(a: &CheckArgs) -> Result<Exit, Failure> {

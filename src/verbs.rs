@@ -6,8 +6,8 @@ use std::path::Path;
 use kimera_journal::{JournalReader, Record};
 use kimera_protocol::{
     Absent, Alert, CancelOrder, Checkpoint, Command, CommandCode, Consensus, Decision, Detector, ErrorKind,
-    HoldReason, Kind, Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, Phase, Refusal,
-    RefusalReason, Severity, Timer, VenueStatus, Weights,
+    HoldReason, Kind, Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, PatternMatch, Phase,
+    Refusal, RefusalReason, Severity, Timer, VenueStatus, Weights,
 };
 use kimera_runtime::counters::Snapshot;
 use kimera_runtime::errors::ErrorLog;
@@ -280,6 +280,19 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
             "severity": Severity::from_code(a.severity).map(Severity::name),
             "phase": Phase::from_code(a.phase).map(Phase::name),
             "begin": a.begin, "end": a.end, "first": a.first, "last": a.last, "score": a.score, "limit": a.limit,
+        }));
+    }
+    if let Some(p) = m.body::<PatternMatch>() {
+        let value = |(ty, word): (u8, u64)| match ty {
+            1 => json!(word as i64),
+            2 => json!(f64::from_bits(word)),
+            3 => json!(word != 0),
+            4 => json!({"word": word}),
+            _ => serde_json::Value::Null,
+        };
+        let values: Vec<_> = (0..usize::from(p.values)).filter_map(|i| p.value(i)).map(value).collect();
+        return Some(json!({
+            "pattern": p.name(), "number": p.pattern, "first": p.first, "last": p.last, "certain": p.time, "values": values,
         }));
     }
     if let Some(t) = m.body::<Timer>() {

@@ -2,6 +2,7 @@
 
 mod detectors;
 mod log;
+mod patterns;
 mod shadow;
 mod supervision;
 mod trading;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 pub use detectors::{DetectorsSection, ReduceAt};
 pub use log::LogSection;
+pub use patterns::{PatternsSection, point_at};
 pub use shadow::{OnDivergence, ShadowSection};
 pub use supervision::{GroupSection, Strategy, SupervisionSection, WayBack};
 pub use trading::{
@@ -205,6 +207,9 @@ pub struct Config {
     /// Detectors.
     #[serde(default)]
     pub detectors: DetectorsSection,
+    /// Patterns beside the line.
+    #[serde(default)]
+    pub patterns: PatternsSection,
     /// Journal.
     pub journal: JournalSection,
     /// Locked memory.
@@ -237,7 +242,9 @@ impl Config {
     /// # Errors
     /// What is wrong, with line and column where the text itself is.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        let mut config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        config.patterns.read()?;
+        config.seat_patterns();
         config.check()?;
         Ok(config)
     }
@@ -280,6 +287,7 @@ impl Config {
         self.instruments()?;
         self.check_trading()?;
         self.detectors.check()?;
+        self.patterns()?;
         self.supervision.check(self)?;
         self.shadow.check()?;
         self.log.check()?;

@@ -5,8 +5,8 @@ use kimera_compliance::CHECKS;
 use kimera_protocol::fixed::{UNIT_DECIMALS, format_decimal};
 use kimera_protocol::{
     Absent, Alert, CancelAll, CancelOrder, Command, CommandCode, Detector, FeedState, FeedStatus, GapReason,
-    Gapped, Kind, Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, Phase, Refusal, RefusalReason,
-    Seq, Severity, Started, VenueStatus, Weights,
+    Gapped, Kind, Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, PatternMatch, Phase, Refusal,
+    RefusalReason, Seq, Severity, Started, VenueStatus, Weights,
 };
 use kimera_runtime::Topology;
 
@@ -21,6 +21,7 @@ pub struct Names {
     seats: Vec<String>,
     /// Feed and tick, in 1e-8 of the quote asset.
     instruments: Vec<(String, i64)>,
+    patterns: Vec<String>,
 }
 
 impl Names {
@@ -32,7 +33,9 @@ impl Names {
         let ticks = config.tick_units().map_err(Failure::configuration)?;
         let feeds = config.instruments.iter().map(|s| s.feed.clone());
         let seats = topology.seats.iter().map(|s| s.name.clone()).collect();
-        Ok(Self { seats, instruments: feeds.zip(ticks).collect() })
+        let programs = config.patterns().map_err(Failure::configuration)?;
+        let patterns = programs.into_iter().map(|program| program.name).collect();
+        Ok(Self { seats, instruments: feeds.zip(ticks).collect(), patterns })
     }
 
     fn instrument(&self, message: &Message) -> &str {
@@ -144,6 +147,13 @@ fn about_the_rest(message: &Message, names: &Names, time: &str) {
         Some(Kind::Alert) => {
             let Some(alert) = message.body::<Alert>() else { return };
             suspected(message, alert, feed, time);
+        }
+        Some(Kind::PatternMatch) => {
+            let Some(found) = message.body::<PatternMatch>() else { return };
+            let name =
+                names.patterns.get(usize::from(found.pattern)).map_or_else(|| found.name(), String::as_str);
+            let (pattern, first, last) = (name, found.first, found.last);
+            tracing::info!(target: Risk.name(), seq, market_time = time, feed, pattern, first, last, "matched");
         }
         Some(Kind::Command) => {
             let Some(command) = message.body::<Command>() else { return };

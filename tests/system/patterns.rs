@@ -96,3 +96,60 @@ fn what_is_wrong_is_shown_where_it_is() {
     });
     with_file("# nothing", |file| assert_eq!(cep(&["check", file]).status.code(), Some(3)));
 }
+
+fn profile_with(patterns: &str) -> String {
+    let profile = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles/paper.toml");
+    format!("{}\n[patterns]\n{patterns}\n", std::fs::read_to_string(profile).unwrap())
+}
+
+fn kimera(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kimera"));
+    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
+}
+
+/// What a run says while it runs is what is found in its journal afterwards, match by match; and its replay says it again.
+#[test]
+fn patterns_run_beside_the_line() {
+    let files = "files = [\"config/patterns/market.cep\", \"config/patterns/orders.cep\"]";
+    with_file(&profile_with(files), |config| {
+        let state = tempfile().join("state");
+        let state = state.to_str().unwrap();
+        let ran = kimera(&[
+            "supervise",
+            "--config",
+            config,
+            "--state",
+            state,
+            "--for",
+            "40s",
+            "--speed",
+            "20",
+            "--json",
+        ]);
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        let cat = String::from_utf8(kimera(&["journal", "cat", state]).stdout).unwrap();
+        let records = cat.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let said: Vec<_> = records.filter(|r| r["kind"] == "match").map(|r| r["body"].clone()).collect();
+        let found: Vec<Value> = ["market", "orders"]
+            .into_iter()
+            .flat_map(|file| run(&format!("config/patterns/{file}.cep"), state))
+            .filter(|line| line["pattern"].is_string())
+            .collect();
+        assert!(said.len() > 100 && said.len() == found.len(), "{} {}", said.len(), found.len());
+        for found in found {
+            let name: String = found["pattern"].as_str().unwrap().chars().take(16).collect();
+            let last = found["inputs"].as_array().unwrap().last().unwrap();
+            assert!(said.iter().any(|s| s["pattern"] == name && s["last"] == *last), "{found}");
+        }
+        let replay = kimera(&["replay", state]);
+        let replayed = String::from_utf8_lossy(&replay.stdout).into_owned();
+        assert!(replayed.starts_with("identical"), "{replayed}");
+    });
+    let wrong = profile_with("text = [\"pattern p on trade:\\n  a:Trade[pirce > 1]\"]");
+    with_file(&wrong, |config| {
+        let output = kimera(&["supervise", "--config", config, "--dry-run"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("patterns.text[1]:2:11: Trade has no field \"pirce\""), "{said}");
+    });
+}

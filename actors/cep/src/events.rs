@@ -37,6 +37,8 @@ pub struct Events {
     places: u64,
 }
 
+kimera_protocol::state!(Events { places } fixed { schema, instruments });
+
 impl Events {
     /// For instruments with their names in patterns, in the order of their numbers.
     #[must_use]

@@ -5,6 +5,7 @@
 //! * [`actor`]: its seat beside the line
 //! * [`rates`]: how often each is right, and how often wrong
 //! * [`events`]: market and orders as events
+//! * [`patterns`]: their seat behind the line
 //! * [`schema`]: what events there are, and their fields
 //! * [`language`]: text to a pattern that is checked and compiled, mistakes with line and column
 //! * [`matcher`]: a pattern over a stream, bounded in everything
@@ -14,6 +15,7 @@ pub mod detectors;
 pub mod events;
 pub mod language;
 pub mod matcher;
+pub mod patterns;
 pub mod rates;
 pub mod schema;
 pub mod watch;
@@ -22,4 +24,5 @@ pub use actor::{Detectors, DetectorsConfig, DetectorsMeters};
 pub use events::Events;
 pub use language::{Mistake, Program, compile};
 pub use matcher::{Bounds, Found, Matcher, Overflows};
+pub use patterns::{Patterns, PatternsMeters};
 pub use schema::{Event, EventType, FIELDS_MAX, Field, Schema, Type, Value};

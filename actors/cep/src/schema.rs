@@ -155,6 +155,8 @@ pub struct Event {
     pub words: [u64; FIELDS_MAX],
 }
 
+kimera_protocol::state!(Event { place, seq, time, ty, present, words });
+
 impl Event {
     /// An event without fields yet; its place is its input's number.
     #[must_use]

@@ -188,15 +188,16 @@ struct Who<A> {
 pub type Tap = Arc<Mutex<Vec<(Seq, u64)>>>;
 
 impl<A: Actor + 'static> Seat<A> {
-    /// Seats `actor`. Inlet 0 is the primary stream; one of [`Port::Alert`] is heard ahead of it, input by input; further
-    /// inlets are joined at its marks.
+    /// Seats `actor`. Inlet 0 is the primary stream; another one of [`Port::Alert`] or [`Port::Line`] is heard ahead of it, input
+    /// by input; further inlets are joined at its marks.
     #[must_use]
     pub fn new(actor: A, mut ports: Ports, outputs_max: usize, meters: SeatMeters, tsc: Tsc) -> Self {
         debug_assert!(!ports.inlets.is_empty() && ports.inlets.len() <= JOINS_MAX + 1);
         let mut joined = Vec::new();
         joined.reserve_exact(JOINS_MAX);
         let primary = ports.inlets.remove(0);
-        let ahead = ports.inlets.iter().position(|inlet| inlet.port == Port::Alert);
+        let is_ahead = |inlet: &PortInlet| matches!(inlet.port, Port::Alert | Port::Line);
+        let ahead = ports.inlets.iter().position(is_ahead);
         let ahead = ahead.map(|at| Ahead { of: ports.inlets.remove(at), known: 0 });
         let desk = Desk {
             primary: primary.inlet,

@@ -46,6 +46,8 @@ pub struct Overflows {
     pub events: u64,
 }
 
+kimera_protocol::state!(Overflows { runs, events });
+
 /// A match.
 pub struct Found<'a> {
     /// The pattern.
@@ -86,6 +88,11 @@ pub struct Matcher {
     values: Vec<Option<Value>>,
 }
 
+// Between two events nothing is pending, and what else is left out is made anew for each.
+kimera_protocol::state!(Matcher { store, runs, next_look, overflows, now } fixed {
+    program, bounds, has_trailing, here, pending, path, values
+});
+
 impl Matcher {
     /// A matcher at rest.
     #[must_use]
@@ -114,6 +121,12 @@ impl Matcher {
     #[must_use]
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// Runs under way.
+    #[must_use]
+    pub fn under_way(&self) -> u64 {
+        self.runs.len() as u64
     }
 
     /// What there was no place for so far.

@@ -1,6 +1,6 @@
 //! Runs under way: oldest first, by partition.
 
-use kimera_protocol::Nanos;
+use kimera_protocol::{Loader, Nanos, Saver, StateError};
 
 use super::store::NONE;
 use crate::language::KEYS_MAX;
@@ -14,8 +14,39 @@ pub(super) enum State {
     Loop(u8, u16),
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self::Wait(0)
+    }
+}
+
+impl kimera_protocol::State for State {
+    fn save(&self, out: &mut Saver) {
+        let (code, place, count) = match *self {
+            Self::Wait(edge) => (0u8, 0u8, edge),
+            Self::Loop(step, count) => (1, step, count),
+        };
+        code.save(out);
+        place.save(out);
+        count.save(out);
+    }
+
+    fn load(&mut self, from: &mut Loader<'_>) -> Result<(), StateError> {
+        let (mut code, mut place, mut count) = (0u8, 0u8, 0u16);
+        code.load(from)?;
+        place.load(from)?;
+        count.load(from)?;
+        *self = match code {
+            0 => Self::Wait(count),
+            1 => Self::Loop(place, count),
+            _ => return Err(from.impossible("place of a run")),
+        };
+        Ok(())
+    }
+}
+
 /// A run of a pattern.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Run {
     /// In the order in which they began.
     pub(super) id: u64,
@@ -34,6 +65,19 @@ pub(super) struct Run {
     newer: u32,
 }
 
+kimera_protocol::state!(Run {
+    id,
+    state,
+    end,
+    first,
+    first_time,
+    rival,
+    has_waited,
+    partition,
+    older,
+    newer
+});
+
 impl Run {
     /// The run of its partition that began next.
     pub(super) fn newer(&self) -> u32 {
@@ -42,6 +86,7 @@ impl Run {
 }
 
 /// Runs with the same key.
+#[derive(Default)]
 struct Partition {
     key: [u64; KEYS_MAX],
     oldest: u32,
@@ -50,6 +95,8 @@ struct Partition {
     /// An event is being shown to it: it stays, with runs or without.
     is_open: bool,
 }
+
+kimera_protocol::state!(Partition { key, oldest, newest, count, is_open });
 
 /// Runs of fixed number. A partition is there as long as it has runs, or is open.
 pub(super) struct Runs {
@@ -67,6 +114,8 @@ pub(super) struct Runs {
     /// Words of a key; the others are zero.
     words: usize,
 }
+
+kimera_protocol::state!(Runs { runs, free, partitions, free_partitions, table, next_id, top, count } fixed { words });
 
 impl Runs {
     pub(super) fn new(capacity: usize, words: usize) -> Self {
@@ -162,6 +211,11 @@ impl Runs {
     /// True where the run of this number is still at its place.
     pub(super) fn is(&self, at: u32, id: u64) -> bool {
         self.runs[at as usize].id == id
+    }
+
+    /// Runs there are.
+    pub(super) fn len(&self) -> usize {
+        self.count
     }
 
     /// True where there is none.

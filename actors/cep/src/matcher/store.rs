@@ -6,12 +6,16 @@ use crate::schema::{Event, Value};
 /// No place.
 pub(super) const NONE: u32 = u32::MAX;
 
+#[derive(Default)]
 struct EventSlot {
     event: Event,
     refs: u32,
 }
 
+kimera_protocol::state!(EventSlot { event, refs });
+
 /// An event that a run has taken, behind the one it took before.
+#[derive(Default)]
 struct Taken {
     event: u32,
     before: u32,
@@ -20,6 +24,8 @@ struct Taken {
     length: u16,
 }
 
+kimera_protocol::state!(Taken { event, before, refs, binding, length });
+
 /// Events and the chains of those that were taken, of fixed size.
 pub(super) struct Store {
     events: Vec<EventSlot>,
@@ -27,6 +33,8 @@ pub(super) struct Store {
     taken: Vec<Taken>,
     free_taken: Vec<u32>,
 }
+
+kimera_protocol::state!(Store { events, free_events, taken, free_taken });
 
 impl Store {
     pub(super) fn new(events: usize, taken: usize) -> Self {

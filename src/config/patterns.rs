@@ -1,0 +1,105 @@
+//! Patterns that run beside the line.
+
+use std::path::{Path, PathBuf};
+
+use kimera_cep::{Events, Mistake, Program};
+use serde::{Deserialize, Serialize};
+
+use super::Config;
+use crate::line;
+
+/// Patterns of a run, at most: each is asked about every event.
+const PATTERNS_MAX: usize = 32;
+
+/// The patterns' part of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PatternsSection {
+    /// Pattern files. Their texts become part of the configuration when it is read: a replay needs no file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<PathBuf>,
+    /// Pattern texts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub text: Vec<String>,
+}
+
+impl PatternsSection {
+    /// True where there is a pattern.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        !self.text.is_empty()
+    }
+
+    /// Takes the files' texts in; a mistake is shown with its line.
+    pub(super) fn read(&mut self) -> Result<(), String> {
+        for file in std::mem::take(&mut self.files) {
+            let text = std::fs::read_to_string(&file)
+                .map_err(|e| format!("patterns.files: cannot read {}: {e}", file.display()))?;
+            self.text.push(text);
+        }
+        Ok(())
+    }
+}
+
+/// `FILE:LINE:COLUMN: what`, the line, and a mark below.
+#[must_use]
+pub fn point_at(file: &Path, text: &str, mistake: &Mistake) -> String {
+    let place = mistake.place;
+    let line = text.lines().nth(place.line.saturating_sub(1) as usize).unwrap_or("");
+    let blanks: String = line
+        .chars()
+        .take(place.column.saturating_sub(1) as usize)
+        .map(|c| if c == '\t' { c } else { ' ' })
+        .collect();
+    format!("{}:{}:{}: {}\n  {line}\n  {blanks}^", file.display(), place.line, place.column, mistake.what)
+}
+
+impl Config {
+    /// The events that patterns are written about.
+    ///
+    /// # Errors
+    /// Instruments that are none.
+    pub fn events(&self) -> Result<Events, String> {
+        let name =
+            |s: &super::InstrumentSection| format!("{}_{}", s.market.name(), s.symbol.to_ascii_lowercase());
+        let names: Vec<_> = self.instruments.iter().map(name).collect();
+        Ok(Events::new(self.instruments()?, &names))
+    }
+
+    /// The patterns, compiled.
+    ///
+    /// # Errors
+    /// A mistake, with its line; a name that is there twice; too many.
+    pub fn patterns(&self) -> Result<Vec<Program>, String> {
+        let events = self.events()?;
+        let mut all: Vec<Program> = Vec::new();
+        for (number, text) in (1..).zip(&self.patterns.text) {
+            let whole = PathBuf::from(format!("patterns.text[{number}]"));
+            let programs = kimera_cep::compile(text, events.schema())
+                .map_err(|mistake| point_at(&whole, text, &mistake))?;
+            for program in programs {
+                if all.iter().any(|known| known.name == program.name) {
+                    return Err(format!("patterns: two are called \"{}\"", program.name));
+                }
+                all.push(program);
+            }
+        }
+        if all.len() > PATTERNS_MAX {
+            return Err(format!("patterns: {} of them, at most {PATTERNS_MAX}", all.len()));
+        }
+        Ok(all)
+    }
+
+    /// The patterns' seat comes back as the detectors' does, where nobody says otherwise.
+    pub(super) fn seat_patterns(&mut self) {
+        let is_grouped =
+            |seat: &str| self.supervision.groups.iter().any(|g| g.children.iter().any(|c| c == seat));
+        if !self.patterns.is_used() || is_grouped(line::PATTERNS) {
+            return;
+        }
+        let groups = &mut self.supervision.groups;
+        if let Some(group) = groups.iter_mut().find(|g| g.children.iter().any(|c| c == line::DETECTORS)) {
+            group.children.push(line::PATTERNS.to_owned());
+        }
+    }
+}
