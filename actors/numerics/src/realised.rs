@@ -163,7 +163,7 @@ impl RealisedVariance {
         let realised = real(self.sum_square);
         let bipower = std::f64::consts::FRAC_PI_2 * n / (n - 1.0) * real(self.sum_bipower);
         // π / (6 − 4√3 + π), the constant of MedRV.
-        let median = 1.419_359_788_051_263_6 * n / (n - 2.0) * real(self.sum_median);
+        let median = 1.419_358_302_022_441_2 * n / (n - 2.0) * real(self.sum_median);
         RealisedFamily {
             realised: Estimate::ok(realised, count),
             bipower: Estimate::ok(bipower, count),
