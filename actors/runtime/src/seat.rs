@@ -208,6 +208,7 @@ impl<A: Actor + 'static> Seat<A> {
             next_checkpoint: CHECKPOINT_INTERVAL,
             at: 0,
             at_count: 0,
+            said_at: 0,
             polls: 0,
             leaves: false,
             counts: false,

@@ -42,10 +42,10 @@ impl DeterministicExecutor {
         worked
     }
 
-    /// Runs until a whole round, and one more after it, finds no work.
+    /// Runs until as many rounds as there are cells find no work: progress alone, which is no work, may let the next one hear something.
     pub fn run_until_idle(&mut self) {
         let mut idle = 0;
-        while idle < 2 {
+        while idle <= self.cells.len() {
             idle = if self.round() { 0 } else { idle + 1 };
         }
     }

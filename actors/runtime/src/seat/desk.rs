@@ -53,6 +53,8 @@ pub(super) struct Desk {
     pub(super) ahead: Option<Ahead>,
     /// Joined at the primary's marks.
     pub(super) sides: Box<[PortInlet]>,
+    /// The input about which a member last said something.
+    pub(super) said_at: Seq,
     /// Set where the line goes on without this seat after a panic.
     pub(super) member: Option<Member>,
     /// The votes that are joined, in their rings, until they are let go.
@@ -255,7 +257,11 @@ impl Desk {
         }
         match ahead.of.inlet.peek() {
             Some(message) if message.header.seq <= bound => Turn::Ahead,
-            _ if ahead.known < bound => Turn::Open,
+            _ if ahead.known < bound => {
+                // Everything up to there was heard, and nothing of the primary stream that is earlier waits.
+                self.frontier.advance(ahead.known);
+                Turn::Open
+            }
             _ if next.is_some() => Turn::Primary,
             _ => Turn::Nobody,
         }
@@ -313,6 +319,9 @@ impl Desk {
         }
         // Room was made sure of, so nothing here can fail.
         self.outputs += self.outbox.length() as u64;
+        if self.is_member && self.outbox.length() > 0 {
+            self.said_at = seq;
+        }
         self.outbox.say();
         let ingress = if self.has_ages && message.is_mark() { message.header.ingress } else { 0 };
         let stop = (!is_ahead && message.is_stop()).then_some(message.header.time);

@@ -61,6 +61,9 @@ impl Desk {
     #[cold]
     fn handle_absent(&mut self, who: &mut dyn Sitter, message: &Message) -> Option<Handled> {
         let seq = message.header.seq;
+        if self.said_at == seq && seq > 0 && self.leaves {
+            return None; // it goes with the next input: of this one it has said a part
+        }
         self.leaves = false;
         if let Some(member) = &self.member {
             if self.frontier.absences().contains(seq) {
@@ -87,6 +90,8 @@ impl Desk {
     /// The line goes on without this member from here on, and hears of that before anyone can.
     #[cold]
     pub(super) fn is_out_from(&mut self, seq: Seq) -> Handled {
+        // What was said about this input stays said: the absence begins behind it, and a replay says it and falls as this one did.
+        let seq = if self.said_at == seq { seq + 1 } else { seq };
         if let Some(member) = &self.member {
             member.gate.begin(seq);
         }

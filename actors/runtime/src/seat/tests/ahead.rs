@@ -111,3 +111,39 @@ proptest! {
         prop_assert_eq!(two.frontier.get(), inputs.len() as Seq);
     }
 }
+
+/// Votes at every mark, and does not survive what comes behind one about the same input.
+struct Unlucky;
+
+kimera_protocol::state!(Unlucky {});
+
+impl Actor for Unlucky {
+    fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
+        if input.message.is_mark() {
+            out.send(Port::Vote, InstrumentId(0), Quote::default());
+        }
+        assert!(input.message.header.seq != 3 || input.message.is_mark(), "unlucky");
+    }
+}
+
+#[test]
+fn what_a_member_has_said_about_an_input_stays_said() {
+    let ((mut primary, inlet), (vote_out, mut votes)) = (ring(64), ring(64));
+    let (writer, frontier) = (Frontier::new(), Frontier::new());
+    let ports = Ports {
+        name: "member".into(),
+        seat: 6,
+        inlets: vec![PortInlet { from: String::new(), port: Port::Line, inlet, writer }],
+        outlets: vec![PortOutlet { port: Port::Vote, per_input: 1, outlet: vote_out }],
+        frontier: frontier.clone(),
+    };
+    let seat = Seat::new(Unlucky, ports, 1, SeatMeters::default(), Tsc::calibrate());
+    let mut seat = seat.as_member(AbsenceGate::new(), Arc::default());
+    for seq in 2..=4 {
+        assert!(primary.push(&features(seq, Flags::MARK)) && primary.push(&ticker(seq, 1)));
+    }
+    while seat.poll() == Work::Done {}
+    let said: Vec<_> = std::iter::from_fn(|| votes.pop()).map(|m| m.header.seq).collect();
+    assert_eq!(said, [2, 3], "its word about 3 is out");
+    assert_eq!(frontier.absences().open(), Some(4), "so it is missing from 4 on");
+}
