@@ -146,11 +146,13 @@ impl Actor for Patterns {
         let message = input.message;
         let is_input = message.kind().is_some_and(Kind::is_input);
         // What the line passes on was heard ahead of it.
-        if !is_input || message.header.seq > self.last {
+        let is_new = is_input && message.header.seq > self.last;
+        if !is_input || is_new {
             self.last = self.last.max(message.header.seq);
             self.hear(message);
         }
-        if !self.waiting.matches.is_empty() {
+        // Once an input: what is found behind the line's own messages is said with the next one.
+        if is_new && !self.waiting.matches.is_empty() {
             self.say(out);
         }
     }

@@ -75,7 +75,7 @@ impl RankedWindow {
         Some(if n % 2 == 1 { upper } else { 0.5 * (self.sorted[n / 2 - 1] + upper) })
     }
 
-    /// Median of the distances from `middle`, in O(log² n): values below it and above it are each in the order of their distance.
+    /// Median of the distances from `middle`, in O(log n): values below it and above it are each in the order of their distance.
     #[must_use]
     pub fn median_distance(&self, middle: f64) -> Option<f64> {
         let n = self.sorted.len();

@@ -63,11 +63,13 @@ struct Burst {
     from: f64,
     furthest: f64,
     sign: f64,
+    /// Least move of a burst, then.
+    limit: f64,
     until: Nanos,
     has_news: bool,
 }
 
-kimera_protocol::state!(Burst { from, furthest, sign, until, has_news });
+kimera_protocol::state!(Burst { from, furthest, sign, limit, until, has_news });
 
 /// One market's bursts.
 #[derive(Clone, Debug)]
@@ -91,6 +93,18 @@ impl Ignition {
             run_is_buy: true,
             burst: None,
         }
+    }
+
+    /// The burst that is followed: its move so far, and the least one that would have been one, as fractions.
+    #[must_use]
+    pub fn burst(&self) -> Option<(f64, f64)> {
+        self.burst.map(|burst| (burst.furthest / burst.from - 1.0, burst.limit))
+    }
+
+    /// What was seen does not count any more.
+    pub fn forget(&mut self) {
+        self.run.clear();
+        self.burst = None;
     }
 
     /// Time in which a burst is looked for.
@@ -131,7 +145,9 @@ impl Ignition {
             return None;
         }
         let until = trade.time.saturating_add(self.config.return_time);
-        self.burst = Some(Burst { from, furthest: trade.price, sign, until, has_news: trade.has_news });
+        let limit = self.config.deviations * deviation;
+        let has_news = trade.has_news;
+        self.burst = Some(Burst { from, furthest: trade.price, sign, limit, until, has_news });
         self.run.clear();
         Some(IgnitionEvent::Ignited)
     }

@@ -60,6 +60,18 @@ impl Pump {
         Self { config, window: VecDeque::with_capacity(config.intervals.max(1)), rise: None }
     }
 
+    /// How far the rise that is followed lies above the mean before it, as a fraction.
+    #[must_use]
+    pub fn rise(&self) -> Option<f64> {
+        self.rise.map(|rise| rise.high / rise.from - 1.0)
+    }
+
+    /// From which fraction on it is one.
+    #[must_use]
+    pub fn limit(&self) -> f64 {
+        self.config.price_share
+    }
+
     /// An interval that has ended, judged by those before it: its highest and last price, and its volume.
     pub fn add(&mut self, high: f64, close: f64, volume: f64) -> Option<PumpEvent> {
         if !(high.is_finite() && close.is_finite() && volume.is_finite() && close > 0.0 && volume >= 0.0) {

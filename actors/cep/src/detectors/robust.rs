@@ -26,10 +26,11 @@ pub fn volume_surge(profile: &RankedWindow, volume: f64) -> Estimate {
     distance_in_deviations(profile, log_volume(volume), |mad| TO_DEVIATION * mad)
 }
 
-/// `ln(volume)`; of less than one unit `ln(1 + volume)`, so that nothing is 0 and not infinite.
+/// Logarithm of a volume in the smallest units there are, 1e-8, with none at all as one of them: distances are those of `ln(volume)`,
+/// and a time without any trade has one, too.
 #[must_use]
 pub fn log_volume(volume: f64) -> f64 {
-    if volume >= 1.0 { kimera_numerics::ln(volume) } else { kimera_numerics::ln(1.0 + volume.max(0.0)) }
+    kimera_numerics::ln((volume * 1e8).max(1.0))
 }
 
 /// `(x − median) / deviation`, the deviation made of the median distance as `standard` says.

@@ -4,7 +4,7 @@ use kimera_protocol::{Detector, Nanos, Phase, Severity};
 
 use super::bars::Bar;
 use super::{Alerts, Finding, WatchConfig};
-use crate::detectors::crash::{Crash, CrashEvent, CrashInput};
+use crate::detectors::crash::{Crash, CrashConfig, CrashEvent, CrashInput};
 
 /// Both ways, and where what is followed began.
 pub struct Falls {
@@ -12,10 +12,10 @@ pub struct Falls {
     rise: Crash,
     fall_span: Bar,
     rise_span: Bar,
-    window: Nanos,
+    config: CrashConfig,
 }
 
-kimera_protocol::state!(Falls { fall, rise, fall_span, rise_span } fixed { window });
+kimera_protocol::state!(Falls { fall, rise, fall_span, rise_span } fixed { config });
 
 impl Falls {
     /// Nothing seen yet.
@@ -26,14 +26,14 @@ impl Falls {
             rise: Crash::rising(config.crash),
             fall_span: Bar::default(),
             rise_span: Bar::default(),
-            window: config.crash.window,
+            config: config.crash,
         }
     }
 
     /// Time in which a fall is looked for.
     #[must_use]
     pub fn window(&self) -> Nanos {
-        self.window
+        self.config.window
     }
 
     /// Nothing of what was seen counts any more.
@@ -58,17 +58,20 @@ impl Falls {
         ];
         for (way, since, detector) in ways {
             let Some(event) = way.add(&input) else { continue };
-            let (severity, phase, score) = match event {
+            let (severity, phase, score, limit) = match event {
                 CrashEvent::Dropped { fall, .. } => {
                     *since = *span;
-                    (Severity::Warning, Phase::Begun, fall)
+                    let limit = self.config.fall_min.max(self.config.fall_deviations * deviation);
+                    (Severity::Warning, Phase::Begun, fall, limit)
                 }
-                CrashEvent::Collapsed => (Severity::Severe, Phase::Worse, spread_ratio.unwrap_or(0.0)),
-                CrashEvent::Recovered => (Severity::Notice, Phase::Confirmed, 0.0),
-                CrashEvent::Persisted => (Severity::Notice, Phase::Dismissed, 0.0),
+                CrashEvent::Collapsed => {
+                    (Severity::Severe, Phase::Worse, spread_ratio.unwrap_or(0.0), self.config.spread_ratio)
+                }
+                CrashEvent::Recovered => (Severity::Notice, Phase::Confirmed, 0.0, 0.0),
+                CrashEvent::Persisted => (Severity::Notice, Phase::Dismissed, 0.0, 0.0),
             };
             let over = Bar { last: span.last, end: span.end, ..*since };
-            alerts.say(Finding { detector, severity, phase, score, limit: deviation }, &over);
+            alerts.say(Finding { detector, severity, phase, score, limit }, &over);
         }
     }
 }

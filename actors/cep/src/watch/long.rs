@@ -37,6 +37,7 @@ pub struct Minutes {
     last: Bar,
     jump: LeeMykland,
     shift: Cusum,
+    shift_slack: f64,
     shift_limit: f64,
     burst_probability: f64,
     /// Decayed mean square of returns; mean of trades a minute, and mean square of their distance from it.
@@ -55,7 +56,7 @@ pub struct Minutes {
 
 kimera_protocol::state!(Minutes {
     minute, five, last, jump, shift, variance, trades, trades_spread, count, profile, pump, pump_span, sizes
-} fixed { shift_limit, burst_probability, step, surge_z, surge_days_min });
+} fixed { shift_slack, shift_limit, burst_probability, step, surge_z, surge_days_min });
 
 impl Minutes {
     /// Nothing seen yet.
@@ -68,6 +69,7 @@ impl Minutes {
             last: Bar::default(),
             jump: LeeMykland::new(JUMP_WINDOW, MINUTES, config.jump_level),
             shift: Cusum::new(config.shift_slack, config.shift_limit),
+            shift_slack: config.shift_slack,
             shift_limit: config.shift_limit,
             burst_probability: config.burst_probability,
             variance: 0.0,
@@ -147,8 +149,8 @@ impl Minutes {
             let standardised = log_return / self.variance.sqrt();
             if let Some(shift) = self.shift.add(standardised) {
                 let score = match shift {
-                    Shift::Up => sums.0 + standardised,
-                    Shift::Down => standardised - sums.1,
+                    Shift::Up => sums.0 + standardised - self.shift_slack,
+                    Shift::Down => standardised + self.shift_slack - sums.1,
                 };
                 seen(Detector::MomentumShift, Severity::Notice, score, self.shift_limit);
             }
@@ -198,9 +200,12 @@ impl Minutes {
                 self.pump_span = *five;
             }
             let span = Bar { last: five.last, end: five.end, ..self.pump_span };
-            let score = five.high;
-            alerts
-                .say(Finding { detector: Detector::PumpAndDump, severity, phase, score, limit: 0.0 }, &span);
+            // How far it has risen above the mean; of its end, how far the last price lies from the first high.
+            let (score, limit) =
+                self.pump.rise().map_or((five.close / self.pump_span.high.max(1.0) - 1.0, 0.0), |rise| {
+                    (rise, self.pump.limit())
+                });
+            alerts.say(Finding { detector: Detector::PumpAndDump, severity, phase, score, limit }, &span);
         }
         if five.index.rem_euclid(12) == 11
             && let Some(chi_square) = self.sizes.judge()

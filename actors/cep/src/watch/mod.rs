@@ -238,13 +238,16 @@ impl Watch {
             IgnitionEvent::Suspected => (Severity::Warning, Phase::Confirmed),
             IgnitionEvent::Explained | IgnitionEvent::Held => (Severity::Notice, Phase::Dismissed),
         };
-        if event == IgnitionEvent::Ignited {
-            self.burst = Bar { close: price, ..self.second };
-        }
+        // The move of the burst; of its end, the move since.
+        let (score, limit) = match self.ignition.burst() {
+            Some((moved, limit)) => {
+                self.burst = Bar { close: price, ..self.second };
+                (moved, limit)
+            }
+            None => (if self.burst.close > 0.0 { price / self.burst.close - 1.0 } else { 0.0 }, 0.0),
+        };
         let span = Bar { last: self.second.last, end: self.second.end, ..self.burst };
-        let score = if self.burst.close > 0.0 { price / self.burst.close - 1.0 } else { 0.0 };
-        alerts
-            .say(Finding { detector: Detector::MomentumIgnition, severity, phase, score, limit: 0.0 }, &span);
+        alerts.say(Finding { detector: Detector::MomentumIgnition, severity, phase, score, limit }, &span);
     }
 
     /// A second has ended, and maybe a minute with it.
@@ -264,6 +267,7 @@ impl Watch {
         self.second = Bar::default();
         self.seconds.forget();
         self.minutes.forget();
+        self.ignition.forget();
     }
 
     /// A word that tells two states apart that differ.
