@@ -138,6 +138,7 @@ impl Actor for Risk {
     fn digest(&self) -> u64 {
         let equity = self.gate.equity().now();
         self.gate.book().digest()
+            ^ self.gate.holds_digest()
             ^ (equity as u64).rotate_left(7)
             ^ ((equity >> 64) as u64).rotate_left(19)
             ^ self.alarms.rotate_left(31)

@@ -202,6 +202,13 @@ impl Gate {
         }
     }
 
+    /// A word for what alerts hold.
+    pub(crate) fn holds_digest(&self) -> u64 {
+        self.held_until.iter().fold(0, |digest, until| {
+            (digest ^ *until as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23)
+        })
+    }
+
     /// True where only orders that make the position smaller pass, behind an alert.
     pub(crate) fn is_held(&self, instrument: u16, now: Nanos) -> bool {
         self.held_until.get(usize::from(instrument)).is_some_and(|until| now < *until)

@@ -170,8 +170,8 @@ impl MakerStage {
         }
     }
 
-    /// A detector's suspicion, about the traded market or the one that is followed: said with the next decision, which comes
-    /// with the mark of the same input.
+    /// A detector's suspicion, about the traded market or the one that is followed: said with the next decision, which
+    /// comes with the input's own mark where it is one.
     #[cold]
     fn alerted(&mut self, message: &Message, alert: &Alert) {
         let is_other = self.config.other.is_some_and(|(id, _)| id == message.instrument());
@@ -328,6 +328,7 @@ impl Actor for MakerStage {
             self.position as u64,
             self.trading.state as u64,
             self.trading.epoch,
+            self.held_until as u64,
             self.signal.to_bits(),
             self.fair.at(self.quote_time).unwrap_or_default().to_bits(),
             self.volatility.per_root_second().unwrap_or_default().to_bits(),
