@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -94,8 +94,10 @@ pub fn run(a: &FeaturesArgs) -> Result<Exit, Failure> {
     let failed =
         |e: &dyn std::fmt::Display| Failure::machine(format!("cannot write {}: {e}", a.out.display()));
     let written = if is_parquet {
-        write_parquet(&a.out, &feeds, |each| rows(&source, &instruments, only, a.every, each))
-            .map_err(|e| failed(&e))
+        write_parquet(File::create(&a.out).map_err(|e| failed(&e))?, &feeds, |each| {
+            rows(&source, &instruments, only, a.every, each)
+        })
+        .map_err(|e| failed(&e))
     } else {
         let out: Box<dyn Write> = if is_stdout {
             Box::new(std::io::stdout().lock())
@@ -299,7 +301,7 @@ fn column<T: DataType>(
 }
 
 fn write_parquet(
-    out: &Path,
+    file: File,
     feeds: &[String],
     rows: impl FnOnce(Each<'_, ParquetError>) -> Result<(), ParquetError>,
 ) -> Result<u64, ParquetError> {
@@ -311,7 +313,6 @@ fn write_parquet(
         "message features {{\n  REQUIRED INT64 seq;\n  REQUIRED INT64 time (TIMESTAMP(NANOS,true));\n  REQUIRED BYTE_ARRAY feed (UTF8);\n{columns}}}"
     );
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-    let file = File::create(out)?;
     let mut writer =
         SerializedFileWriter::new(file, Arc::new(parse_message_type(&schema)?), Arc::new(properties))?;
     let (mut columns, mut count) = (Columns::default(), 0);

@@ -177,6 +177,12 @@ pub struct EngineSummary {
     pub fills: u64,
     /// Why decisions quoted nothing.
     pub holds: BTreeMap<String, u64>,
+    /// Alerts by detector.
+    #[serde(default)]
+    pub alerts: BTreeMap<String, u64>,
+    /// Matches by pattern.
+    #[serde(default)]
+    pub matches: BTreeMap<String, u64>,
     /// Orders that did not pass, by reason.
     pub refused: BTreeMap<String, u64>,
     /// Whether the books agree.
@@ -262,6 +268,8 @@ impl EngineSummary {
             orders_sent: counters.counter(&format!("{gateway}.sent")),
             fills: counters.counter("ledger.fills"),
             holds: by_reason(counters, "strategy.hold."),
+            alerts: by_reason(counters, "cep.alerts."),
+            matches: by_reason(counters, "patterns.matches."),
             refused: refusals(counters),
             ledger,
             pnl,
@@ -387,7 +395,12 @@ impl EngineSummary {
             let votes = e.votes.get(name).copied().unwrap_or_default();
             let _ = writeln!(text, "    {name:<14} weight {start:.3} to {end:.3}, {votes} votes");
         }
-        for (what, counts) in [("held", &self.holds), ("refused", &self.refused)] {
+        for (what, counts) in [
+            ("held", &self.holds),
+            ("refused", &self.refused),
+            ("suspected", &self.alerts),
+            ("matched", &self.matches),
+        ] {
             if !counts.is_empty() {
                 let rows: Vec<_> = counts.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
                 let _ = writeln!(text, "  {what}: {}", rows.join(", "));

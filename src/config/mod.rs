@@ -205,10 +205,10 @@ pub struct Config {
     /// Estimators.
     pub market: MarketSection,
     /// Detectors.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub detectors: DetectorsSection,
     /// Patterns beside the line.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub patterns: PatternsSection,
     /// Journal.
     pub journal: JournalSection,
@@ -256,6 +256,9 @@ impl Config {
     pub fn patched(&self, patch: &str) -> Result<Self, String> {
         let mut base = toml::Table::try_from(self).map_err(|e| e.to_string())?;
         let over: toml::Table = toml::from_str(patch).map_err(|e| e.to_string())?;
+        if over.get("patterns").is_some_and(|patterns| patterns.get("files").is_some()) {
+            base.remove("patterns"); // other files, not more of them
+        }
         merge(&mut base, over);
         Self::parse(&base.to_string())
     }
@@ -419,6 +422,11 @@ fn within(name: &str, value: f64, low: f64, high: f64) -> Result<(), String> {
     } else {
         Err(format!("{name} = {value} is outside {low} to {high}"))
     }
+}
+
+/// What nobody has set is not kept: a configuration without it stays the one it was.
+fn is_default<T: Default + PartialEq>(section: &T) -> bool {
+    *section == T::default()
 }
 
 fn merge(base: &mut toml::Table, over: toml::Table) {

@@ -30,7 +30,7 @@ impl PatternsSection {
         !self.text.is_empty()
     }
 
-    /// Takes the files' texts in; a mistake is shown with its line.
+    /// Takes the files' texts in, behind those that are there.
     pub(super) fn read(&mut self) -> Result<(), String> {
         for file in std::mem::take(&mut self.files) {
             let text = std::fs::read_to_string(&file)
@@ -94,7 +94,12 @@ impl Config {
     pub(super) fn seat_patterns(&mut self) {
         let is_grouped =
             |seat: &str| self.supervision.groups.iter().any(|g| g.children.iter().any(|c| c == seat));
-        if !self.patterns.is_used() || is_grouped(line::PATTERNS) {
+        let is_there = is_grouped(line::PATTERNS);
+        if !self.patterns.is_used() {
+            // As a patch may leave it.
+            self.supervision.groups.iter_mut().for_each(|g| g.children.retain(|c| c != line::PATTERNS));
+        }
+        if !self.patterns.is_used() || is_there {
             return;
         }
         let groups = &mut self.supervision.groups;

@@ -160,7 +160,9 @@ pub fn recompute_from(
             drop(executor.finish());
         }
         ExecutorChoice::Threaded(name) => {
-            threaded(&plan(name)?, cells, &counters, || {
+            let plan = line::with_patterns(plan(name)?, &topology);
+            plan.check(&topology, None).map_err(Failure::configuration)?;
+            threaded(&plan, cells, &counters, || {
                 progress.get() >= last && sinks.iter().all(|s| s.get() >= last)
             })?;
         }

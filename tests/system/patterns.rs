@@ -144,6 +144,13 @@ fn patterns_run_beside_the_line() {
         let replay = kimera(&["replay", state]);
         let replayed = String::from_utf8_lossy(&replay.stdout).into_owned();
         assert!(replayed.starts_with("identical"), "{replayed}");
+        let threaded = kimera(&["replay", state, "--executor", "threaded", "--plan", "cores-2"]);
+        let replayed = String::from_utf8_lossy(&threaded.stdout).into_owned();
+        assert!(
+            replayed.starts_with("identical"),
+            "{replayed} {}",
+            String::from_utf8_lossy(&threaded.stderr)
+        );
     });
     let wrong = profile_with("text = [\"pattern p on trade:\\n  a:Trade[pirce > 1]\"]");
     with_file(&wrong, |config| {
