@@ -14,7 +14,11 @@ const SEEDS: [&str; 6] = ["--seed", "1", "--seeds", "60", "--steps", "2000"];
 fn output_of(command: &mut Command) -> String {
     match command.output() {
         Ok(output) if output.status.success() => String::new(),
-        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        // What goes wrong is said by some on one way, by some on the other, and by some not at all.
+        Ok(output) => {
+            let said = [output.stderr, output.stdout].concat();
+            format!("{} {}", String::from_utf8_lossy(&said), output.status)
+        }
         Err(e) => e.to_string(),
     }
 }
