@@ -31,12 +31,16 @@ fn ports(
     outlets: Vec<(Port, Outlet)>,
     frontier: &Arc<Frontier>,
 ) -> Ports {
-    let inlet = |(inlet, writer)| PortInlet { from: String::new(), port: Port::Line, inlet, writer };
+    // The first is the primary stream, the others are votes.
+    let inlet = |(i, (inlet, writer))| {
+        let port = if i == 0 { Port::Line } else { Port::Vote };
+        PortInlet { from: String::new(), port, inlet, writer }
+    };
     let outlet = |(port, outlet)| PortOutlet { port, per_input: 1, outlet };
     Ports {
         name: "seat".into(),
         seat: 1,
-        inlets: inlets.into_iter().map(inlet).collect(),
+        inlets: inlets.into_iter().enumerate().map(inlet).collect(),
         outlets: outlets.into_iter().map(outlet).collect(),
         frontier: frontier.clone(),
     }
