@@ -91,6 +91,8 @@ pub struct Journal {
     block_number: u64,
     chain: [u8; 32],
     last_seq: Seq,
+    /// The first input of this start is written: readers take what was said before it for what an earlier start has lost.
+    has_begun: bool,
     /// Last input of a block that was handed to the disk.
     committed_seq: Seq,
     in_flight_seq: Seq,
@@ -143,6 +145,7 @@ impl Journal {
             block_number: 0,
             chain: [0; 32],
             last_seq: 0,
+            has_begun: false,
             committed_seq: 0,
             in_flight_seq: 0,
             submitted_at: 0,
@@ -195,6 +198,7 @@ impl Journal {
             block_number: at.block_number,
             chain: at.chain,
             last_seq: at.seq,
+            has_begun: false,
             committed_seq: at.seq,
             in_flight_seq: at.seq,
             submitted_at: 0,
@@ -248,11 +252,14 @@ impl Journal {
         for port in &mut ports.inlets {
             while self.gathering.len() < self.block_bytes_max {
                 let Some(message) = port.inlet.peek() else { break };
-                write_record(message, &mut self.gathering);
                 let kind = message.kind();
                 if kind.is_some_and(Kind::is_input) {
                     self.last_seq = message.header.seq;
+                    self.has_begun = true;
+                } else if !self.has_begun {
+                    break; // it was caused by an input that came while this went round: that one first
                 }
+                write_record(message, &mut self.gathering);
                 if let Some(log) = self.log.as_mut().filter(|_| kind.is_some_and(Kind::is_logged)) {
                     log.show(message);
                 }

@@ -41,16 +41,31 @@ fn input(seq: u64) -> Message {
     }
 }
 
-/// A journal of `inputs` inputs and a checkpoint every hundred; `close` says whether it is ended in order.
-fn write(folder: &Folder, inputs: u64, segment_bytes: u64, close: bool) -> Arc<Frontier> {
-    let config = JournalConfig {
+fn config_of(folder: &Folder, incarnation: u64) -> JournalConfig {
+    JournalConfig {
         folder: folder.0.clone(),
-        segment_bytes,
+        segment_bytes: 64 << 10,
         commit_interval: 0,
         reserve_bytes: 0,
-        incarnation: 1,
+        incarnation,
         durability: Durability::new(Wait::Gated),
+    }
+}
+
+/// The ends of two rings into a journal, and its own ends.
+fn two_inlets(frontier: Arc<Frontier>) -> (Outlet, Outlet, Ports) {
+    let edge = || {
+        let (outlet, inlet) = ring(64);
+        (outlet, PortInlet { from: String::new(), port: Port::Record, inlet, writer: Frontier::new() })
     };
+    let ((one, first), (other, second)): ((Outlet, _), (Outlet, _)) = (edge(), edge());
+    let inlets = vec![first, second];
+    (one, other, Ports { name: "journal".into(), seat: 0, inlets, outlets: vec![], frontier })
+}
+
+/// A journal of `inputs` inputs and a checkpoint every hundred; `close` says whether it is ended in order.
+fn write(folder: &Folder, inputs: u64, segment_bytes: u64, close: bool) -> Arc<Frontier> {
+    let config = JournalConfig { segment_bytes, ..config_of(folder, 1) };
     let (journal, _) = Journal::create(config, &Counters::detached(), Arc::default()).unwrap();
     write_to(journal, 0, inputs, close)
 }
@@ -60,32 +75,14 @@ fn go_on(folder: &Folder, missing: &[Message], inputs: u64, close: bool) {
     let mut reader = JournalReader::open(&folder.0).unwrap();
     assert!(reader.by_ref().all(|record| record.is_ok()));
     let at = reader.resume_point();
-    let config = JournalConfig {
-        folder: folder.0.clone(),
-        segment_bytes: 64 << 10,
-        commit_interval: 0,
-        reserve_bytes: 0,
-        incarnation: 2,
-        durability: Durability::new(Wait::Gated),
-    };
+    let config = config_of(folder, 2);
     let (journal, _) = Journal::resume(config, &at, missing, &Counters::detached(), Arc::default()).unwrap();
     write_to(journal, at.seq, inputs, close);
 }
 
 fn write_to(mut journal: Journal, mut seq: u64, inputs: u64, close: bool) -> Arc<Frontier> {
-    let edge = || {
-        let (outlet, inlet) = ring(64);
-        (outlet, PortInlet { from: String::new(), port: Port::Record, inlet, writer: Frontier::new() })
-    };
-    let ((mut door, first), (mut seat, second)): ((Outlet, _), (Outlet, _)) = (edge(), edge());
     let frontier = Frontier::new();
-    let mut ports = Ports {
-        name: "journal".into(),
-        seat: 0,
-        inlets: vec![first, second],
-        outlets: vec![],
-        frontier: frontier.clone(),
-    };
+    let (mut door, mut seat, mut ports) = two_inlets(frontier.clone());
     while seq < inputs {
         while seq < inputs && door.push(&input(seq + 1)) {
             seq += 1;
@@ -133,6 +130,30 @@ fn what_is_written_is_read_over_several_segments() {
     assert!(inputs.iter().zip(1..).all(|(m, seq)| **m == input(seq)));
     assert_eq!(messages.len(), 5_050);
     assert!(JournalReader::open(&folder.0).unwrap().segments() > 3);
+}
+
+/// A seat may be quicker than the journal's way round its rings: its first words wait there before the start they belong to.
+#[test]
+fn nothing_of_a_start_is_written_before_it() {
+    let folder = Folder::new("start-first");
+    write(&folder, 7, 64 << 10, false);
+    let mut reader = JournalReader::open(&folder.0).unwrap();
+    assert!(reader.by_ref().all(|record| record.is_ok()));
+    let at = reader.resume_point();
+    let (config, counters) = (config_of(&folder, 2), Counters::detached());
+    let (mut journal, _) = Journal::resume(config, &at, &[], &counters, Arc::default()).unwrap();
+    let (mut seat, mut door, mut ports) = two_inlets(Frontier::new());
+    let said = Message::new(Header { seq: 20, ..Header::default() }, Checkpoint::default());
+    assert!(seat.push(&said), "of the inlet that is looked at first");
+    journal.duty_cycle(&mut ports);
+    assert!((8..=20).all(|seq| door.push(&input(seq))));
+    journal.stop(&mut ports);
+    let (messages, tail) = read(&folder);
+    assert_eq!(tail.unwrap(), Tail::Closed);
+    let behind: Vec<_> = messages[7..].iter().map(|m| (m.kind().unwrap().is_input(), m.header.seq)).collect();
+    assert_eq!(behind.len(), 14, "{behind:?}");
+    assert_eq!(behind[0], (true, 8));
+    assert!(behind.contains(&(false, 20)));
 }
 
 #[test]
