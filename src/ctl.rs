@@ -50,19 +50,27 @@ fn known_states() -> Vec<PathBuf> {
     found
 }
 
-/// `kimera ctl`: asks whoever runs.
+/// The control socket of a run: the one that is named, or the newest under `state/` that runs.
 ///
 /// # Errors
-/// Nobody there, nonsense asked, or a refusal.
-pub fn ctl(a: &CtlArgs) -> Result<Exit, Failure> {
+/// Nobody there.
+pub fn client_of(state: Option<&PathBuf>) -> Result<Client, Failure> {
     let socket = |state: &PathBuf| state::Layout::of(state).socket("control");
-    let state = match &a.state {
+    let state = match state {
         Some(state) => state.clone(),
         None => known_states()
             .into_iter()
             .find(|s| socket(s).exists())
             .ok_or_else(|| Failure::unreachable("nothing runs under state/; name the run with --state"))?,
     };
+    Client::connect(&socket(&state), Duration::from_secs(15))
+}
+
+/// `kimera ctl`: asks whoever runs.
+///
+/// # Errors
+/// Nobody there, nonsense asked, or a refusal.
+pub fn ctl(a: &CtlArgs) -> Result<Exit, Failure> {
     let names_an_actor = a.method.starts_with("actor.");
     let names_a_level = a.method == "log.level";
     if !names_a_level && names_an_actor != a.of.is_some() {
@@ -82,7 +90,7 @@ pub fn ctl(a: &CtlArgs) -> Result<Exit, Failure> {
         (_, None) => serde_json::json!({}),
         (method, Some(_)) => return Err(Failure::usage(format!("--orders says nothing to {method}"))),
     };
-    let mut client = Client::connect(&socket(&state), Duration::from_secs(15))?;
+    let mut client = client_of(a.state.as_ref())?;
     match client.call(&a.method, &params)? {
         Ok(result) if a.json => print(&result.to_string())?,
         Ok(result) if a.method == "tree" => print(&tree_text(&result))?,

@@ -10,6 +10,7 @@
 //! * [`replay`]: a journal through the same line, compared
 //! * [`explain`]: why an order was sent
 //! * [`snapshot`]: state of a line on disk; [`replica`]: a line beside the one that runs; [`orders`]: what became of orders
+//! * [`shelf`]: where patterns come from that are loaded while a run goes on
 //! * [`shadow`]: a second line that follows the journal and compares
 //! * [`bench`]: measurements of the program by itself; [`builds`]: programs of other revisions
 //! * [`counterfactual`]: who says something else; [`bisect`]: the first decision on which two builds differ
@@ -51,6 +52,7 @@ pub mod replay;
 pub mod replica;
 pub mod report;
 pub mod shadow;
+pub mod shelf;
 pub mod simulate;
 pub mod snapshot;
 pub mod source;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use kimera_cep::{
-    Detectors, DetectorsMeters, Patterns, PatternsMeters, actor as cep_stage, patterns as patterns_stage,
+    Detectors, DetectorsMeters, PatternSet, Patterns, PatternsMeters, actor as cep_stage,
+    patterns as patterns_stage,
 };
 use kimera_compliance::{Compliance, ComplianceMeters, Rules, actor as compliance_stage};
 use kimera_ensemble::{
@@ -33,6 +34,7 @@ use crate::config::Config;
 use crate::counterfactual::{StandIn, Swap};
 use crate::engine::faults::{Faults, Faulty};
 use crate::exit::Failure;
+use crate::shelf::{Ready, Shelf};
 
 /// Seat through which the engine's own process speaks to the sequencer.
 pub const CONTROL: &str = "control";
@@ -274,6 +276,8 @@ pub struct Probes {
     pub rejoins: BTreeMap<String, Arc<Rejoin>>,
     /// How everybody is, by seat.
     pub healths: BTreeMap<String, Arc<Health>>,
+    /// Patterns that are ready to be loaded.
+    pub patterns: Ready,
 }
 
 /// Seats one stage after the other.
@@ -391,8 +395,11 @@ pub fn cells(
     seats.add(LEDGER, || Ledger::new(books.clone(), meters.clone()))?;
     if config.patterns.is_used() {
         let (events, programs) = (config.events().map_err(wrong)?, config.patterns().map_err(wrong)?);
-        let meters = PatternsMeters::new(counters, &programs);
-        seats.sit(PATTERNS, Patterns::new(events, programs, meters))?;
+        let own = PatternSet::new([0; 32], programs, counters);
+        let (counters, ready) = (counters.clone(), probes.patterns.clone());
+        let meters = PatternsMeters::new(&counters);
+        let shelf = Shelf { config: config.clone(), counters, ready };
+        seats.sit(PATTERNS, Patterns::new(events, own, Box::new(shelf), meters))?;
     }
     Ok(seats.cells)
 }

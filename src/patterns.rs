@@ -10,6 +10,8 @@ use serde_json::json;
 
 use crate::cli::{PROFILE, print};
 use crate::config::{Config, point_at};
+use crate::control::RpcError;
+use crate::ctl;
 use crate::exit::{Exit, Failure};
 use crate::rates::{self, RatesArgs};
 use crate::report::SCHEMA_VERSION;
@@ -29,6 +31,8 @@ enum Action {
     Check(CheckArgs),
     /// Runs a pattern file over a run's journal or a folder with a recording
     Run(RunArgs),
+    /// Has a run look for other patterns from now on, in place of those it has
+    Load(LoadArgs),
     /// How often each detector is right, how fast, and how often wrong, over markets made from seeds
     Rates(RatesArgs),
     /// The events patterns are written about, with their fields
@@ -67,6 +71,19 @@ struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+struct LoadArgs {
+    /// Pattern files: all that it is to look for.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// State directory of the run [default: the newest under state/ that runs].
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// One JSON object on one line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct EventsArgs {
     /// Configuration with the instruments.
     #[arg(long, default_value = PROFILE)]
@@ -84,6 +101,7 @@ pub fn run(a: &CepArgs) -> Result<Exit, Failure> {
     match &a.action {
         Action::Check(a) => check(a),
         Action::Run(a) => run_over(a),
+        Action::Load(a) => hand_in(a),
         Action::Rates(a) => rates::run(a),
         Action::Events(a) => show_events(a),
     }
@@ -129,6 +147,30 @@ fn check(a: &CheckArgs) -> Result<Exit, Failure> {
         }
     }
     print(&text)?;
+    Ok(Exit::Ok)
+}
+
+/// They are compiled by the run: it knows its instruments, and keeps what it has compiled.
+fn hand_in(a: &LoadArgs) -> Result<Exit, Failure> {
+    let mut files = Vec::new();
+    for file in &a.files {
+        let text = std::fs::read_to_string(file)
+            .map_err(|e| Failure::configuration(format!("cannot read {}: {e}", file.display())))?;
+        files.push(json!({"name": file, "text": text}));
+    }
+    let mut client = ctl::client_of(a.state.as_ref())?;
+    match client.call("patterns.load", &json!({"files": files}))? {
+        Ok(answer) if a.json => print(&answer.to_string())?,
+        Ok(answer) => {
+            let names: Vec<_> = answer["patterns"].as_array().into_iter().flatten().collect();
+            let names: Vec<_> = names.iter().filter_map(|name| name.as_str()).collect();
+            let blob = answer["blob"].as_str().unwrap_or_default();
+            print(&format!("loaded {}: {} (blob {blob})", names.len(), names.join(", ")))?;
+        }
+        // What is wrong with a pattern is said as kimera cep check says it.
+        Err(e) if e.code == RpcError::parameters("").code => return Err(Failure::configuration(e.message)),
+        Err(e) => return Err(Failure::refused(e.message)),
+    }
     Ok(Exit::Ok)
 }
 

@@ -179,8 +179,10 @@ impl Replica {
         self.cells.iter().find(|cell| cell.name() == seat)?.save_actor()
     }
 
-    /// An actor, for another seat of its kind.
-    pub fn take_actor(&mut self, seat: &str) -> Option<Box<dyn Any + Send>> {
-        self.cells.iter_mut().find(|cell| cell.name() == seat)?.take_actor()
+    /// An actor, for another seat of its kind; it counts there from now on.
+    pub fn take_actor(&mut self, seat: &str, counters: &Counters) -> Option<Box<dyn Any + Send>> {
+        let cell = self.cells.iter_mut().find(|cell| cell.name() == seat)?;
+        cell.attach(counters);
+        cell.take_actor()
     }
 }

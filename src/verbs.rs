@@ -6,8 +6,8 @@ use std::path::Path;
 use kimera_journal::{JournalReader, Record};
 use kimera_protocol::{
     Absent, Alert, CancelOrder, Checkpoint, Command, CommandCode, Consensus, Decision, Detector, ErrorKind,
-    HoldReason, Kind, Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, PatternMatch, Phase,
-    Refusal, RefusalReason, Severity, Timer, VenueStatus, Weights,
+    HoldReason, Kind, Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, PatternMatch,
+    PatternsLoaded, Phase, Refusal, RefusalReason, Severity, Timer, VenueStatus, Weights,
 };
 use kimera_runtime::counters::Snapshot;
 use kimera_runtime::errors::ErrorLog;
@@ -18,6 +18,7 @@ use crate::cli::{StatVerb, StatWhat, print};
 use crate::exit::{Exit, Failure};
 use crate::machine::memory::MemoryReport;
 use crate::report::{SCHEMA_VERSION, money};
+use crate::snapshot::hex;
 use crate::state::Layout;
 use crate::utc;
 
@@ -294,6 +295,9 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
         return Some(json!({
             "pattern": p.name(), "number": p.pattern, "first": p.first, "last": p.last, "certain": p.time, "values": values,
         }));
+    }
+    if let Some(p) = m.body::<PatternsLoaded>() {
+        return Some(json!({"patterns": p.patterns, "blob": hex(&p.blob)}));
     }
     if let Some(t) = m.body::<Timer>() {
         return Some(json!({"owner": t.owner, "id": t.id, "deadline": t.deadline}));

@@ -223,6 +223,9 @@ pub struct Config {
     /// What is said of a run. No part of what the run keeps of its configuration: it changes nothing of what it does.
     #[serde(default, skip_serializing)]
     pub log: LogSection,
+    /// State directory of the run it is the configuration of: where blobs lie that inputs name. None before there is one.
+    #[serde(skip)]
+    pub state: Option<PathBuf>,
 }
 
 impl Config {
@@ -260,7 +263,8 @@ impl Config {
             base.remove("patterns"); // other files, not more of them
         }
         merge(&mut base, over);
-        Self::parse(&base.to_string())
+        let parsed = Self::parse(&base.to_string())?;
+        Ok(Self { state: self.state.clone(), ..parsed })
     }
 
     /// The text that is kept as the run's blob.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use kimera_cep::{Events, Mistake, Program};
+use kimera_journal::Blobs;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
@@ -21,6 +22,9 @@ pub struct PatternsSection {
     /// Pattern texts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub text: Vec<String>,
+    /// The files that the last texts are from.
+    #[serde(skip)]
+    sources: Vec<PathBuf>,
 }
 
 impl PatternsSection {
@@ -30,12 +34,22 @@ impl PatternsSection {
         !self.text.is_empty()
     }
 
+    /// The texts, each with the name it goes by: its file's, where it is from one.
+    fn named(&self) -> impl Iterator<Item = (PathBuf, &str)> {
+        let others = self.text.len() - self.sources.len();
+        self.text.iter().enumerate().map(move |(i, text)| {
+            let file = i.checked_sub(others).map(|i| self.sources[i].clone());
+            (file.unwrap_or_else(|| PathBuf::from(format!("patterns.text[{}]", i + 1))), text.as_str())
+        })
+    }
+
     /// Takes the files' texts in, behind those that are there.
     pub(super) fn read(&mut self) -> Result<(), String> {
         for file in std::mem::take(&mut self.files) {
             let text = std::fs::read_to_string(&file)
                 .map_err(|e| format!("patterns.files: cannot read {}: {e}", file.display()))?;
             self.text.push(text);
+            self.sources.push(file);
         }
         Ok(())
     }
@@ -66,15 +80,36 @@ impl Config {
         Ok(Events::new(self.instruments()?, &names))
     }
 
-    /// The patterns, compiled.
+    /// The configuration's own patterns, compiled.
+    ///
+    /// # Errors
+    /// As [`Config::compiled`].
+    pub fn patterns(&self) -> Result<Vec<Program>, String> {
+        self.compiled(self.patterns.named())
+    }
+
+    /// The patterns of a blob of the run, compiled.
+    ///
+    /// # Errors
+    /// A blob that is missing, or is no such text.
+    pub fn patterns_of(&self, blob: &[u8; 32]) -> Result<Vec<Program>, String> {
+        let root = self.state.as_ref().ok_or("patterns were loaded, and the run has no folder of blobs")?;
+        let text = Blobs::of(root).get(blob).map_err(|e| e.to_string())?;
+        let text = String::from_utf8(text).map_err(|e| format!("a blob of patterns is no text: {e}"))?;
+        self.compiled([(PathBuf::from("loaded patterns"), text.as_str())].into_iter())
+    }
+
+    /// Texts of patterns, compiled; each with the name of where it is from.
     ///
     /// # Errors
     /// A mistake, with its line; a name that is there twice; too many.
-    pub fn patterns(&self) -> Result<Vec<Program>, String> {
+    pub fn compiled<'a>(
+        &self,
+        texts: impl Iterator<Item = (PathBuf, &'a str)>,
+    ) -> Result<Vec<Program>, String> {
         let events = self.events()?;
         let mut all: Vec<Program> = Vec::new();
-        for (number, text) in (1..).zip(&self.patterns.text) {
-            let whole = PathBuf::from(format!("patterns.text[{number}]"));
+        for (whole, text) in texts {
             let programs = kimera_cep::compile(text, events.schema())
                 .map_err(|mistake| point_at(&whole, text, &mistake))?;
             for program in programs {

@@ -207,7 +207,7 @@ fn answer(stream: &UnixStream, line: &[u8], peer: Peer, shared: &Shared) -> bool
 
 /// What only looks is in the audit file alone.
 fn changes_something(request: &Request) -> bool {
-    let changes = ["trading.", "orders.", "actor.", "faults.", "shutdown"];
+    let changes = ["trading.", "orders.", "actor.", "faults.", "patterns.", "shutdown"];
     let asks_for_a_level = request.method == "log.level" && !request.params["level"].is_null();
     asks_for_a_level || changes.iter().any(|begin| request.method.starts_with(begin))
 }

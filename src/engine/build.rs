@@ -33,6 +33,7 @@ use super::venue_account::VenueAccount;
 use crate::config::{Config, WayBack};
 use crate::exit::Failure;
 use crate::line::{self, Probes};
+use crate::shelf::Ready;
 use crate::state::State;
 
 /// Messages that may wait to be said in the log; what comes then is not said, and counted.
@@ -76,6 +77,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         faults: faults.cloned(),
         rejoins: rejoins.clone(),
         healths: healths.clone(),
+        patterns: Ready::default(),
         ..Probes::default()
     };
     let mut wiring = Wiring::build(topology).map_err(Failure::configuration)?;
@@ -208,6 +210,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         frontiers: wiring.frontiers(),
         stages: mends.into_iter().map(|(name, mend)| StageSeat::new(name, mend)).collect(),
         dead_man_off: dead_man.off,
+        patterns: probes.patterns,
         recovery: report,
         log: Some(log),
     })

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use kimera_protocol::{CommandCode, TradingState};
-use kimera_runtime::files;
+use kimera_protocol::{CommandCode, Header, Message, PatternsLoaded, TradingState};
+use kimera_runtime::{Port, files};
 use serde_json::{Value, json};
 
 use super::control::state_name;
 use super::live::{Live, wait};
 use crate::control::RpcError;
+use crate::snapshot::hex;
 
 /// Longest wait for a command to reach risk.
 const COMMAND: Duration = Duration::from_secs(5);
@@ -76,6 +77,26 @@ impl Live<'_> {
             Ok(true) => Ok(json!({"trading": "active", "epoch": word.epoch})),
             Ok(false) => Err(RpcError::refused("somebody has halted again in the meantime")),
             Err(e) => Err(RpcError::refused(format!("the kill word is not on disk: {e}"))),
+        }
+    }
+
+    /// The set is ready and its text is on disk: what is left is to say from which input on it holds.
+    pub(super) fn load_patterns(&mut self, loaded: PatternsLoaded) -> Result<Value, RpcError> {
+        let before = self.counter("patterns.loads");
+        if !self.built.control.send(Port::Input, &Message::new(Header::default(), loaded)) {
+            return Err(RpcError::refused("the sequencer's control ring is full; try again"));
+        }
+        if !wait(COMMAND, || self.counter("patterns.loads") > before) {
+            return Err(RpcError::refused(
+                "the patterns' seat has not taken them in time: it is out, and takes them when it is back; see kimera ctl tree",
+            ));
+        }
+        // What was answered for holds in the next start too.
+        let seq = self.counter("sequencer.seq");
+        if wait(COMMAND, || self.counter("journal.durable_seq") >= seq) {
+            Ok(json!({"blob": hex(&loaded.blob)}))
+        } else {
+            Err(RpcError::refused("they are loaded, and that is not on disk yet: a crash would forget it"))
         }
     }
 

@@ -6,13 +6,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kimera_protocol::TradingState;
+use kimera_protocol::{PatternsLoaded, TradingState};
 use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::counters::Snapshot;
 use kimera_runtime::{Counters, KillWord, health};
 use serde_json::{Value, json};
 
 use super::faults::Faults;
+use super::pattern_desk::PatternDesk;
 use super::tree::Tree;
 use crate::control::server::Handler;
 use crate::control::{OrdersAtEnd, RpcError};
@@ -23,7 +24,7 @@ use crate::report::{LatencyRow, latency, money};
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Methods of the engine's socket.
-pub const METHODS: [&str; 13] = [
+pub const METHODS: [&str; 14] = [
     "hello",
     "status",
     "tree",
@@ -36,6 +37,7 @@ pub const METHODS: [&str; 13] = [
     "orders.cancel_all",
     "latency.report",
     "log.level",
+    "patterns.load",
     "shutdown",
 ];
 
@@ -53,6 +55,8 @@ pub enum Wish {
     },
     /// Take every order back.
     CancelAll,
+    /// Other patterns from here on; a set of them is ready.
+    LoadPatterns(PatternsLoaded),
     /// End the run.
     Shutdown(OrdersAtEnd),
 }
@@ -75,6 +79,7 @@ pub struct EngineHandler {
     gateway: String,
     faults: Option<Faults>,
     tree: Arc<Tree>,
+    patterns: PatternDesk,
     asks: Mutex<Sender<Ask>>,
 }
 
@@ -88,10 +93,12 @@ impl EngineHandler {
         gateway: &str,
         faults: Option<Faults>,
         tree: Arc<Tree>,
+        patterns: PatternDesk,
     ) -> (Self, Receiver<Ask>) {
         let (asks, receiver) = channel();
         let gateway = gateway.to_owned();
-        (Self { word, counters, incarnation, gateway, faults, tree, asks: Mutex::new(asks) }, receiver)
+        let asks = Mutex::new(asks);
+        (Self { word, counters, incarnation, gateway, faults, tree, patterns, asks }, receiver)
     }
 
     fn ask(&self, wish: Wish) -> Result<Value, RpcError> {
@@ -246,6 +253,12 @@ impl Handler for EngineHandler {
                 )
             }
             "log.level" => log_level(params),
+            "patterns.load" => {
+                let (loaded, names) = self.patterns.make_ready(params, &self.counters)?;
+                let mut answer = self.ask(Wish::LoadPatterns(loaded))?;
+                answer["patterns"] = json!(names);
+                Ok(answer)
+            }
             "tree" => Ok(self.tree.to_json()),
             "actor.stop" | "actor.start" | "actor.restart" => {
                 let name = params["actor"].as_str().unwrap_or_default();

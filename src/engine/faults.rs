@@ -9,7 +9,7 @@ use std::time::Duration;
 use kimera_protocol::{Loader, Saver, Seq, State, StateError};
 use kimera_runtime::seat::Cell;
 use kimera_runtime::topology::Topology;
-use kimera_runtime::{Actor, Agent, Input, Outbox, Ports, Work, clock};
+use kimera_runtime::{Actor, Agent, Counters, Input, Outbox, Ports, Work, clock};
 
 use crate::line;
 
@@ -141,6 +141,10 @@ impl<A: Actor> Actor for Faulty<A> {
 
     fn digest(&self) -> u64 {
         self.inner.digest()
+    }
+
+    fn attach(&mut self, counters: &Counters) {
+        self.inner.attach(counters);
     }
 }
 

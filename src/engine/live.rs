@@ -18,6 +18,7 @@ use serde_json::json;
 use super::control::{Ask, EngineHandler, PATIENCE, Wish};
 use super::faults::Faults;
 use super::orphan::{Orphan, Standing};
+use super::pattern_desk::PatternDesk;
 use super::recovery::RecoveryReport;
 use super::rejoin::{MemberSeat, WayBack};
 use super::venue_account::VenueAccount;
@@ -96,6 +97,7 @@ pub fn run(
                 gateway,
                 run.faults.clone(),
                 built.tree.clone(),
+                PatternDesk { config: run.config.clone(), ready: built.patterns.clone() },
             );
             let socket = Server::start(&layout.socket("engine"), &layout.audit(), Box::new(handler))?;
             (Some(socket), asks)
@@ -110,8 +112,13 @@ pub fn run(
     let supervisor = if supervised { Some(pulse("supervisor")?) } else { None };
     let own = if world::active() { None } else { Some(pulse("engine")?) };
     let ways_back = built.members.iter().map(|m| WayBack::new(m, &run.config.supervision)).collect();
-    let workshop =
-        Workshop { layout: layout.clone(), config: run.config.clone(), faults: run.faults.clone() };
+    let workshop = Workshop {
+        layout: layout.clone(),
+        config: run.config.clone(),
+        faults: run.faults.clone(),
+        counters: built.counters.clone(),
+        patterns: built.patterns.clone(),
+    };
     let skips_told = built.skips_told;
     let cells = std::mem::take(&mut built.cells);
     let executor = ThreadedExecutor::start(run.plan, cells, &built.counters, run.pin)
@@ -516,6 +523,7 @@ impl Live<'_> {
                 Wish::Reduce => self.reduce(),
                 Wish::Resume { epoch } => self.resume(epoch),
                 Wish::CancelAll => self.cancel_all(),
+                Wish::LoadPatterns(loaded) => self.load_patterns(loaded),
             };
             let _ = ask.answer.send(result);
         }

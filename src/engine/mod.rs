@@ -21,6 +21,7 @@ pub mod faults;
 pub mod live;
 pub mod mend;
 pub mod orphan;
+pub mod pattern_desk;
 pub mod poison;
 pub mod recovery;
 pub mod rejoin;
@@ -62,6 +63,7 @@ use crate::machine::Machine;
 use crate::machine::cores::Chosen;
 use crate::machine::memory;
 use crate::report::EngineSummary;
+use crate::shelf::Ready;
 use crate::state::{Layout, State};
 use build::{Parts, build};
 use control::Ask;
@@ -129,6 +131,8 @@ pub struct Built {
     pub gate: Arc<AbsenceGate>,
     /// Set once the venue's dead man's switch is to be switched off.
     pub dead_man_off: Arc<AtomicBool>,
+    /// Patterns that are ready to be loaded.
+    pub patterns: Ready,
     /// What was taken up from an earlier start.
     pub recovery: Option<RecoveryReport>,
     /// What is worth a line in the log.
@@ -177,7 +181,7 @@ pub fn run_in(
     options: &EngineOptions,
     interrupted: &AtomicBool,
 ) -> Result<EngineSummary, Failure> {
-    let Surroundings { config, endpoints, signer, asks, faults, counters, log } = around;
+    let Surroundings { mut config, endpoints, signer, asks, faults, counters, log } = around;
     let topology = line::topology(&config);
     let cores = if world::active() { vec![0, 1] } else { available_cores() };
     let machine = if world::active() { Machine::at("/nowhere".as_ref()) } else { Machine::default() };
@@ -192,6 +196,7 @@ pub fn run_in(
         Err(e) => return Err(Failure::configuration(e)),
     };
     let state = State::take(&options.state)?;
+    config.state = Some(state.root().to_owned());
     if !world::active() {
         let path = state.layout().errors("engine");
         errors::keep_in(&path)

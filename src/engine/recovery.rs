@@ -190,7 +190,7 @@ pub fn catch_up(
 
 /// The first place where the line has not said again what the journal holds.
 fn diverged(earlier: &Earlier, replayed: &Recomputed) -> Option<String> {
-    let (old, new) = (&earlier.recorded.said, &replayed.said);
+    let streams = earlier.recorded.said.streams().into_iter().zip(replayed.said.streams());
     let differs = |old: &[Message], new: &[Message]| {
         let known = old.iter().filter(|m| m.header.seq <= earlier.recorded.at.seq);
         known
@@ -198,8 +198,7 @@ fn diverged(earlier: &Earlier, replayed: &Recomputed) -> Option<String> {
             .find(|(o, n)| Some(*o) != *n)
             .map(|(o, _)| o.header.seq)
     };
-    let said =
-        differs(&old.decisions, &new.decisions).into_iter().chain(differs(&old.orders, &new.orders)).min();
+    let said = streams.filter_map(|((_, old), (_, new))| differs(old, new)).min();
     let last = earlier.recorded.at.seq;
     let mut checkpoints = earlier.recorded.expected_of(replayed);
     let hash = checkpoints.find(|(key, c)| key.1 <= last && replayed.checkpoints.get(*key) != Some(*c));
@@ -209,13 +208,11 @@ fn diverged(earlier: &Earlier, replayed: &Recomputed) -> Option<String> {
     ))
 }
 
-/// Decisions, orders and checkpoints that the line says and the journal does not have: its writer had not got to them.
+/// What the line says in full, and checkpoints, that the journal does not have: its writer had not got to them.
 fn missing(earlier: &Earlier, replayed: &Recomputed) -> Vec<Message> {
     let recorded = &earlier.recorded;
     let mut missing = Vec::new();
-    for (old, new) in
-        [(&recorded.said.decisions, &replayed.said.decisions), (&recorded.said.orders, &replayed.said.orders)]
-    {
+    for ((_, old), (_, new)) in recorded.said.streams().into_iter().zip(replayed.said.streams()) {
         let had = old.iter().filter(|m| m.header.seq <= recorded.at.seq).count();
         missing.extend(new.iter().skip(had));
     }

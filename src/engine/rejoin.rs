@@ -13,11 +13,12 @@ use kimera_runtime::{Frontier, Health, Rejoin, SeatState};
 use super::workshop::{Workshop, beside};
 use crate::config::{self, SupervisionSection};
 use crate::exit::Failure;
-use crate::line::Probes;
+use crate::line::{self, Probes};
 use crate::log;
 use crate::log::Category::System;
 use crate::replay::{self, Recorded};
 use crate::replica::Replica;
+use crate::shelf::Ready;
 use crate::supervise::restarts::Restarts;
 
 /// Inputs that a new actor may leave out because it does not survive them.
@@ -282,6 +283,8 @@ fn pass(
     let probes = Probes {
         faults: workshop.faults.clone(),
         deaths: Some((member.to_owned(), died_at.clone())),
+        // What the patterns' own seat would take is its own, and no other line's.
+        patterns: if member == line::PATTERNS { workshop.patterns.clone() } else { Ready::default() },
         ..Probes::default()
     };
     let mut replica = Replica::new(&workshop.config, &probes, recorded.from.as_ref())?;
@@ -293,5 +296,7 @@ fn pass(
     skips.iter().for_each(|seq| frontier.absences().skip(*seq));
     replica.try_run(inputs)?;
     let died_at = died_at.load(std::sync::atomic::Ordering::Acquire);
-    Ok((replica.take_actor(member).filter(|_| died_at == 0), died_at))
+    let alive = died_at == 0;
+    let actor = if alive { replica.take_actor(member, &workshop.counters) } else { None };
+    Ok((actor, died_at))
 }

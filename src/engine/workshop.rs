@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, channel};
 
 use kimera_protocol::{Absent, Message, Seq};
-use kimera_runtime::world;
+use kimera_runtime::{Counters, world};
 
 use super::faults::Faults;
 use crate::config::Config;
@@ -11,6 +11,7 @@ use crate::exit::Failure;
 use crate::line::Probes;
 use crate::replay::{Recomputed, Recorded};
 use crate::replica::Replica;
+use crate::shelf::Ready;
 use crate::state::Layout;
 
 /// What has to be known for it.
@@ -22,6 +23,10 @@ pub struct Workshop {
     pub config: Config,
     /// Faults, where they are allowed: a poison acts there as well.
     pub faults: Option<Faults>,
+    /// Where whoever comes from here counts.
+    pub counters: Counters,
+    /// Patterns that are ready for the line that runs.
+    pub patterns: Ready,
 }
 
 impl Workshop {

@@ -5,14 +5,15 @@ use kimera_compliance::CHECKS;
 use kimera_protocol::fixed::{UNIT_DECIMALS, format_decimal};
 use kimera_protocol::{
     Absent, Alert, CancelAll, CancelOrder, Command, CommandCode, Detector, FeedState, FeedStatus, GapReason,
-    Gapped, Kind, Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, PatternMatch, Phase, Refusal,
-    RefusalReason, Seq, Severity, Started, VenueStatus, Weights,
+    Gapped, Kind, Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, PatternMatch, PatternsLoaded,
+    Phase, Refusal, RefusalReason, Seq, Severity, Started, VenueStatus, Weights,
 };
 use kimera_runtime::Topology;
 
 use super::Category::{Compliance, Market, Risk, System, Trading};
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::snapshot::hex;
 use crate::utc;
 
 /// What numbers in messages are called.
@@ -150,10 +151,17 @@ fn about_the_rest(message: &Message, names: &Names, time: &str) {
         }
         Some(Kind::PatternMatch) => {
             let Some(found) = message.body::<PatternMatch>() else { return };
+            // Others may have been loaded: a match says the beginning of its pattern's name.
+            let known = names.patterns.get(usize::from(found.pattern));
             let name =
-                names.patterns.get(usize::from(found.pattern)).map_or_else(|| found.name(), String::as_str);
+                known.filter(|name| name.starts_with(found.name())).map_or(found.name(), String::as_str);
             let (pattern, first, last) = (name, found.first, found.last);
             tracing::info!(target: Risk.name(), seq, market_time = time, feed, pattern, first, last, "matched");
+        }
+        Some(Kind::PatternsLoaded) => {
+            let Some(loaded) = message.body::<PatternsLoaded>() else { return };
+            let (patterns, blob) = (loaded.patterns, hex(&loaded.blob));
+            tracing::info!(target: System.name(), seq, market_time = time, patterns, blob, "patterns loaded");
         }
         Some(Kind::Command) => {
             let Some(command) = message.body::<Command>() else { return };

@@ -27,7 +27,7 @@ pub struct Recomputed {
     pub marks: u64,
     /// Checkpoints by seat index and boundary.
     pub checkpoints: BTreeMap<(u64, Seq), Checkpoint>,
-    /// Decisions and orders in full.
+    /// What is said in full.
     pub said: Said,
 }
 

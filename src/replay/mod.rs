@@ -259,13 +259,16 @@ fn compare(
     replayed: &Recomputed,
     until: Seq,
 ) -> Result<ReplayReport, Failure> {
+    let is_other = *config != recorded.config;
     let topology = crate::line::topology(config);
     let last = recorded.inputs.last().map_or(0, |m| m.header.seq).min(until);
     let compared = crate::line::compared_seats(&topology);
     let indices: BTreeMap<u64, &String> =
         compared.iter().filter_map(|name| Some((u64::from(topology.index_of(name)?), name))).collect();
     for (index, name) in &indices {
-        let long_enough = last >= kimera_runtime::seat::CHECKPOINT_INTERVAL || recorded.tail == Tail::Closed;
+        // Another configuration may have seats that the run did not.
+        let long_enough =
+            !is_other && last >= kimera_runtime::seat::CHECKPOINT_INTERVAL || recorded.tail == Tail::Closed;
         if long_enough && until == Seq::MAX && !recorded.checkpoints.keys().any(|(seat, _)| seat == index) {
             return Err(Failure::defect(format!("seat {name} has no output hash in the journal")));
         }
@@ -319,7 +322,7 @@ fn compare(
     })
 }
 
-/// Which of two differences came first. A decision or an order names the very input; where a seat before it differs in the
+/// Which of two differences came first. What is said in full names the very input; where a seat before it differs in the
 /// same stretch, that seat is the cause, and it had happened by that input.
 fn earlier(topology: &Topology, coarse: Option<Difference>, exact: Option<Difference>) -> Option<Difference> {
     let (coarse, exact) = match (coarse, exact) {
@@ -336,17 +339,14 @@ fn earlier(topology: &Topology, coarse: Option<Difference>, exact: Option<Differ
     Some(exact)
 }
 
-/// The first decision or order that is not the same in both.
+/// The first decision, order, alert or match that is not the same in both.
 fn first_said(recorded: &Recorded, replayed: &Recomputed, last: Seq) -> Option<Difference> {
     let (mut old, mut new) = (recorded.said.clone(), replayed.said.clone());
     old.up_to(last);
     new.up_to(last);
     let closed = recorded.tail == Tail::Closed;
-    let streams = [
-        (crate::line::STRATEGY, &old.decisions, &new.decisions),
-        (crate::line::COMPLIANCE, &old.orders, &new.orders),
-    ];
-    let differences = streams.into_iter().filter_map(|(seat, old, new)| {
+    let streams = old.streams().into_iter().zip(new.streams());
+    let differences = streams.filter_map(|((seat, old), (_, new))| {
         // A journal that was cut off may lack the last of them.
         let length = if closed { old.len().max(new.len()) } else { old.len() };
         let at = (0..length).find(|&i| old.get(i) != new.get(i))?;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use kimera_journal::format::CODE_EPOCH;
 use kimera_journal::{Blobs, Fault, JournalReader, ResumePoint, Tail, archive};
-use kimera_protocol::{Absent, Checkpoint, Kind, Message, Seq, Started};
+use kimera_protocol::{Absent, Checkpoint, Kind, Message, PatternsLoaded, Seq, Started};
 
 use super::line::Recomputed;
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::line;
 use crate::snapshot::{LineState, Snapshot};
 use crate::state::Layout;
 
@@ -61,22 +62,45 @@ impl Recorded {
     }
 }
 
-/// Decisions and orders in full, each in its stage's order.
+/// What was said in full, each stream in its seat's order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Said {
     /// What strategy wanted.
     pub decisions: Vec<Message>,
     /// Orders and cancels that went to a gateway.
     pub orders: Vec<Message>,
+    /// What detectors suspected.
+    pub alerts: Vec<Message>,
+    /// What patterns found.
+    pub matches: Vec<Message>,
 }
 
 impl Said {
+    /// Every stream, with the seat it is from.
+    #[must_use]
+    pub fn streams(&self) -> [(&'static str, &[Message]); 4] {
+        let Self { decisions, orders, alerts, matches } = self;
+        [
+            (line::STRATEGY, decisions),
+            (line::COMPLIANCE, orders),
+            (line::DETECTORS, alerts),
+            (line::PATTERNS, matches),
+        ]
+    }
+
+    fn streams_mut(&mut self) -> [&mut Vec<Message>; 4] {
+        let Self { decisions, orders, alerts, matches } = self;
+        [decisions, orders, alerts, matches]
+    }
+
     /// Keeps a message that is one of them, without its ingress stamp.
     pub(super) fn keep(&mut self, mut message: Message) {
         message.header.ingress = 0;
         match message.kind() {
             Some(Kind::Decision) => self.decisions.push(message),
             Some(Kind::NewOrder | Kind::CancelOrder | Kind::CancelAll) => self.orders.push(message),
+            Some(Kind::Alert) => self.alerts.push(message),
+            Some(Kind::PatternMatch) => self.matches.push(message),
             _ => {}
         }
     }
@@ -84,14 +108,14 @@ impl Said {
     /// What was caused by inputs behind one.
     #[must_use]
     pub fn behind(&self, seq: Seq) -> Self {
-        let later = |all: &[Message]| all.iter().filter(|m| m.header.seq > seq).copied().collect();
-        Self { decisions: later(&self.decisions), orders: later(&self.orders) }
+        let mut later = self.clone();
+        later.streams_mut().into_iter().for_each(|stream| stream.retain(|m| m.header.seq > seq));
+        later
     }
 
     /// Drops what was caused by later inputs: they are not in the journal any more.
     pub(super) fn up_to(&mut self, last: Seq) {
-        self.decisions.retain(|m| m.header.seq <= last);
-        self.orders.retain(|m| m.header.seq <= last);
+        self.streams_mut().into_iter().for_each(|stream| stream.retain(|m| m.header.seq <= last));
     }
 }
 
@@ -183,7 +207,10 @@ pub fn load_from(state: &Path, snapshot: Option<Snapshot>) -> Result<Recorded, F
     }
     check_epochs(snapshot.as_ref(), &inputs, reader.tail())?;
     let first = first_configuration(snapshot.as_ref(), inputs.first())?;
-    let config = parse_configuration(state, &first)?;
+    let config = Config { state: Some(state.to_owned()), ..parse_configuration(state, &first)? };
+    for loaded in inputs.iter().filter_map(|m| m.body::<PatternsLoaded>()) {
+        Blobs::of(state).get(&loaded.blob).map_err(Failure::missing)?;
+    }
     let starts = inputs.iter().rev().find_map(|m| m.body::<Started>());
     let configuration = starts.map_or(first, |s| s.configuration);
     let (tail, at) = (reader.tail().clone(), reader.resume_point());

@@ -18,7 +18,7 @@ use crate::state::Layout;
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Methods of the supervisor's socket.
-pub const METHODS: [&str; 19] = [
+pub const METHODS: [&str; 20] = [
     "hello",
     "status",
     "tree",
@@ -31,6 +31,7 @@ pub const METHODS: [&str; 19] = [
     "orders.cancel_all",
     "latency.report",
     "log.level",
+    "patterns.load",
     "shutdown",
     "positions",
     "orders",
@@ -163,9 +164,8 @@ impl Handler for SupervisorHandler {
                 self.forward(method, params)
             }
             "actor.stop" | "actor.start" | "actor.restart" => self.actor(method, params),
-            "trading.reduce" | "trading.resume" | "orders.cancel_all" | "latency.report" | "log.level" => {
-                self.forward(method, params)
-            }
+            "trading.reduce" | "trading.resume" | "orders.cancel_all" | "latency.report" | "log.level"
+            | "patterns.load" => self.forward(method, params),
             "positions" | "orders" | "books" | "decisions" | "shadow.status" | "restart.state" => {
                 self.read(method, params)
             }

@@ -1,7 +1,7 @@
 //! Patterns over the shipped recording, from the command line.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use kimera_simulator::Tape;
 use serde_json::Value;
@@ -158,5 +158,94 @@ fn patterns_run_beside_the_line() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(3), "{said}");
         assert!(said.contains("patterns.text[1]:2:11: Trade has no field \"pirce\""), "{said}");
+    });
+}
+
+/// A run whose patterns are exchanged while it goes on, and whose engine is killed then.
+fn run_and_load(config: &str, state: &str, file: &str) -> Value {
+    let mut run = Command::new(env!("CARGO_BIN_EXE_kimera"));
+    run.args(["supervise", "--config", config, "--state", state, "--for", "100s", "--speed", "10", "--json"]);
+    run.current_dir(env!("CARGO_MANIFEST_DIR")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = run.spawn().unwrap();
+    let loaded = loop {
+        let asked = kimera(&["cep", "load", file, "--state", state, "--json"]);
+        // Nobody answers before the control socket is there.
+        if asked.status.success() || running.try_wait().unwrap().is_some() {
+            break asked;
+        }
+        std::thread::yield_now();
+    };
+    let said: Value = serde_json::from_slice(&loaded.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&loaded.stderr)));
+    assert_eq!(said["patterns"].as_array().unwrap().len(), 5, "{said}");
+    let wrong = tempfile().join("wrong.cep");
+    std::fs::write(&wrong, "pattern p on trade:\n  a:Trade[pirce > 1]").unwrap();
+    let refused = kimera(&["cep", "load", wrong.to_str().unwrap(), "--state", state]);
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(3), "{why}");
+    assert!(why.contains("wrong.cep:2:11: Trade has no field \"pirce\""), "{why}");
+    assert!(kimera(&["ctl", "actor.restart", "engine", "--state", state]).status.success());
+    // The one that comes into its seat from the journal goes on counting.
+    while !kimera(&["ctl", "actor.restart", "member.patterns", "--state", state]).status.success() {
+        assert!(running.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    }
+    let ended = running.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let summary: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(summary["sealed_allocations"], 0, "{summary}");
+    summary
+}
+
+/// Other patterns come while a run goes on: from the very input of their record on it finds theirs and nothing else, a replay
+/// says so too, and a later start goes on with them. Without their text nothing is replayed.
+#[test]
+fn patterns_are_exchanged_in_a_run() {
+    let files = "files = [\"config/patterns/orders.cep\"]";
+    with_file(&profile_with(files), |config| {
+        let folder = tempfile().join("exchanged");
+        let state = folder.to_str().unwrap();
+        let market = "config/patterns/market.cep";
+        let summary = run_and_load(config, state, market);
+        let cat = String::from_utf8(kimera(&["journal", "cat", state]).stdout).unwrap();
+        let records: Vec<Value> = cat.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let of = |kind: &str| records.iter().filter(|r| r["kind"] == kind).collect::<Vec<_>>();
+        let (loads, starts) = (of("patterns-loaded"), of("started"));
+        assert_eq!((loads.len(), starts.len()), (1, 2));
+        let (at, again) = (loads[0]["seq"].as_u64().unwrap(), starts[1]["seq"].as_u64().unwrap());
+        let found: Vec<_> = run(market, state).into_iter().filter(|l| l["pattern"].is_string()).collect();
+        let inputs = |m: &Value| -> Vec<u64> {
+            m["inputs"].as_array().unwrap().iter().filter_map(Value::as_u64).collect()
+        };
+        // What began before they came is not theirs, and nothing is said while nobody is there; the rest is what is found in
+        // the journal.
+        let ends: Vec<_> = of("absent").into_iter().filter_map(|a| a["body"]["to"].as_u64()).collect();
+        let begins: Vec<_> = of("absent").into_iter().filter_map(|a| a["body"]["from"].as_u64()).collect();
+        let out = begins.iter().min().copied().unwrap_or(0)..ends.iter().max().copied().unwrap_or(0);
+        let is_theirs = |m: &&Value| inputs(m)[0] > at && !out.contains(inputs(m).last().unwrap());
+        let theirs = found.iter().filter(is_theirs).count();
+        let said: Vec<_> = of("match").into_iter().map(|r| &r["body"]).collect();
+        let names: Vec<String> =
+            found.iter().map(|m| m["pattern"].as_str().unwrap().chars().take(16).collect()).collect();
+        let behind: Vec<_> = said.iter().filter(|m| m["last"].as_u64().unwrap() > at).collect();
+        assert!(behind.iter().all(|m| names.iter().any(|n| m["pattern"] == n.as_str())), "{behind:?}");
+        assert!(behind.len() > 50 && behind.len().abs_diff(theirs) <= 5, "{} {theirs}", behind.len());
+        assert!(behind.iter().any(|m| m["last"].as_u64().unwrap() > again), "also behind the kill");
+        let counted: u64 = summary["matches"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+        assert!(counted >= said.len() as u64, "{} were said: {summary}", said.len());
+        // The newest snapshot lies at the end: that its state is put into their seats is what is seen there.
+        for (more, expected) in [(None, "identical"), (Some("--from-snapshot"), "nothing compared")] {
+            let arguments: Vec<_> = ["replay", state].into_iter().chain(more).collect();
+            let replay = kimera(&arguments);
+            let said = [replay.stdout, replay.stderr].concat();
+            let said = String::from_utf8_lossy(&said).into_owned();
+            assert!(said.starts_with(expected), "{arguments:?}: {said}");
+        }
+        let blob = folder.join("blobs").join(loads[0]["body"]["blob"].as_str().unwrap());
+        std::fs::remove_file(blob).unwrap();
+        let replay = kimera(&["replay", state]);
+        let why = String::from_utf8_lossy(&replay.stderr).into_owned();
+        assert_eq!(replay.status.code(), Some(7), "{why}");
+        assert!(why.contains("is missing from"), "{why}");
     });
 }

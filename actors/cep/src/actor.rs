@@ -36,6 +36,12 @@ impl DetectorsMeters {
         let alerts = Detector::ALL.iter().map(|d| counters.counter(&format!("cep.alerts.{}", d.name())));
         Self { alerts: alerts.collect(), dropped: counters.counter("cep.alerts_dropped") }
     }
+
+    fn attach(&mut self, counters: &Counters) {
+        let before = std::mem::replace(self, Self::new(counters));
+        self.alerts.iter().zip(&before.alerts).for_each(|(now, before)| now.set(before.get()));
+        self.dropped.set(before.dropped.get());
+    }
 }
 
 /// Every instrument under every detector.
@@ -126,5 +132,9 @@ impl Actor for Detectors {
 
     fn digest(&self) -> u64 {
         self.watches.iter().fold(self.said, |digest, watch| digest.rotate_left(17) ^ watch.digest())
+    }
+
+    fn attach(&mut self, counters: &Counters) {
+        self.meters.attach(counters);
     }
 }

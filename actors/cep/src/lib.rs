@@ -5,7 +5,7 @@
 //! * [`actor`]: its seat beside the line
 //! * [`rates`]: how often each is right, and how often wrong
 //! * [`events`]: market and orders as events
-//! * [`patterns`]: their seat behind the line
+//! * [`patterns`]: their seat behind the line; [`sets`]: those that are at work together, and how others come
 //! * [`schema`]: what events there are, and their fields
 //! * [`language`]: text to a pattern that is checked and compiled, mistakes with line and column
 //! * [`matcher`]: a pattern over a stream, bounded in everything
@@ -18,6 +18,7 @@ pub mod matcher;
 pub mod patterns;
 pub mod rates;
 pub mod schema;
+pub mod sets;
 pub mod watch;
 
 pub use actor::{Detectors, DetectorsConfig, DetectorsMeters};
@@ -26,3 +27,4 @@ pub use language::{Mistake, Program, compile};
 pub use matcher::{Bounds, Found, Matcher, Overflows};
 pub use patterns::{Patterns, PatternsMeters};
 pub use schema::{Event, EventType, FIELDS_MAX, Field, Schema, Type, Value};
+pub use sets::{PatternSet, PatternShelf};

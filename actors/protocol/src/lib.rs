@@ -37,7 +37,7 @@ pub use order::{
     CancelAll, CancelOrder, FillBook, NewOrder, OrderEvent, OrderId, OrderRecord, OrderState, OrderUpdate,
     OrphanAdopted, Refusal, RefusalReason, TimeInForce,
 };
-pub use pattern::PatternMatch;
+pub use pattern::{PatternMatch, PatternsLoaded};
 pub use signal::{Features, Quote, Side, Status};
 pub use state::{Derived, Loader, Saver, State, StateError};
 pub use vote::{Absent, Abstention, Consensus, MEMBERS_MAX, Vote, Weights};

@@ -36,6 +36,8 @@ pub enum Kind {
     Timer = 18,
     /// A seat has panicked and stays out: [`crate::Absent`].
     Absent = 19,
+    /// Other patterns from here on: [`crate::PatternsLoaded`].
+    PatternsLoaded = 20,
     /// A report about an order of ours: [`crate::order::OrderUpdate`].
     OrderUpdate = 24,
     /// An order that risk or compliance did not let pass: [`crate::order::Refusal`].
@@ -87,6 +89,7 @@ impl Kind {
             17 => Self::Command,
             18 => Self::Timer,
             19 => Self::Absent,
+            20 => Self::PatternsLoaded,
             24 => Self::OrderUpdate,
             25 => Self::Refusal,
             26 => Self::VenueStatus,
@@ -139,6 +142,7 @@ impl Kind {
                 | Self::Started
                 | Self::Command
                 | Self::Absent
+                | Self::PatternsLoaded
                 | Self::OrderUpdate
                 | Self::Refusal
                 | Self::VenueStatus
@@ -166,6 +170,7 @@ impl Kind {
             Self::Command => "command",
             Self::Timer => "timer",
             Self::Absent => "absent",
+            Self::PatternsLoaded => "patterns-loaded",
             Self::OrderUpdate => "order-update",
             Self::Refusal => "refusal",
             Self::VenueStatus => "venue-status",
@@ -353,6 +358,7 @@ assert_bodies!(
     crate::Command,
     crate::Timer,
     crate::Absent,
+    crate::PatternsLoaded,
     crate::OrderUpdate,
     crate::Refusal,
     crate::VenueStatus,

@@ -1,4 +1,4 @@
-//! What a pattern over events has found.
+//! Which patterns there are, and what one over events has found.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -16,7 +16,7 @@ pub const NAME_BYTES: usize = 16;
 pub struct PatternMatch {
     /// Beginning of its name, UTF-8 without an end mark, zeros behind it.
     pub name: [u8; NAME_BYTES],
-    /// Which pattern of the configuration, from 0.
+    /// Which of the patterns at work, from 0.
     pub pattern: u16,
     /// Values there are.
     pub values: u8,
@@ -32,6 +32,22 @@ pub struct PatternMatch {
     pub time: Nanos,
     /// The values.
     pub words: [u64; VALUES_MAX],
+}
+
+/// Other patterns from this input on, in place of those that were there: what was under way is let go.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct PatternsLoaded {
+    /// BLAKE3 of their text, a blob beside the journal.
+    pub blob: [u8; 32],
+    /// How many there are.
+    pub patterns: u64,
+    /// Zero.
+    pub reserved: [u64; 7],
+}
+
+impl Body for PatternsLoaded {
+    const KIND: Kind = Kind::PatternsLoaded;
 }
 
 impl Body for PatternMatch {

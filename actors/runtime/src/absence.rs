@@ -186,7 +186,7 @@ impl AbsenceGate {
 #[derive(Default)]
 struct Handover {
     room: Option<Vec<Message>>,
-    /// `Option<A>` of the seat's own actor type.
+    /// `Option<A>` of the seat's own actor type: one that comes, or one that has left.
     actor: Option<Box<dyn Any + Send>>,
 }
 
@@ -209,7 +209,21 @@ pub struct Rejoin {
 }
 
 impl Rejoin {
-    /// Asks the seat to keep what arrives from its next input on.
+    /// Makes a place for one that leaves.
+    pub(crate) fn make_place<A: Send + 'static>(&self) {
+        self.handover.lock().unwrap_or_else(PoisonError::into_inner).actor = Some(Box::new(None::<A>));
+    }
+
+    /// The seat's side: takes one that leaves, for [`Rejoin::ask`] to take apart. Where there is no place it stays.
+    pub(crate) fn take_leaving<A: 'static>(&self, actor: &mut Option<A>) {
+        let Ok(mut handover) = self.handover.try_lock() else { return };
+        let place = handover.actor.as_mut().and_then(|place| place.downcast_mut::<Option<A>>());
+        if let Some(place) = place.filter(|place| place.is_none()) {
+            *place = actor.take();
+        }
+    }
+
+    /// Asks the seat to keep what arrives from its next input on. Whoever has left it is taken apart here.
     pub fn ask(&self) {
         let mut handover = self.handover.lock().unwrap_or_else(PoisonError::into_inner);
         *handover = Handover { room: Some(Vec::with_capacity(KEPT_MAX)), actor: None };
@@ -321,6 +335,24 @@ mod tests {
         }
         gate.set_durable(4);
         assert!(!gate.holds(3) && !gate.holds(Seq::MAX));
+    }
+
+    #[test]
+    fn one_that_leaves_is_taken_apart_by_who_asks_for_another() {
+        let (rejoin, one) = (Rejoin::default(), Arc::new(7));
+        let mut seat = Some(one.clone());
+        rejoin.take_leaving(&mut seat);
+        assert!(seat.is_some(), "there is no place for it");
+        rejoin.make_place::<Arc<i32>>();
+        rejoin.take_leaving(&mut seat);
+        assert!(seat.is_none() && Arc::strong_count(&one) == 2);
+        rejoin.ask();
+        assert_eq!(Arc::strong_count(&one), 1);
+        // The place it came in is the place of the next one that leaves.
+        rejoin.deliver(Box::new(Some(one.clone())));
+        let mut seat = rejoin.take_actor::<Arc<i32>>();
+        rejoin.take_leaving(&mut seat);
+        assert!(seat.is_none() && Arc::strong_count(&one) == 2);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use kimera_protocol::{Body, Flags, Header, InstrumentId, Message, RollingHash, State};
 
+use crate::counters::Counters;
 use crate::seat::{PortOutlet, Ports};
 
 /// Which of a seat's edges an output goes to; edges of one port all get a copy.
@@ -60,6 +61,10 @@ pub trait Actor: Send + State {
     fn digest(&self) -> u64 {
         0
     }
+
+    /// Counts there from now on, and goes on from what it has counted: for one that was made beside the line and takes a seat
+    /// in it. Nothing to do where nothing is counted.
+    fn attach(&mut self, _counters: &Counters) {}
 }
 
 /// A component that talks to the outside: a bounded piece of work each time it is asked.

@@ -111,16 +111,23 @@ impl Counters {
     /// The counter another part of this process registered; a detached one where there is none.
     #[must_use]
     pub fn counter_of(&self, label: &str) -> Counter {
+        Counter(self.find(label, KIND_COUNTER).map(|at| (self.memory.clone(), at)))
+    }
+
+    /// Where the values of a label are.
+    fn find(&self, label: &str, kind: u64) -> Option<usize> {
         let word = |i: usize| self.memory.word(i).load(Ordering::Acquire);
-        let found = (0..(word(head::ENTRIES) as usize).min(ENTRIES_MAX)).find_map(|entry| {
+        (0..(word(head::ENTRIES) as usize).min(ENTRIES_MAX)).find_map(|entry| {
             let at = HEADER_WORDS + entry * ENTRY_WORDS;
-            (word(at) == KIND_COUNTER && label_at(at, &word) == label).then(|| word(at + 1) as usize)
-        });
-        Counter(found.map(|at| (self.memory.clone(), at)))
+            (word(at) == kind && label_at(at, &word) == label).then(|| word(at + 1) as usize)
+        })
     }
 
     fn register(&self, label: &str, kind: u64, words: usize) -> Option<usize> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = self.find(label, kind) {
+            return Some(known);
+        }
         let (entry, value) = *next;
         if entry >= ENTRIES_MAX || value + words > TOTAL_WORDS {
             return None;
@@ -139,13 +146,14 @@ impl Counters {
         Some(value)
     }
 
-    /// A counter; a detached one where the file is full (its value is then nowhere to be read).
+    /// The counter of a label, made where there is none; a detached one where the file is full (its value is then nowhere to be
+    /// read).
     #[must_use]
     pub fn counter(&self, label: &str) -> Counter {
         Counter(self.register(label, KIND_COUNTER, COUNTER_WORDS).map(|at| (self.memory.clone(), at)))
     }
 
-    /// A histogram; a detached one where the file is full.
+    /// As [`Counters::counter`], a histogram.
     #[must_use]
     pub fn histogram(&self, label: &str) -> Histogram {
         Histogram(self.register(label, KIND_HISTOGRAM, HISTOGRAM_WORDS).map(|at| (self.memory.clone(), at)))
@@ -428,6 +436,17 @@ mod tests {
         std::fs::write(&path, b"something else").unwrap();
         assert!(matches!(Snapshot::of_file(&path), Err(ReadError::Format)));
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_label_is_one_counter() {
+        let counters = Counters::detached();
+        counters.counter("patterns.loads").add(3);
+        let _ = counters.histogram("patterns.loads");
+        let again = counters.counter("patterns.loads");
+        again.add(4);
+        assert_eq!((again.get(), counters.snapshot().counter("patterns.loads")), (7, 7));
+        assert_eq!(counters.snapshot().counters.len(), 1);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use kimera_protocol::{Loader, Message, Saver, Seq, State, StateError};
 use crate::absence::{AbsenceGate, Rejoin};
 use crate::actor::{Actor, Outbox, Port, Work};
 use crate::clock::Tsc;
-use crate::counters::{Counter, Histogram};
+use crate::counters::{Counter, Counters, Histogram};
 use crate::credit::Frontier;
 use crate::health::Health;
 use crate::mend::Mend;
@@ -44,6 +44,9 @@ pub trait Cell: Send {
     fn take_actor(&mut self) -> Option<Box<dyn Any + Send>> {
         None
     }
+
+    /// The actor counts there from now on.
+    fn attach(&mut self, _counters: &Counters) {}
 
     /// The actor, to be looked at between two inputs.
     fn actor(&self) -> Option<&dyn Any> {
@@ -257,6 +260,7 @@ impl<A: Actor + 'static> Seat<A> {
     #[must_use]
     pub fn as_member(mut self, gate: Arc<AbsenceGate>, rejoin: Arc<Rejoin>) -> Self {
         self.desk.is_member = true;
+        rejoin.make_place::<A>();
         self.desk.member = Some(Member { gate, rejoin, kept: None, deaths: None, health: Arc::default() });
         self
     }
@@ -335,6 +339,12 @@ impl<A: Actor + 'static> Cell for Seat<A> {
         }
         self.desk.frontier.advance(done);
         from.finish()
+    }
+
+    fn attach(&mut self, counters: &Counters) {
+        if let Some(actor) = &mut self.who.actor {
+            actor.attach(counters);
+        }
     }
 
     fn take_actor(&mut self) -> Option<Box<dyn Any + Send>> {

@@ -7,6 +7,7 @@ use kimera_protocol::{Kind, Message, Seq};
 
 use super::Who;
 use super::desk::{DeathNote, Desk, Handled};
+use crate::absence::Rejoin;
 use crate::actor::{Actor, Input, Outbox, Port, Work};
 
 /// What a panic leaves.
@@ -24,7 +25,7 @@ pub(super) trait Sitter {
     fn be_out(&mut self, desk: &mut Desk, message: &Message);
 
     /// A member goes, as it was told to.
-    fn leave(&mut self);
+    fn leave(&mut self, rejoin: &Rejoin);
 
     /// Somebody else takes the seat, once his state is there.
     fn take_the_seat(&mut self, desk: &mut Desk) -> Work;
@@ -71,7 +72,7 @@ impl Desk {
                 return Some(Handled::Nobody);
             }
             if member.rejoin.must_leave() {
-                who.leave();
+                who.leave(&member.rejoin);
             }
         } else if self.frontier.absences().is_skipped(seq) {
             return Some(self.skip(message));
@@ -134,8 +135,9 @@ impl<A: Actor + 'static> Sitter for Who<A> {
     }
 
     #[cold]
-    fn leave(&mut self) {
-        self.actor = None; // in order, and once in a while: it is taken apart here
+    fn leave(&mut self, rejoin: &Rejoin) {
+        rejoin.take_leaving(&mut self.actor);
+        self.actor = None;
     }
 
     #[cold]
