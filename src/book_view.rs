@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use kimera_market::{Market, actor::OUTPUTS_MAX};
-use kimera_protocol::{Instrument, Level, Nanos, Price, Side, Status};
+use kimera_market::{Market, Top, actor::OUTPUTS_MAX};
+use kimera_protocol::{Instrument, Level, Nanos, Price, Side};
 use kimera_runtime::{Actor, Input, Outbox};
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ struct View<'a> {
     time: Nanos,
     update_id: u64,
     venue_time: Nanos,
-    status: Status,
+    state: Top,
     /// Best first.
     bids: Vec<Level>,
     asks: Vec<Level>,
@@ -148,7 +148,7 @@ pub fn run(a: &BookArgs) -> Result<Exit, Failure> {
         time,
         update_id: book.update_id(),
         venue_time: book.venue_time(),
-        status: book.status(),
+        state: book.state(),
         bids: levels(Side::Bid),
         asks: levels(Side::Ask),
         depth: [book.side(Side::Bid).len(), book.side(Side::Ask).len()],
@@ -169,14 +169,14 @@ fn price(view: &View<'_>, price: Price) -> String {
 }
 
 /// What the state of a book means to who looks at it.
-fn state(status: Status) -> &'static str {
-    match status {
-        Status::Ok => "synchronised",
-        Status::Warmup => "not synchronised: no snapshot yet, or the chain is broken",
-        Status::EmptyBook => "empty",
-        Status::OneSided => "one-sided",
-        Status::Crossed => "crossed",
-        _ => "not usable",
+fn meaning(state: Top) -> &'static str {
+    match state {
+        Top::Good { .. } => "synchronised",
+        Top::Gapped => "not synchronised: no snapshot yet, or the chain is broken",
+        Top::Stale { .. } => "older than it may be",
+        Top::Empty => "empty",
+        Top::OneSided(..) => "one-sided",
+        Top::Crossed { .. } => "crossed",
     }
 }
 
@@ -190,7 +190,7 @@ fn heading(view: &View<'_>) -> String {
         view.instrument.symbol.as_str(),
         view.seq,
         view.update_id,
-        state(view.status)
+        meaning(view.state)
     )
 }
 
@@ -241,7 +241,7 @@ fn to_json(view: &View<'_>) -> Value {
     json!({
         "schema_version": SCHEMA_VERSION, "feed": view.feed, "symbol": view.instrument.symbol.as_str(),
         "seq": view.seq, "time": view.time, "update_id": view.update_id, "venue_time": view.venue_time,
-        "state": state(view.status), "bids": levels(&view.bids), "asks": levels(&view.asks),
+        "state": meaning(view.state), "bids": levels(&view.bids), "asks": levels(&view.asks),
         "bid_levels": view.depth[0], "ask_levels": view.depth[1],
     })
 }

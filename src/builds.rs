@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::cli::PROFILE;
 use crate::exit::Failure;
 use crate::log;
 use crate::log::Category::System;
@@ -13,6 +14,7 @@ pub struct Build {
     /// The commit; nothing for this very program.
     pub commit: Option<String>,
     program: PathBuf,
+    profile: PathBuf,
 }
 
 fn git(arguments: &[&str]) -> Result<String, Failure> {
@@ -33,7 +35,7 @@ impl Build {
     pub fn of(revision: &str) -> Result<Self, Failure> {
         if revision == "." {
             let program = std::env::current_exe().map_err(Failure::machine)?;
-            return Ok(Self { commit: None, program });
+            return Ok(Self { commit: None, program, profile: PROFILE.into() });
         }
         let commit = git(&["rev-parse", "--verify", &format!("{revision}^{{commit}}")])?;
         let root = PathBuf::from(git(&["rev-parse", "--show-toplevel"])?);
@@ -42,7 +44,13 @@ impl Build {
         if !program.exists() {
             Self::build(&folder, &commit)?;
         }
-        Ok(Self { commit: Some(commit), program })
+        // Another revision may not know what this one's profile says, and the other way round.
+        let profile = folder.join("profile.toml");
+        if !profile.exists() {
+            let text = git(&["show", &format!("{commit}:{PROFILE}")])?;
+            std::fs::write(&profile, text + "\n").map_err(Failure::machine)?;
+        }
+        Ok(Self { commit: Some(commit), program, profile })
     }
 
     fn build(folder: &Path, commit: &str) -> Result<(), Failure> {
@@ -71,5 +79,11 @@ impl Build {
     #[must_use]
     pub fn program(&self) -> &Path {
         &self.program
+    }
+
+    /// The profile that it ships.
+    #[must_use]
+    pub fn profile(&self) -> &Path {
+        &self.profile
     }
 }

@@ -126,6 +126,7 @@ impl Side {
     fn start(&self, core: usize, counters: Option<&Path>) -> Result<Server, Failure> {
         let mut command = Command::new(self.build.program());
         command.args(["bench", "frame-to-order", "--serve", "--core", &core.to_string()]);
+        command.arg("--config").arg(self.build.profile());
         if let Some(counters) = counters {
             command.arg("--counters").arg(counters);
         }

@@ -150,7 +150,7 @@ impl Shadow {
                 of.map(|l| json!([l.price.0, l.size.to_string()])).collect::<Vec<_>>()
             };
             books.push(json!({
-                "instrument": section.feed, "status": format!("{:?}", book.status()).to_lowercase(),
+                "instrument": section.feed, "status": format!("{:?}", book.state().status()).to_lowercase(),
                 "tick": section.tick, "update_id": book.update_id(), "venue_time": book.venue_time(),
                 "bids": side(Side::Bid), "asks": side(Side::Ask),
             }));

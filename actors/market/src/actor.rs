@@ -1,12 +1,13 @@
 //! The market stage of the main line: takes every sequenced input, keeps the books, speaks at marks.
 
 use kimera_protocol::{
-    DepthBegin, Flags, Gapped, InstrumentId, Kind, Levels, Message, Nanos, Quote, Side, Status, Ticker, Trade,
+    DepthBegin, Flags, Gapped, InstrumentId, Kind, Levels, Message, Nanos, Quote, Side, Ticker, Trade,
 };
 use kimera_runtime::{Actor, Input, Outbox, Port};
 
 use crate::book::Book;
 use crate::features::{FeatureConfig, FeatureSet};
+use crate::top::Top;
 
 /// What the stage needs to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -159,7 +160,7 @@ impl InstrumentState {
                 venue_time: self.book.venue_time(),
                 bid_depth: self.features.depth(Side::Bid),
                 ask_depth: self.features.depth(Side::Ask),
-                usable: u64::from(self.book.status() == Status::Ok),
+                usable: u64::from(matches!(self.book.state(), Top::Good { .. })),
                 reserved: [0; 2],
             },
         );

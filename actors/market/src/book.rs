@@ -4,9 +4,10 @@
 //! ahead of the depth stream. A ticker newer than the last depth frame overlays the best prices: levels it proves
 //! gone are hidden until depth says so too. A ticker older than what is known changes nothing.
 
-use kimera_protocol::{DepthBegin, Level, Levels, Nanos, Price, Quantity, Side, Status, Ticker};
+use kimera_protocol::{DepthBegin, Level, Levels, Nanos, Price, Quantity, Side, Ticker};
 
 use crate::ladder::Ladder;
+use crate::top::Top;
 
 /// A change of one level by a depth frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,18 +143,15 @@ impl Book {
         }
     }
 
-    /// Why the book may not be used, or `Ok`.
+    /// Best bid and ask, or why they may not be used.
+    #[inline]
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn state(&self) -> Top {
         if !self.synchronised {
-            return Status::Warmup;
+            return Top::Gapped;
         }
-        match self.best() {
-            (None, None) => Status::EmptyBook,
-            (None, _) | (_, None) => Status::OneSided,
-            (Some(bid), Some(ask)) if bid.price >= ask.price => Status::Crossed,
-            _ => Status::Ok,
-        }
+        let (bid, ask) = self.best();
+        Top::of_levels(bid, ask)
     }
 
     /// The first `N` levels of a side, with the ticker's best price where that is newer: levels the ticker proves
@@ -254,11 +252,11 @@ mod tests {
         let mut book = Book::new();
         assert!(!book.begin(&begin(0, 9, 10)));
         book.apply(&levels(&[(100, 5)]), 1, 1, |_| unreachable!());
-        assert_eq!((prices(&book), book.status()), ((None, None), Status::Warmup));
+        assert_eq!((prices(&book), book.state()), ((None, None), Top::Gapped));
         let mut book = synchronised();
         assert!(!book.begin(&begin(0, 11, 12)), "12 does not follow 10");
         book.apply(&levels(&[(100, 0)]), 1, 1, |_| unreachable!());
-        assert_eq!((book.status(), book.chain_breaks()), (Status::Warmup, 1));
+        assert_eq!((book.state(), book.chain_breaks()), (Top::Gapped, 1));
         assert!(book.begin(&begin(1, 0, 20)), "a snapshot mends it");
     }
 
@@ -283,16 +281,17 @@ mod tests {
 
     #[test]
     fn each_degenerate_book_has_its_name() {
+        let level = |price, size| Level { price: Price(price), size: Quantity(size) };
         let mut book = synchronised();
-        assert_eq!(book.status(), Status::Ok);
+        assert_eq!(book.state(), Top::Good { bid: level(100, 5), ask: level(101, 7) });
         assert!(book.begin(&begin(0, 10, 11)));
         book.apply(&levels(&[(101, 3)]), 1, 1, |_| {});
-        assert_eq!(book.status(), Status::Crossed);
+        assert_eq!(book.state(), Top::Crossed { bid: level(101, 3), ask: level(101, 7) });
         book.apply(&levels(&[(101, 0), (100, 0), (99, 0)]), 3, 3, |_| {});
-        assert_eq!(book.status(), Status::OneSided);
+        assert_eq!(book.state(), Top::OneSided(Side::Ask, level(101, 7)));
         book.apply(&levels(&[(101, 0), (102, 0)]), 2, 0, |_| {});
-        assert_eq!(book.status(), Status::EmptyBook);
+        assert_eq!(book.state(), Top::Empty);
         book.gapped();
-        assert_eq!(book.status(), Status::Warmup);
+        assert_eq!(book.state(), Top::Gapped);
     }
 }

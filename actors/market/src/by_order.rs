@@ -3,10 +3,11 @@
 //! Orders lie in a slab and are linked to a queue a price, the oldest first; sizes by price lie in a [`Ladder`] a side, so the best
 //! prices cost what they cost in a book of levels. Everything is made at the start: a book that is full says so.
 
-use kimera_protocol::{Level, Price, Quantity, Side};
+use kimera_protocol::{Price, Quantity, Side};
 
 use crate::index::Index;
 use crate::ladder::Ladder;
+use crate::top::Top;
 
 /// No place.
 const NONE: u32 = u32::MAX;
@@ -26,29 +27,6 @@ pub enum OrderFault {
     /// A size that is no size.
     #[error("a size has to be positive")]
     Size,
-}
-
-/// The best prices, or why there are none that could be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Top {
-    /// No order at all.
-    Empty,
-    /// Orders on one side only.
-    OneSided(Side, Level),
-    /// A bid at or above an ask: both cannot be true.
-    Crossed {
-        /// Best bid.
-        bid: Level,
-        /// Best ask.
-        ask: Level,
-    },
-    /// Both sides, apart from one another.
-    Good {
-        /// Best bid.
-        bid: Level,
-        /// Best ask.
-        ask: Level,
-    },
 }
 
 /// An order that stands.
@@ -277,13 +255,7 @@ impl ByOrder {
     #[inline]
     #[must_use]
     pub fn top(&self) -> Top {
-        match (self.bids.best(), self.asks.best()) {
-            (None, None) => Top::Empty,
-            (Some(bid), None) => Top::OneSided(Side::Bid, bid),
-            (None, Some(ask)) => Top::OneSided(Side::Ask, ask),
-            (Some(bid), Some(ask)) if bid.price >= ask.price => Top::Crossed { bid, ask },
-            (Some(bid), Some(ask)) => Top::Good { bid, ask },
-        }
+        Top::of_levels(self.bids.best(), self.asks.best())
     }
 
     /// Takes the older of the two orders away that face one another in a crossed book: the younger one would have been matched with
@@ -364,6 +336,7 @@ impl ByOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kimera_protocol::Level;
     use proptest::prelude::*;
 
     const ORDERS: usize = 24;

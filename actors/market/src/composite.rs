@@ -1,7 +1,9 @@
 //! One market seen on several venues: best prices over all of those that can be believed now, each moved by what that venue's prices
 //! usually lie apart.
 
-use kimera_protocol::{Nanos, Quantity, Side};
+use kimera_protocol::{Nanos, Quantity};
+
+use crate::top::Top;
 
 /// A price and the size there, in units of 1e-8 of the quote asset: venues have different ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,34 +15,7 @@ pub struct Offer {
 }
 
 /// What is known of a venue's best prices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VenueTop {
-    /// Nothing was ever heard, or nothing stands.
-    Empty,
-    /// The stream has a gap: what was known is not trusted.
-    Gapped,
-    /// The last word is older than it may be.
-    Stale {
-        /// By how much its age is over the limit.
-        by: Nanos,
-    },
-    /// One side only.
-    OneSided(Side, Offer),
-    /// A bid at or above an ask on the venue itself.
-    Crossed {
-        /// Best bid.
-        bid: Offer,
-        /// Best ask.
-        ask: Offer,
-    },
-    /// Both sides, apart from one another.
-    Good {
-        /// Best bid.
-        bid: Offer,
-        /// Best ask.
-        ask: Offer,
-    },
-}
+pub type VenueTop = Top<Offer>;
 
 /// A venue's part in the composite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,23 +102,14 @@ impl Composite {
     /// What is known of a venue, its prices moved by its offset.
     #[must_use]
     pub fn venue(&self, venue: usize, now: Nanos) -> VenueTop {
-        let Some(of) = self.venues.get(venue) else { return VenueTop::Empty };
-        let Some(heard) = of.heard else { return VenueTop::Empty };
-        if of.is_gapped {
-            return VenueTop::Gapped;
-        }
+        let Some(of) = self.venues.get(venue) else { return VenueTop::Gapped };
+        let Some(heard) = of.heard.filter(|_| !of.is_gapped) else { return VenueTop::Gapped };
         let by = now.saturating_sub(heard).saturating_sub(of.config.stale_after);
         if by > 0 {
             return VenueTop::Stale { by };
         }
         let moved = |offer: Offer| Offer { price: offer.price.saturating_sub(of.config.offset), ..offer };
-        match (of.bid.map(moved), of.ask.map(moved)) {
-            (None, None) => VenueTop::Empty,
-            (Some(bid), None) => VenueTop::OneSided(Side::Bid, bid),
-            (None, Some(ask)) => VenueTop::OneSided(Side::Ask, ask),
-            (Some(bid), Some(ask)) if bid.price >= ask.price => VenueTop::Crossed { bid, ask },
-            (Some(bid), Some(ask)) => VenueTop::Good { bid, ask },
-        }
+        VenueTop::of(of.bid.map(moved), of.ask.map(moved), |bid, ask| bid.price >= ask.price)
     }
 
     /// The best prices of all venues that have both sides, apart from one another, and are not stale. Of equal prices the larger
@@ -175,6 +141,7 @@ impl Composite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kimera_protocol::Side;
     use proptest::prelude::*;
 
     const SECOND: Nanos = 1_000_000_000;
@@ -193,10 +160,10 @@ mod tests {
         let mut of = two();
         assert_eq!(
             (of.venue(0, 0), of.venue(7, 0), of.top(0)),
-            (VenueTop::Empty, VenueTop::Empty, CompositeTop::Unknown)
+            (VenueTop::Gapped, VenueTop::Gapped, CompositeTop::Unknown)
         );
         of.heartbeat(0, 5);
-        assert_eq!(of.venue(0, 5), VenueTop::Empty, "a heartbeat is no price");
+        assert_eq!(of.venue(0, 5), VenueTop::Gapped, "a heartbeat is no price");
         of.quote(0, 0, offer(100, 1), None);
         assert!(matches!(of.venue(0, 0), VenueTop::OneSided(Side::Bid, _)));
         of.quote(0, 0, offer(100, 1), offer(101, 0));

@@ -1,6 +1,7 @@
 //! Books and microstructure features: what the venues' events mean, at every mark.
 //!
 //! * [`ladder`]: one side of a book, as a circular window of ticks with a far table
+//! * [`top`]: best prices of any book, or why there are none
 //! * [`book`]: both sides, kept in order by update identifiers
 //! * [`by_order`]: a book of single orders
 //! * [`composite`]: best prices over several venues
@@ -16,7 +17,9 @@ pub mod features;
 mod index;
 pub mod ladder;
 pub mod order_flow;
+pub mod top;
 
 pub use actor::{Market, MarketConfig};
 pub use book::Book;
 pub use by_order::ByOrder;
+pub use top::Top;

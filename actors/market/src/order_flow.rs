@@ -210,7 +210,7 @@ impl OrderFlow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::by_order::Top;
+    use crate::top::Top;
 
     fn events(flow: &mut OrderFlow, steps: usize) -> Vec<OrderFlowEvent> {
         let mut all = Vec::new();

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use kimera_market::by_order::{ByOrder, OrderFault, Top};
+use kimera_market::Top;
+use kimera_market::by_order::{ByOrder, OrderFault};
 use kimera_protocol::fixed::parse_decimal;
 use kimera_protocol::{Price, Quantity, Side};
 

@@ -11,6 +11,7 @@ use kimera_numerics::Estimate;
 use kimera_protocol::{Features, Level, Nanos, Side, Status, Trade};
 
 use crate::book::{Book, LevelChange};
+use crate::top::Top;
 use imbalance::Imbalance;
 use impact::KyleLambda;
 use liquidity::LiquidityFlow;
@@ -115,18 +116,15 @@ impl FeatureSet {
 
     /// A frame or ticker has been applied: the best prices may be new.
     pub fn book_moved(&mut self, book: &Book, time: Nanos) {
-        let (bid, ask) = book.best();
-        if book.status() != Status::Ok {
+        let Top::Good { bid, ask } = book.state() else {
             self.order_flow.skip();
             return;
-        }
-        if let (Some(bid), Some(ask)) = (bid, ask) {
-            let mid = mid(bid, ask);
-            self.order_flow.quote(bid, ask, mid, time);
-            self.kyle.moved(mid, time);
-            self.volatility.moved(mid, time);
-            self.liquidity.moved(book, bid.price, ask.price, time);
-        }
+        };
+        let mid = mid(bid, ask);
+        self.order_flow.quote(bid, ask, mid, time);
+        self.kyle.moved(mid, time);
+        self.volatility.moved(mid, time);
+        self.liquidity.moved(book, bid.price, ask.price, time);
     }
 
     /// The book was lost: everything that compares with the previous book starts anew.
@@ -144,15 +142,11 @@ impl FeatureSet {
 
     /// Every estimate at a mark.
     pub fn evaluate(&mut self, book: &Book, time: Nanos) -> Features {
-        let status = book.status();
-        let usable = status == Status::Ok;
-        let microprice = if usable {
-            let (bid, ask) = book.best();
+        let state = book.state();
+        let status = state.status();
+        let microprice = if let Top::Good { bid, ask } = state {
             self.last_good = time;
-            self.last_microprice = match (bid, ask) {
-                (Some(bid), Some(ask)) => Estimate::ok(microprice::weighted_mid(bid, ask), 1),
-                _ => Estimate::default(),
-            };
+            self.last_microprice = Estimate::ok(microprice::weighted_mid(bid, ask), 1);
             self.last_microprice
         } else {
             self.held_microprice(status, time)
