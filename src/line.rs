@@ -278,6 +278,8 @@ pub struct Probes {
     pub healths: BTreeMap<String, Arc<Health>>,
     /// Patterns that are ready to be loaded.
     pub patterns: Ready,
+    /// Those that are ready for the line that runs, for a seat that is made beside it.
+    pub patterns_of_line: Ready,
 }
 
 /// Seats one stage after the other.
@@ -396,9 +398,13 @@ pub fn cells(
     if config.patterns.is_used() {
         let (events, programs) = (config.events().map_err(wrong)?, config.patterns().map_err(wrong)?);
         let own = PatternSet::new([0; 32], programs, counters);
-        let (counters, ready) = (counters.clone(), probes.patterns.clone());
-        let meters = PatternsMeters::new(&counters);
-        let shelf = Shelf { config: config.clone(), counters, ready };
+        let meters = PatternsMeters::new(counters);
+        let shelf = Shelf {
+            config: config.clone(),
+            counters: counters.clone(),
+            ready: probes.patterns.clone(),
+            of_line: probes.patterns_of_line.clone(),
+        };
         seats.sit(PATTERNS, Patterns::new(events, own, Box::new(shelf), meters))?;
     }
     Ok(seats.cells)

@@ -158,14 +158,28 @@ fn hand_in(a: &LoadArgs) -> Result<Exit, Failure> {
             .map_err(|e| Failure::configuration(format!("cannot read {}: {e}", file.display())))?;
         files.push(json!({"name": file, "text": text}));
     }
+    let asked = json!({"files": files});
+    if asked.to_string().len() > HANDED_IN_BYTES_MAX {
+        return Err(Failure::usage(format!(
+            "these files are larger than a running engine takes ({HANDED_IN_BYTES_MAX} bytes with their names); start it with them"
+        )));
+    }
     let mut client = ctl::client_of(a.state.as_ref())?;
-    match client.call("patterns.load", &json!({"files": files}))? {
+    match client.call("patterns.load", &asked)? {
         Ok(answer) if a.json => print(&answer.to_string())?,
         Ok(answer) => {
             let names: Vec<_> = answer["patterns"].as_array().into_iter().flatten().collect();
             let names: Vec<_> = names.iter().filter_map(|name| name.as_str()).collect();
             let blob = answer["blob"].as_str().unwrap_or_default();
-            print(&format!("loaded {}: {} (blob {blob})", names.len(), names.join(", ")))?;
+            let (taken, durable) = (answer["taken"] == true, answer["durable"] == true);
+            let state = match (taken, durable) {
+                (true, true) => "",
+                (true, false) => "; not on disk yet: a crash now would forget it",
+                _ => {
+                    "; the patterns' seat has not taken them yet: it is out (kimera ctl tree), and takes them when it is back"
+                }
+            };
+            print(&format!("loaded {}: {} (blob {blob}){state}", names.len(), names.join(", ")))?;
         }
         // What is wrong with a pattern is said as kimera cep check says it.
         Err(e) if e.code == RpcError::parameters("").code => return Err(Failure::configuration(e.message)),
@@ -211,6 +225,9 @@ fn show_events(a: &EventsArgs) -> Result<Exit, Failure> {
     print(&text)?;
     Ok(Exit::Ok)
 }
+
+/// A request has at most 64 KiB, and some of it is its own.
+const HANDED_IN_BYTES_MAX: usize = 65_000;
 
 /// One pattern at work.
 struct Watched {

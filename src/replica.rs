@@ -1,6 +1,5 @@
 //! A line beside the one that runs: the same actors on one thread, fed with inputs that a journal holds.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -179,10 +178,10 @@ impl Replica {
         self.cells.iter().find(|cell| cell.name() == seat)?.save_actor()
     }
 
-    /// An actor, for another seat of its kind; it counts there from now on.
-    pub fn take_actor(&mut self, seat: &str, counters: &Counters) -> Option<Box<dyn Any + Send>> {
-        let cell = self.cells.iter_mut().find(|cell| cell.name() == seat)?;
-        cell.attach(counters);
-        cell.take_actor()
+    /// A seat with who sits there, for another seat of its kind. The replica ends with it.
+    #[must_use]
+    pub fn take_cell(mut self, seat: &str) -> Option<Box<dyn Cell>> {
+        let at = self.cells.iter().position(|cell| cell.name() == seat)?;
+        Some(self.cells.swap_remove(at))
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use kimera_journal::format::CODE_EPOCH;
 use kimera_journal::{JournalReader, SegmentStart};
 use kimera_protocol::state::STATE_SCHEMA;
-use kimera_protocol::{Absent, Kind, Loader, Message, Nanos, Saver, Seq};
+use kimera_protocol::{Absent, Kind, Loader, Message, Nanos, Saver, Seq, StateError};
 use kimera_runtime::files::{self, File};
 use kimera_runtime::seat::Cell;
 use kimera_runtime::topology::{Frontiers, SEQUENCER};
@@ -149,7 +149,10 @@ impl LineState {
     /// # Errors
     /// Parts that are missing or do not fit. The line is not to be used then.
     pub fn put(&self, cells: &mut [Box<dyn Cell>], frontiers: &Frontiers) -> Result<DoorState, Failure> {
-        let wrong = |name: &str, e| Failure::data(format!("the snapshot's part \"{name}\": {e}"));
+        let wrong = |name: &str, e| {
+            let what = format!("the snapshot's part \"{name}\": {e}");
+            if matches!(e, StateError::Missing { .. }) { Failure::missing(what) } else { Failure::data(what) }
+        };
         self.absences.iter().for_each(|absent| frontiers.note_absence(absent));
         for cell in cells.iter_mut().filter(|cell| cell.is_sealed()) {
             let bytes = self.parts.iter().find(|(part, _)| part == cell.name());

@@ -72,12 +72,14 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     let healths = healths(topology);
     let stages = line::stages(topology).into_iter().filter(|name| config.supervision.mends(name));
     let mends: BTreeMap<String, Arc<Mend>> = stages.map(|name| (name, Arc::default())).collect();
+    let ready = Ready::default();
     let probes = Probes {
         mends: mends.clone(),
         faults: faults.cloned(),
         rejoins: rejoins.clone(),
         healths: healths.clone(),
-        patterns: Ready::default(),
+        patterns: ready.clone(),
+        patterns_of_line: ready,
         ..Probes::default()
     };
     let mut wiring = Wiring::build(topology).map_err(Failure::configuration)?;

@@ -254,10 +254,7 @@ impl Handler for EngineHandler {
             }
             "log.level" => log_level(params),
             "patterns.load" => {
-                let (loaded, names) = self.patterns.make_ready(params, &self.counters)?;
-                let mut answer = self.ask(Wish::LoadPatterns(loaded))?;
-                answer["patterns"] = json!(names);
-                Ok(answer)
+                self.patterns.load(params, &self.counters, |loaded| self.ask(Wish::LoadPatterns(loaded)))
             }
             "tree" => Ok(self.tree.to_json()),
             "actor.stop" | "actor.start" | "actor.restart" => {

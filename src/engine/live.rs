@@ -97,7 +97,7 @@ pub fn run(
                 gateway,
                 run.faults.clone(),
                 built.tree.clone(),
-                PatternDesk { config: run.config.clone(), ready: built.patterns.clone() },
+                PatternDesk::new(run.config.clone(), built.patterns.clone()),
             );
             let socket = Server::start(&layout.socket("engine"), &layout.audit(), Box::new(handler))?;
             (Some(socket), asks)

@@ -1,24 +1,32 @@
 //! Patterns that somebody hands in while a run goes on: compiled, kept as a blob, and laid ready for their seat.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use kimera_cep::PatternSet;
 use kimera_journal::Blobs;
 use kimera_protocol::PatternsLoaded;
 use kimera_runtime::Counters;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::live::wait;
 use crate::config::Config;
 use crate::control::RpcError;
 use crate::shelf::Ready;
 
+/// Longest wait for the seat, and for the disk.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// Where they are handed in.
 pub struct PatternDesk {
     /// Configuration of the run.
-    pub config: Config,
+    config: Config,
     /// Where sets are laid.
-    pub ready: Ready,
+    ready: Ready,
+    /// One after the other.
+    loading: Mutex<()>,
 }
 
 /// What `patterns.load` takes.
@@ -37,11 +45,42 @@ struct File {
 }
 
 impl PatternDesk {
-    /// Compiles what was handed in and lays it ready; what is to be sequenced, and the patterns' names.
+    /// A desk of a run.
+    #[must_use]
+    pub fn new(config: Config, ready: Ready) -> Self {
+        Self { config, ready, loading: Mutex::new(()) }
+    }
+
+    /// Does all of it; `sequence` puts the record into the sequence. The answer comes when the seat has taken them and that is on
+    /// disk, or says that it has not yet.
+    ///
+    /// # Errors
+    /// As [`PatternDesk::make_ready`], and where the record does not get into the sequence.
+    pub fn load(
+        &self,
+        params: &Value,
+        counters: &Counters,
+        sequence: impl FnOnce(PatternsLoaded) -> Result<Value, RpcError>,
+    ) -> Result<Value, RpcError> {
+        let _one = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let (loaded, names) = self.make_ready(params, counters)?;
+        let count = |name: &str| counters.counter_of(name).get();
+        let before = count("patterns.loads");
+        let mut answer = sequence(loaded)?;
+        let taken = wait(PATIENCE, || count("patterns.loads") > before);
+        let seq = count("sequencer.seq");
+        let durable = taken && wait(PATIENCE, || count("journal.durable_seq") >= seq);
+        answer["patterns"] = json!(names);
+        answer["taken"] = json!(taken);
+        answer["durable"] = json!(durable);
+        Ok(answer)
+    }
+
+    /// Compiles what was handed in and lays it ready: what is to be sequenced, and the patterns' names.
     ///
     /// # Errors
     /// A mistake in a pattern, with file, line and column; a run without a seat for patterns; a disk that is full.
-    pub fn make_ready(
+    fn make_ready(
         &self,
         params: &Value,
         counters: &Counters,
@@ -69,9 +108,7 @@ impl PatternDesk {
             .map_err(|e| RpcError::refused(format!("cannot keep the patterns in {}: {e}", root.display())))?;
         let names: Vec<String> = programs.iter().map(|program| program.name.clone()).collect();
         let loaded = PatternsLoaded { blob, patterns: names.len() as u64, ..PatternsLoaded::default() };
-        if !self.ready.lay(PatternSet::new(blob, programs, counters)) {
-            return Err(RpcError::refused("too many patterns wait to be loaded; see kimera ctl tree"));
-        }
+        self.ready.lay(PatternSet::new(blob, programs, counters));
         Ok((loaded, names))
     }
 }

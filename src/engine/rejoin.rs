@@ -1,24 +1,23 @@
 //! Members that are out: their absence becomes an input, a new actor is made from the journal off the line's core, and it
 //! answers again from an input that is written down ahead of what depends on it.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use kimera_protocol::{Absent, Message, Seq};
 use kimera_runtime::health::Wish;
+use kimera_runtime::seat::Cell;
 use kimera_runtime::{Frontier, Health, Rejoin, SeatState};
 
 use super::workshop::{Workshop, beside};
 use crate::config::{self, SupervisionSection};
 use crate::exit::Failure;
-use crate::line::{self, Probes};
+use crate::line::Probes;
 use crate::log;
 use crate::log::Category::System;
 use crate::replay::{self, Recorded};
 use crate::replica::Replica;
-use crate::shelf::Ready;
 use crate::supervise::restarts::Restarts;
 
 /// Inputs that a new actor may leave out because it does not survive them.
@@ -40,9 +39,9 @@ pub struct MemberSeat {
     pub recorded: (Vec<(Seq, Seq)>, Vec<Seq>),
 }
 
-/// A new actor and the inputs it does not survive.
+/// A new actor in a seat beside the line, and the inputs it does not survive.
 pub struct Rebuilt {
-    actor: Box<dyn Any + Send>,
+    cell: Box<dyn Cell>,
     skips: Vec<Seq>,
 }
 
@@ -158,9 +157,13 @@ impl WayBack {
                 Stage::Rest
             }
             Stage::Making(made) => match made.try_recv() {
-                Ok(Ok(rebuilt)) => {
+                Ok(Ok(mut rebuilt)) => {
+                    // Nobody else writes there: who sat there is gone, and no other is made.
+                    rebuilt.cell.attach(&workshop.counters);
                     rebuilt.skips.iter().for_each(|seq| member.frontier.absences().skip(*seq));
-                    member.rejoin.deliver(rebuilt.actor);
+                    if let Some(actor) = rebuilt.cell.take_actor() {
+                        member.rejoin.deliver(actor);
+                    }
                     member.rejoin.let_return();
                     Stage::Returning
                 }
@@ -261,7 +264,7 @@ fn rebuild(workshop: &Workshop, member: &str, before: Seq) -> Result<Rebuilt, Fa
     let mut skips = Vec::new();
     for _ in 0..=SKIPS {
         match pass(workshop, member, &recorded, &inputs, &skips)? {
-            (Some(actor), _) => return Ok(Rebuilt { actor, skips }),
+            (Some(cell), _) => return Ok(Rebuilt { cell, skips }),
             (None, died_at) => {
                 log::warn(System, &format!("{member} does not survive input {died_at}: left out"));
                 skips.push(died_at);
@@ -271,20 +274,19 @@ fn rebuild(workshop: &Workshop, member: &str, before: Seq) -> Result<Rebuilt, Fa
     Err(Failure::defect(format!("it does not survive {} inputs", skips.len())))
 }
 
-/// One pass through the line: the member's actor, or the input it died on.
+/// One pass through the line: the member in its seat there, or the input it died on.
 fn pass(
     workshop: &Workshop,
     member: &str,
     recorded: &Recorded,
     inputs: &[Message],
     skips: &[Seq],
-) -> Result<(Option<Box<dyn Any + Send>>, Seq), Failure> {
+) -> Result<(Option<Box<dyn Cell>>, Seq), Failure> {
     let died_at = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let probes = Probes {
         faults: workshop.faults.clone(),
         deaths: Some((member.to_owned(), died_at.clone())),
-        // What the patterns' own seat would take is its own, and no other line's.
-        patterns: if member == line::PATTERNS { workshop.patterns.clone() } else { Ready::default() },
+        patterns_of_line: workshop.patterns.clone(),
         ..Probes::default()
     };
     let mut replica = Replica::new(&workshop.config, &probes, recorded.from.as_ref())?;
@@ -296,7 +298,5 @@ fn pass(
     skips.iter().for_each(|seq| frontier.absences().skip(*seq));
     replica.try_run(inputs)?;
     let died_at = died_at.load(std::sync::atomic::Ordering::Acquire);
-    let alive = died_at == 0;
-    let actor = if alive { replica.take_actor(member, &workshop.counters) } else { None };
-    Ok((actor, died_at))
+    Ok((if died_at == 0 { replica.take_cell(member) } else { None }, died_at))
 }

@@ -75,17 +75,28 @@ pub struct Said {
     pub matches: Vec<Message>,
 }
 
+/// Seats whose streams are kept in full, in the order of [`Said::streams`].
+pub const STREAMS: [&str; 4] = [line::STRATEGY, line::COMPLIANCE, line::DETECTORS, line::PATTERNS];
+
+/// Which of [`STREAMS`] a message belongs to, where it does.
+#[must_use]
+pub fn stream_of(message: &Message) -> Option<usize> {
+    match message.kind()? {
+        Kind::Decision => Some(0),
+        Kind::NewOrder | Kind::CancelOrder | Kind::CancelAll => Some(1),
+        Kind::Alert => Some(2),
+        Kind::PatternMatch => Some(3),
+        _ => None,
+    }
+}
+
 impl Said {
     /// Every stream, with the seat it is from.
     #[must_use]
     pub fn streams(&self) -> [(&'static str, &[Message]); 4] {
         let Self { decisions, orders, alerts, matches } = self;
-        [
-            (line::STRATEGY, decisions),
-            (line::COMPLIANCE, orders),
-            (line::DETECTORS, alerts),
-            (line::PATTERNS, matches),
-        ]
+        let [of_decisions, of_orders, of_alerts, of_matches] = STREAMS;
+        [(of_decisions, decisions), (of_orders, orders), (of_alerts, alerts), (of_matches, matches)]
     }
 
     fn streams_mut(&mut self) -> [&mut Vec<Message>; 4] {
@@ -96,12 +107,8 @@ impl Said {
     /// Keeps a message that is one of them, without its ingress stamp.
     pub(super) fn keep(&mut self, mut message: Message) {
         message.header.ingress = 0;
-        match message.kind() {
-            Some(Kind::Decision) => self.decisions.push(message),
-            Some(Kind::NewOrder | Kind::CancelOrder | Kind::CancelAll) => self.orders.push(message),
-            Some(Kind::Alert) => self.alerts.push(message),
-            Some(Kind::PatternMatch) => self.matches.push(message),
-            _ => {}
+        if let Some(stream) = stream_of(&message) {
+            self.streams_mut()[stream].push(message);
         }
     }
 

@@ -1,13 +1,12 @@
-//! What the journal holds of a line's words beside what a replica says: decisions and orders one by one, everything else by
-//! the hashes of checkpoints.
+//! What the journal holds of a line's words beside what a replica says: decisions, orders, alerts and matches one by one,
+//! everything else by the hashes of checkpoints.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use kimera_protocol::{Checkpoint, Kind, Message, Seq};
 use kimera_runtime::topology::Topology;
 
-use crate::line::{COMPLIANCE, STRATEGY};
-use crate::replay::{Difference, Recomputed, describe_checkpoint, describe_message};
+use crate::replay::{Difference, Recomputed, STREAMS, describe_checkpoint, describe_message, stream_of};
 
 /// A replica that has gone so much further than a checkpoint of the journal has to have made it too.
 const CHECKPOINT_LATE: Seq = 2 * kimera_runtime::seat::CHECKPOINT_INTERVAL;
@@ -63,8 +62,8 @@ impl Stream {
 /// Both sides of everything.
 #[derive(Debug, Default)]
 pub struct Compared {
-    decisions: Stream,
-    orders: Stream,
+    /// As [`STREAMS`] has them.
+    streams: [Stream; STREAMS.len()],
     theirs: BTreeMap<(Seq, u64), Checkpoint>,
     mine: BTreeMap<(Seq, u64), Checkpoint>,
     /// Words and checkpoints that agreed.
@@ -72,32 +71,29 @@ pub struct Compared {
 }
 
 impl Compared {
-    /// Takes what the journal holds: a decision, an order, a checkpoint.
+    /// Takes what the journal holds: a word that is compared, a checkpoint.
     pub fn theirs(&mut self, mut message: Message) {
         message.header.ingress = 0;
         if let Some(checkpoint) = message.body::<Checkpoint>() {
             self.theirs.insert((checkpoint.boundary, checkpoint.seat), *checkpoint);
             return;
         }
-        match message.kind() {
-            Some(Kind::Decision) => self.decisions.theirs.push_back(message),
-            Some(Kind::NewOrder | Kind::CancelOrder | Kind::CancelAll) => {
-                self.orders.theirs.push_back(message)
-            }
-            _ => {}
+        if let Some(stream) = stream_of(&message) {
+            self.streams[stream].theirs.push_back(message);
         }
     }
 
     /// Takes what the replica says.
     pub fn mine(&mut self, said: &Recomputed) {
-        self.decisions.mine.extend(&said.said.decisions);
-        self.orders.mine.extend(&said.said.orders);
+        for (stream, (_, mine)) in self.streams.iter_mut().zip(said.said.streams()) {
+            stream.mine.extend(mine);
+        }
         self.mine.extend(said.checkpoints.iter().map(|((seat, boundary), c)| ((*boundary, *seat), *c)));
     }
 
     /// A start at an input: what an earlier one said of inputs that it lost is of others than those that follow.
     pub fn started(&mut self, seq: Seq) {
-        for stream in [&mut self.decisions, &mut self.orders] {
+        for stream in &mut self.streams {
             let lost = stream.theirs.iter().rposition(|m| m.header.seq < seq).map_or(0, |last| last + 1);
             stream.theirs.truncate(lost.max(stream.next));
         }
@@ -106,10 +102,11 @@ impl Compared {
 
     /// The first difference of what both sides have, the replica having said everything up to `reached`.
     pub fn compare(&mut self, reached: Seq, topology: &Topology) -> Option<Difference> {
-        let before = self.decisions.next + self.orders.next;
-        let said = [(STRATEGY, self.decisions.compare(reached)), (COMPLIANCE, self.orders.compare(reached))];
-        self.agreed += (self.decisions.next + self.orders.next - before) as u64;
-        let said = said.into_iter().filter_map(|(seat, found)| {
+        let agreed = |streams: &[Stream]| streams.iter().map(|stream| stream.next).sum::<usize>();
+        let before = agreed(&self.streams);
+        let found: Vec<_> = self.streams.iter_mut().map(|stream| stream.compare(reached)).collect();
+        self.agreed += (agreed(&self.streams) - before) as u64;
+        let said = STREAMS.into_iter().zip(found).filter_map(|(seat, found)| {
             let (seq, theirs, mine) = found?;
             let kind = theirs.or(mine).and_then(|m| m.kind()).map_or("unknown", Kind::name);
             Some(Difference {
@@ -145,22 +142,19 @@ impl Compared {
     /// True where everything that the replica has said up to a boundary has been found in the journal.
     #[must_use]
     pub fn is_settled(&self, boundary: Seq) -> bool {
-        self.decisions.is_settled(boundary)
-            && self.orders.is_settled(boundary)
+        self.streams.iter().all(|stream| stream.is_settled(boundary))
             && self.mine.keys().next().is_none_or(|(first, _)| *first > boundary)
     }
 
     /// Everything behind an input is to be said again.
     pub fn back_to(&mut self, seq: Seq) {
-        self.decisions.back_to(seq);
-        self.orders.back_to(seq);
+        self.streams.iter_mut().for_each(|stream| stream.back_to(seq));
         self.mine.retain(|(boundary, _), _| *boundary <= seq);
     }
 
     /// Nothing up to an input will be asked for again.
     pub fn forget(&mut self, seq: Seq) {
-        self.decisions.forget(seq);
-        self.orders.forget(seq);
+        self.streams.iter_mut().for_each(|stream| stream.forget(seq));
         self.theirs.retain(|(boundary, _), _| *boundary > seq);
     }
 }

@@ -124,6 +124,12 @@ fn damage(run: &Run) {
     let patched = kimera(&["replay", run.path(), "--patch", patch.to_str().unwrap(), "--json"]);
     let difference = &json(&patched)["first_difference"];
     assert_eq!(patched.status.code(), Some(1));
+    // Seats that the run did not have say more than it, and nothing else changes.
+    let more = run.0.join("more.toml");
+    std::fs::write(&more, "[patterns]\ntext = [\"pattern p on trade: t:Trade\"]\n").unwrap();
+    let added = json(&kimera(&["replay", run.path(), "--patch", more.to_str().unwrap(), "--json"]));
+    assert_eq!(added["first_difference"]["seat"], "member.patterns", "{added}");
+    assert_eq!(added["changed"]["decisions"], 0, "{added}");
     assert_eq!(difference["seat"], "market");
     assert!(
         difference["seq"].as_u64() > Some(1) && difference["seq"] == difference["cause_seq"],

@@ -178,6 +178,7 @@ fn run_and_load(config: &str, state: &str, file: &str) -> Value {
     let said: Value = serde_json::from_slice(&loaded.stdout)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&loaded.stderr)));
     assert_eq!(said["patterns"].as_array().unwrap().len(), 5, "{said}");
+    assert!(said["taken"] == true && said["durable"] == true, "{said}");
     let wrong = tempfile().join("wrong.cep");
     std::fs::write(&wrong, "pattern p on trade:\n  a:Trade[pirce > 1]").unwrap();
     let refused = kimera(&["cep", "load", wrong.to_str().unwrap(), "--state", state]);
@@ -241,11 +242,15 @@ fn patterns_are_exchanged_in_a_run() {
             let said = String::from_utf8_lossy(&said).into_owned();
             assert!(said.starts_with(expected), "{arguments:?}: {said}");
         }
-        let blob = folder.join("blobs").join(loads[0]["body"]["blob"].as_str().unwrap());
+        let blob_name = loads[0]["body"]["blob"].as_str().unwrap();
+        let blob = folder.join("blobs").join(blob_name);
         std::fs::remove_file(blob).unwrap();
-        let replay = kimera(&["replay", state]);
-        let why = String::from_utf8_lossy(&replay.stderr).into_owned();
-        assert_eq!(replay.status.code(), Some(7), "{why}");
-        assert!(why.contains("is missing from"), "{why}");
+        for more in [None, Some("--from-snapshot")] {
+            let arguments: Vec<_> = ["replay", state].into_iter().chain(more).collect();
+            let replay = kimera(&arguments);
+            let why = String::from_utf8_lossy(&replay.stderr).into_owned();
+            assert_eq!(replay.status.code(), Some(7), "{why}");
+            assert!(why.contains("missing") && why.contains(blob_name), "{why}");
+        }
     });
 }

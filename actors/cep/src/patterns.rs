@@ -64,13 +64,15 @@ pub struct Patterns {
     waiting: Waiting,
     said: u64,
     loads: u64,
+    /// By sets that were there before.
+    given_up: u64,
     meters: PatternsMeters,
 }
 
 /// Which patterns they are comes first: those have to be there before their state is.
 impl State for Patterns {
     fn save(&self, out: &mut Saver) {
-        let Self { events, set, shelf: _, last, waiting, said, loads, meters } = self;
+        let Self { events, set, shelf: _, last, waiting, said, loads, given_up, meters } = self;
         set.blob().save(out);
         set.save(out);
         events.save(out);
@@ -78,6 +80,7 @@ impl State for Patterns {
         waiting.save(out);
         said.save(out);
         loads.save(out);
+        given_up.save(out);
         meters.save(out);
     }
 
@@ -85,16 +88,16 @@ impl State for Patterns {
         let mut blob = [0u8; 32];
         blob.load(from)?;
         if blob != *self.set.blob() {
-            let missing = "set of patterns: its text is not among the blobs";
-            self.set = self.shelf.take(&blob).map_err(|_| from.impossible(missing))?;
+            self.set = self.shelf.take(&blob).map_err(|_| StateError::Missing { blob })?;
         }
-        let Self { events, set, shelf: _, last, waiting, said, loads, meters } = self;
+        let Self { events, set, shelf: _, last, waiting, said, loads, given_up, meters } = self;
         set.load(from)?;
         events.load(from)?;
         last.load(from)?;
         waiting.load(from)?;
         said.load(from)?;
         loads.load(from)?;
+        given_up.load(from)?;
         meters.load(from)
     }
 }
@@ -109,7 +112,7 @@ impl Patterns {
         meters: PatternsMeters,
     ) -> Self {
         let waiting = Waiting { matches: VecDeque::with_capacity(WAITING_MAX), dropped: 0 };
-        Self { events, set, shelf, last: 0, waiting, said: 0, loads: 0, meters }
+        Self { events, set, shelf, last: 0, waiting, said: 0, loads: 0, given_up: 0, meters }
     }
 
     /// Others take the place of those that are there. Where there are none they stay: the digest tells such a line from one
@@ -118,6 +121,7 @@ impl Patterns {
     fn exchange(&mut self, loaded: &PatternsLoaded) {
         match self.shelf.take(&loaded.blob) {
             Ok(set) => {
+                self.given_up += given_up(&self.set);
                 self.shelf.give_back(std::mem::replace(&mut self.set, set));
                 self.loads += 1;
                 self.meters.loads.set(self.loads);
@@ -152,10 +156,14 @@ impl Patterns {
             self.said += 1;
             out.send_unmarked(Port::Record, InstrumentId(instrument), *found);
         }
-        let given_up = self.set.matchers.iter().map(|m| m.overflows().runs + m.overflows().events).sum();
-        self.meters.given_up.set(given_up);
+        self.meters.given_up.set(self.given_up + given_up(&self.set));
         self.meters.dropped.set(self.waiting.dropped);
     }
+}
+
+/// Runs and events there was no place for.
+fn given_up(set: &PatternSet) -> u64 {
+    set.matchers.iter().map(|m| m.overflows().runs + m.overflows().events).sum()
 }
 
 /// Code of a value's type, as [`PatternMatch::types`] has it.
@@ -219,6 +227,7 @@ impl Actor for Patterns {
 
     fn attach(&mut self, counters: &Counters) {
         self.set.attach(counters);
+        self.shelf.attach(counters);
         self.meters.attach(counters);
     }
 }
@@ -263,6 +272,8 @@ mod tests {
         }
 
         fn give_back(&mut self, _: PatternSet) {}
+
+        fn attach(&mut self, _: &Counters) {}
     }
 
     /// The messages of a seed with a record of a load between them.
@@ -356,7 +367,7 @@ mod tests {
         assert_ne!(has.digest(), lacks.digest());
         let state = Saver::of(&has);
         let error = Loader::new(&state).into_state(&mut lacks).unwrap_err().to_string();
-        assert!(error.contains("its text is not among the blobs"), "{error}");
+        assert!(error.contains("missing or changed"), "{error}");
     }
 
     proptest! {

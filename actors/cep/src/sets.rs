@@ -60,6 +60,9 @@ pub trait PatternShelf: Send {
 
     /// Takes back what is not used any more: it is not freed on a hot thread.
     fn give_back(&mut self, set: PatternSet);
+
+    /// Its line is the one that runs from now on, and counts there.
+    fn attach(&mut self, counters: &Counters);
 }
 
 /// A shelf for patterns that stay as they are.
@@ -71,4 +74,6 @@ impl PatternShelf for EmptyShelf {
     }
 
     fn give_back(&mut self, _: PatternSet) {}
+
+    fn attach(&mut self, _: &Counters) {}
 }

@@ -54,7 +54,8 @@ impl Blobs {
         files::create_dir_all(&self.folder)?;
         let hash = blake3::hash(content);
         let path = self.folder.join(hash.to_hex().as_str());
-        if files::exists(&path) {
+        // One that is there and is not what its name says is written anew.
+        if files::read(&path).is_ok_and(|there| there == content) {
             return Ok(*hash.as_bytes());
         }
         let partial = path.with_extension("partial");

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Version of the encoding and of every listed field: a snapshot of another one is not read.
-pub const STATE_SCHEMA: u64 = 2;
+pub const STATE_SCHEMA: u64 = 3;
 
 /// State that cannot be read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +20,12 @@ pub enum StateError {
     /// More bytes than the fields take.
     #[error("{0} bytes are left behind the last field of the state")]
     TooLong(usize),
+    /// The state is of something whose text is not there.
+    #[error("it needs the blob {}, which is missing or changed; copy it to the run's blobs", hex(.blob))]
+    Missing {
+        /// BLAKE3 of the text.
+        blob: [u8; 32],
+    },
     /// A value that no field can have, or another size than the configuration says.
     #[error("the state holds an impossible {what} before byte {at}")]
     Impossible {
@@ -28,6 +34,10 @@ pub enum StateError {
         /// Byte behind it.
         at: usize,
     },
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Collects state.

@@ -188,6 +188,8 @@ struct Handover {
     room: Option<Vec<Message>>,
     /// `Option<A>` of the seat's own actor type: one that comes, or one that has left.
     actor: Option<Box<dyn Any + Send>>,
+    /// Makes a place of that type.
+    place: Option<fn() -> Box<dyn Any + Send>>,
 }
 
 /// Between a seat whose actor is gone and whoever makes a new one.
@@ -211,7 +213,9 @@ pub struct Rejoin {
 impl Rejoin {
     /// Makes a place for one that leaves.
     pub(crate) fn make_place<A: Send + 'static>(&self) {
-        self.handover.lock().unwrap_or_else(PoisonError::into_inner).actor = Some(Box::new(None::<A>));
+        let mut handover = self.handover.lock().unwrap_or_else(PoisonError::into_inner);
+        handover.place = Some(|| Box::new(None::<A>));
+        handover.actor = handover.place.map(|make| make());
     }
 
     /// The seat's side: takes one that leaves, for [`Rejoin::ask`] to take apart. Where there is no place it stays.
@@ -226,7 +230,9 @@ impl Rejoin {
     /// Asks the seat to keep what arrives from its next input on. Whoever has left it is taken apart here.
     pub fn ask(&self) {
         let mut handover = self.handover.lock().unwrap_or_else(PoisonError::into_inner);
-        *handover = Handover { room: Some(Vec::with_capacity(KEPT_MAX)), actor: None };
+        let place = handover.place;
+        *handover =
+            Handover { room: Some(Vec::with_capacity(KEPT_MAX)), actor: place.map(|make| make()), place };
         self.kept_from.store(0, Ordering::Release);
         self.ready.store(false, Ordering::Release);
         self.failed.store(false, Ordering::Release);
@@ -275,6 +281,11 @@ impl Rejoin {
     /// The seat's side: true once, where it may answer again.
     pub(crate) fn may_return(&self) -> bool {
         self.may_return.load(Ordering::Acquire) && self.may_return.swap(false, Ordering::AcqRel)
+    }
+
+    /// The seat's side: nobody is to come, for who sits there has seen everything.
+    pub(crate) fn withdraw(&self) {
+        self.wanted.store(false, Ordering::Release);
     }
 
     /// The seat's side: room for what arrives, where that is wanted.

@@ -119,7 +119,8 @@ impl Counters {
         let word = |i: usize| self.memory.word(i).load(Ordering::Acquire);
         (0..(word(head::ENTRIES) as usize).min(ENTRIES_MAX)).find_map(|entry| {
             let at = HEADER_WORDS + entry * ENTRY_WORDS;
-            (word(at) == kind && label_at(at, &word) == label).then(|| word(at + 1) as usize)
+            let same = |known: String| known.as_bytes() == &label.as_bytes()[..label.len().min(LABEL_BYTES)];
+            (word(at) == kind && same(label_at(at, &word))).then(|| word(at + 1) as usize)
         })
     }
 

@@ -118,6 +118,7 @@ impl<A: Actor + 'static> Who<A> {
         let may = self.actor.is_some() && absences.open().is_some() && absences.may_end();
         if may && member.rejoin.may_return() {
             let back_at = seq + WINDOW_MAX + 1;
+            member.rejoin.withdraw();
             member.gate.begin(back_at);
             absences.end(back_at);
         }

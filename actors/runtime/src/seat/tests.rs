@@ -322,6 +322,27 @@ fn a_new_actor_answers_again_from_an_input_nobody_can_have_seen() {
     assert_eq!(member.desk.frontier.absences().all(), [(3, back_at)]);
 }
 
+/// After a start from the journal somebody sits there who has seen everything: nobody has to come, and that is not waited for.
+#[test]
+fn one_that_was_there_all_along_can_be_replaced_later() {
+    let (mut member, mut echo, mut primary, _gate) = member_rig(Seq::MAX);
+    let rejoin = member.desk.member.as_ref().unwrap().rejoin.clone();
+    member.desk.frontier.absences().begin(1);
+    let mut joined = |seq| mark(&mut member, &mut echo, &mut primary, seq);
+    assert_eq!(joined(1), 0);
+    rejoin.ask();
+    rejoin.let_return();
+    let back_at = 2 + WINDOW_MAX + 1;
+    assert!((2..back_at).all(|seq| joined(seq) == 0));
+    assert_eq!(joined(back_at), 1);
+    rejoin.leave();
+    assert_eq!([back_at + 1, back_at + 2].map(&mut joined), [0, 0]);
+    rejoin.ask();
+    assert_eq!(rejoin.kept_from(), None);
+    assert_eq!(joined(back_at + 3), 0);
+    assert_eq!(rejoin.kept_from(), Some(back_at + 4), "another one is made from there");
+}
+
 #[test]
 fn one_that_dies_while_it_catches_up_is_asked_for_again() {
     let (mut member, mut echo, mut primary, _gate) = member_rig(1);
