@@ -117,10 +117,11 @@ impl Counters {
     /// Where the values of a label are.
     fn find(&self, label: &str, kind: u64) -> Option<usize> {
         let word = |i: usize| self.memory.word(i).load(Ordering::Acquire);
+        let label = label_words(label);
         (0..(word(head::ENTRIES) as usize).min(ENTRIES_MAX)).find_map(|entry| {
             let at = HEADER_WORDS + entry * ENTRY_WORDS;
-            let same = |known: String| known.as_bytes() == &label.as_bytes()[..label.len().min(LABEL_BYTES)];
-            (word(at) == kind && same(label_at(at, &word))).then(|| word(at + 1) as usize)
+            let is_it = word(at) == kind && label.iter().zip(at + 2..).all(|(known, i)| word(i) == *known);
+            is_it.then(|| word(at + 1) as usize)
         })
     }
 
@@ -134,11 +135,8 @@ impl Counters {
             return None;
         }
         let at = HEADER_WORDS + entry * ENTRY_WORDS;
-        let mut text = [0u8; LABEL_BYTES];
-        let used = label.len().min(LABEL_BYTES);
-        text[..used].copy_from_slice(&label.as_bytes()[..used]);
-        for (i, chunk) in text.as_chunks::<8>().0.iter().enumerate() {
-            self.memory.word(at + 2 + i).store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
+        for (i, part) in label_words(label).into_iter().enumerate() {
+            self.memory.word(at + 2 + i).store(part, Ordering::Relaxed);
         }
         self.memory.word(at + 1).store(value as u64, Ordering::Relaxed);
         self.memory.word(at).store(kind, Ordering::Release);
@@ -381,6 +379,15 @@ impl Snapshot {
 }
 
 /// The label of the directory entry at `at`.
+/// A label as its entry holds it: as much as there is room for.
+fn label_words(label: &str) -> [u64; LABEL_BYTES / 8] {
+    let mut text = [0u8; LABEL_BYTES];
+    let used = label.len().min(LABEL_BYTES);
+    text[..used].copy_from_slice(&label.as_bytes()[..used]);
+    let (words, _) = text.as_chunks::<8>();
+    std::array::from_fn(|i| u64::from_le_bytes(words[i]))
+}
+
 fn label_at(at: usize, word: &impl Fn(usize) -> u64) -> String {
     let mut text = [0u8; LABEL_BYTES];
     for (i, chunk) in text.as_chunks_mut::<8>().0.iter_mut().enumerate() {
@@ -448,6 +455,11 @@ mod tests {
         again.add(4);
         assert_eq!((again.get(), counters.snapshot().counter("patterns.loads")), (7, 7));
         assert_eq!(counters.snapshot().counters.len(), 1);
+        // Also where there is no room for the whole of it.
+        let long = "x".repeat(LABEL_BYTES + 5);
+        counters.counter(&long).add(1);
+        counters.counter(&long).add(1);
+        assert_eq!((counters.counter_of(&long).get(), counters.snapshot().counters.len()), (2, 2));
     }
 
     #[test]
