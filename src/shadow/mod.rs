@@ -135,7 +135,7 @@ pub fn last_status(layout: &Layout) -> Option<Status> {
 pub fn summary_line(status: &Status) -> String {
     match &status.difference {
         None => format!(
-            "shadow: agrees up to input {} of {} ({} decisions, orders and checkpoints), newest snapshot behind input {}",
+            "shadow: agrees up to input {} of {} ({} decisions, orders, alerts, matches and checkpoints), newest snapshot behind input {}",
             status.seq, status.journal_seq, status.agreed, status.snapshot
         ),
         Some(d) => format!(
