@@ -16,6 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::features::{self, FeaturesArgs};
 use crate::guard::GuardArgs;
 use crate::machine::doctor::{self, DoctorArgs, TuneArgs};
+use crate::opinions::{self, OpinionsArgs};
 use crate::patterns::{self, CepArgs};
 use crate::replay::{ExecutorChoice, ReplayOptions};
 use crate::report::SCHEMA_VERSION;
@@ -79,6 +80,8 @@ enum Verb {
     Cep(CepArgs),
     /// The estimators at every mark of a run or a recording, as a table. Example: kimera features --on state/a --out features.parquet
     Features(FeaturesArgs),
+    /// What the slow estimators think, or thought in a run. Example: kimera opinions --on state/a
+    Opinions(OpinionsArgs),
     /// The book at an instant of a run or a recording. Example: kimera book --on state/a --at +30s --svg book.svg
     Book(BookArgs),
     /// Who is wired to whom. Example: kimera topology --dot | dot -Tsvg > topology.svg
@@ -355,6 +358,7 @@ impl Cli {
             Verb::Sim(a) => simulate::run(&a.options()),
             Verb::Cep(a) => patterns::run(&a),
             Verb::Features(a) => features::run(&a),
+            Verb::Opinions(a) => opinions::run(&a),
             Verb::Book(a) => book_view::run(&a),
             Verb::Topology(a) => run_topology(&a),
         }

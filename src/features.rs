@@ -60,20 +60,6 @@ struct Row {
     statuses: [Status; FEATURES_MAX],
 }
 
-fn status_name(status: Status) -> &'static str {
-    match status {
-        Status::Warmup => "warmup",
-        Status::Ok => "ok",
-        Status::Clamped => "clamped",
-        Status::Stale => "stale",
-        Status::EmptyBook => "empty-book",
-        Status::OneSided => "one-sided",
-        Status::Crossed => "crossed",
-        Status::ZeroVariance => "zero-variance",
-        Status::PositiveAutocovariance => "positive-autocovariance",
-    }
-}
-
 /// Writes the table.
 ///
 /// # Errors
@@ -235,7 +221,7 @@ fn write_csv(
             }
         }
         for status in row.statuses {
-            write!(out, ",{}", status_name(status))?;
+            write!(out, ",{}", status.name())?;
         }
         writeln!(out)
     })?;
@@ -264,7 +250,7 @@ impl Columns {
             there.push(i16::from(number.is_some()));
         }
         for (column, status) in self.statuses.iter_mut().zip(row.statuses) {
-            column.push(status_name(status).into());
+            column.push(status.name().into());
         }
     }
 

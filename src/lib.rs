@@ -44,6 +44,7 @@ pub mod handshake;
 pub mod line;
 pub mod log;
 pub mod machine;
+pub mod opinions;
 pub mod orders;
 pub mod patterns;
 pub mod rates;

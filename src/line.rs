@@ -38,6 +38,8 @@ use crate::shelf::{Ready, Shelf};
 
 /// Seat through which the engine's own process speaks to the sequencer.
 pub const CONTROL: &str = "control";
+/// Slow estimators, by which the engine's own process speaks to the sequencer too.
+pub const OPINIONS: &str = "opinions";
 /// Books and features.
 pub const MARKET: &str = "market";
 /// Votes into one forecast.
@@ -184,6 +186,11 @@ pub fn topology(config: &Config) -> Topology {
     for (name, per_input) in [(STRATEGY, FROM_MARKET), (RISK, FROM_EXECUTION), (COMPLIANCE, FROM_EXECUTION)] {
         edges.push(edge(name, SEQUENCER, Port::Feedback, per_input));
     }
+    // The last seat and inlet: numbers that journals without it hold stay as they are.
+    if config.opinions.enabled {
+        seats.push(seat(OPINIONS, Plane::Slow, "what is fitted, or judged by what comes later", false, 1));
+        edges.push(input(OPINIONS, 1, 1_024));
+    }
     Topology { seats, edges }
 }
 
@@ -226,6 +233,7 @@ pub fn agents(topology: &Topology) -> Vec<String> {
 pub fn input_classes(config: &Config, topology: &Topology) -> Vec<InputClass> {
     let class = |e: &EdgeSpec| match e.from.as_str() {
         CONTROL => InputClass::Command,
+        OPINIONS => InputClass::Opinion,
         gateway if gateway == config.account.gateway => InputClass::Execution,
         _ if e.port == Port::Feedback => InputClass::Execution,
         _ => InputClass::Market,

@@ -6,8 +6,8 @@ use std::path::Path;
 use kimera_journal::{JournalReader, Record};
 use kimera_protocol::{
     Absent, Alert, CancelOrder, Checkpoint, Command, CommandCode, Consensus, Decision, Detector, ErrorKind,
-    HoldReason, Kind, Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, PatternMatch,
-    PatternsLoaded, Phase, Refusal, RefusalReason, Severity, Timer, VenueStatus, Weights,
+    HoldReason, Kind, Message, NewOrder, Opinion, OrderEvent, OrderUpdate, OrphanAdopted, PatternMatch,
+    PatternsLoaded, Phase, Refusal, RefusalReason, Severity, Status, Timer, Topic, VenueStatus, Weights,
 };
 use kimera_runtime::counters::Snapshot;
 use kimera_runtime::errors::ErrorLog;
@@ -229,7 +229,7 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
         let hold = HoldReason::from_code(d.hold).map(HoldReason::name);
         return Some(json!({
             "bid": quote(&d.bid), "ask": quote(&d.ask), "fair": d.fair, "signal": d.signal,
-            "confidence": d.confidence, "position": money(d.position), "hold": hold,
+            "confidence": d.confidence, "position": money(d.position), "hold": hold, "toxicity": d.toxicity,
         }));
     }
     if let Some(o) = m.body::<NewOrder>() {
@@ -294,6 +294,13 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
         let values: Vec<_> = (0..usize::from(p.values)).filter_map(|i| p.value(i)).map(value).collect();
         return Some(json!({
             "pattern": p.name(), "number": p.pattern, "first": p.first, "last": p.last, "certain": p.time, "values": values,
+        }));
+    }
+    if let Some(o) = m.body::<Opinion>() {
+        return Some(json!({
+            "topic": Topic::from_code(o.topic).map(Topic::name), "value": o.value, "observations": o.observations,
+            "status": u8::try_from(o.status).ok().and_then(Status::from_code).map(Status::name),
+            "basis": o.basis, "valid_until": o.valid_until, "artefact": format!("{:016x}", o.artefact),
         }));
     }
     if let Some(p) = m.body::<PatternsLoaded>() {

@@ -2,6 +2,7 @@
 
 mod detectors;
 mod log;
+mod opinions;
 mod patterns;
 mod shadow;
 mod supervision;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use detectors::{DetectorsSection, ReduceAt};
 pub use log::LogSection;
+pub use opinions::OpinionsSection;
 pub use patterns::{PatternsSection, point_at};
 pub use shadow::{OnDivergence, ShadowSection};
 pub use supervision::{GroupSection, Strategy, SupervisionSection, WayBack};
@@ -212,6 +214,9 @@ pub struct Config {
     pub patterns: PatternsSection,
     /// Journal.
     pub journal: JournalSection,
+    /// Slow estimators beside the line.
+    #[serde(default)]
+    pub opinions: OpinionsSection,
     /// Locked memory.
     pub memory: MemorySection,
     /// Who is taken for dead when.
@@ -294,6 +299,7 @@ impl Config {
         self.instruments()?;
         self.check_trading()?;
         self.detectors.check()?;
+        self.opinions.check()?;
         self.patterns()?;
         self.supervision.check(self)?;
         self.shadow.check()?;

@@ -78,7 +78,7 @@ impl GroupSection {
         within("within_ms", self.within_ms.into(), 1e3, 3.6e6)?;
         let stages = line::stages(topology);
         for child in &self.children {
-            if topology.seat(child).is_none() || child == line::CONTROL {
+            if topology.seat(child).is_none_or(|seat| !seat.is_placed()) {
                 return Err(format!("there is no seat \"{child}\""));
             }
             let is_stage = stages.contains(child);

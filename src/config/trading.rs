@@ -64,6 +64,20 @@ pub struct StrategySection {
     pub volatility_bars_min: u32,
     /// Age at which a price is not used any more.
     pub stale_after_ms: u32,
+    /// A side whose fills lose with more than this probability stands further away, 0 to 1.
+    #[serde(default = "toxic_above")]
+    pub toxic_above: f64,
+    /// By this factor, 1 to 100.
+    #[serde(default = "toxic_factor")]
+    pub toxic_factor: f64,
+}
+
+fn toxic_above() -> f64 {
+    0.7
+}
+
+fn toxic_factor() -> f64 {
+    2.0
 }
 
 /// Weights of the members at the start; they sum to 1.
@@ -214,6 +228,7 @@ impl Config {
                 inventory_max: s.inventory_max,
                 lean: s.lean,
             },
+            toxic: (s.toxic_above, s.toxic_factor),
             score_min: s.score_min,
             confidence_min: s.confidence_min,
             fair: FairConfig {
@@ -378,6 +393,8 @@ impl Config {
         for (name, value, low, high) in [
             ("strategy.number", f64::from(s.number), 1.0, 65_535.0),
             ("strategy.risk_aversion", s.risk_aversion, 1e-9, 1e3),
+            ("strategy.toxic_above", s.toxic_above, 0.0, 1.0),
+            ("strategy.toxic_factor", s.toxic_factor, 1.0, 100.0),
             ("strategy.fill_rate_per_s", s.fill_rate_per_s, 1e-9, 1e6),
             ("strategy.fill_decay_per_tick", s.fill_decay_per_tick, 1e-9, 1e3),
             ("strategy.maker_fee_bps", s.maker_fee_bps, 0.0, 1_000.0),

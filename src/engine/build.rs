@@ -10,7 +10,8 @@ use std::time::Duration;
 use kimera_feed::{Feed, FeedConfig};
 use kimera_gateway::{DeadManSwitch, Gateway, GatewayConfig, Meters, Takeover};
 use kimera_journal::{Journal, JournalConfig, JournalFailure};
-use kimera_protocol::{InstrumentId, OrderId, OrderRecord};
+use kimera_market::Analyst;
+use kimera_protocol::{InstrumentId, Kind, OrderId, OrderRecord};
 use kimera_runtime::agent_seat::{AgentSeat, Remake};
 use kimera_runtime::mend::Mend;
 use kimera_runtime::seat::Ports;
@@ -24,6 +25,7 @@ use super::Built;
 use super::endpoints::Endpoints;
 use super::faults::{Faults, FaultyAgent};
 use super::mend::StageSeat;
+use super::opinions;
 use super::poison::Deaths;
 use super::recovery::{Earlier, Ends, catch_up};
 use super::rejoin::MemberSeat;
@@ -192,7 +194,13 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         Failure::machine(format!("cannot write the journal in {}: {e}", layout.journal().display()))
     })?;
     let (shown, log) = observer(LOG_MESSAGES, counters.counter("log.shed"));
-    let journal = journal.with_log((!world::active()).then_some(shown));
+    let mut journal = if world::active() { journal } else { journal.with_observer(shown, Kind::is_logged) };
+    let mut opinions = None;
+    if let Some(ports) = wiring.take(line::OPINIONS) {
+        let (shown, heard) = observer(opinions::MESSAGES, counters.counter("opinions.shed"));
+        journal = journal.with_observer(shown, Analyst::listens_to);
+        opinions = Some(opinions::Ends { heard, ports });
+    }
     cells.push(Box::new(AgentSeat::new(journal, ends.journal, false)));
     let frontiers = members.iter().map(|m| (m.name.clone(), m.frontier.clone())).collect();
     let tree = Tree::new(&config.supervision, topology, &healths, &frontiers, &config.account.gateway);
@@ -215,6 +223,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         patterns: probes.patterns,
         recovery: report,
         log: Some(log),
+        opinions,
     })
 }
 

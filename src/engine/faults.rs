@@ -89,7 +89,7 @@ impl Faults {
             poison: AtomicU64::new(Seq::MAX),
             poisonous: AtomicU64::new(0),
         };
-        let seats = topology.seats.iter().filter(|s| s.name != line::CONTROL);
+        let seats = topology.seats.iter().filter(|s| s.is_placed());
         Self(Arc::new(seats.map(|s| (s.name.clone(), Arc::new(calm()))).collect()))
     }
 

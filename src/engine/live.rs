@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::control::{Ask, EngineHandler, PATIENCE, Wish};
 use super::faults::Faults;
+use super::opinions::OpinionDesk;
 use super::orphan::{Orphan, Standing};
 use super::pattern_desk::PatternDesk;
 use super::recovery::RecoveryReport;
@@ -78,6 +79,7 @@ pub struct Run<'a> {
 pub fn run(
     run: &Run<'_>,
     mut built: Built,
+    opinions: Option<OpinionDesk>,
     asks: Option<Receiver<Ask>>,
     interrupted: &AtomicBool,
 ) -> Result<EngineSummary, Failure> {
@@ -129,6 +131,7 @@ pub fn run(
     let memory = Watched::new(&built.counters, run.options.canary);
     let mut live = Live {
         memory,
+        opinions,
         run,
         built,
         executor,
@@ -228,6 +231,8 @@ pub(super) struct Live<'a> {
     pub(super) say_at: u64,
     /// What this process takes of the machine.
     memory: Watched,
+    /// Slow estimators, where they have no thread of their own.
+    opinions: Option<OpinionDesk>,
     /// Says that this engine is alive.
     pulse: Option<Pulse>,
     orphan: Orphan,
@@ -257,6 +262,7 @@ impl Live<'_> {
             clock::sleep(HOUSEKEEPING);
             self.built.counters.heartbeat(monotonic_ns());
             self.memory.look();
+            while self.opinions.as_mut().is_some_and(OpinionDesk::poll) {}
             if let Some(pulse) = &self.pulse {
                 pulse.beat();
             }

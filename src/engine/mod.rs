@@ -4,6 +4,7 @@
 //! * [`rejoin`]: members that are out, and how they come back; [`mend`]: stages of the line; [`takeover`]: gateways;
 //!   [`workshop`]: what is computed for them beside the line
 //! * [`live`]: the engine's own loop; [`commands`]: what is asked of it; [`closing`]: its end in order
+//! * [`opinions`]: slow estimators beside the line
 //! * [`control`]: its control socket; [`tree`]: the supervision tree inside
 //! * [`venue_account`]: what the venue itself says of our account
 //! * [`endpoints`]: the venue's addresses
@@ -20,6 +21,7 @@ pub mod endpoints;
 pub mod faults;
 pub mod live;
 pub mod mend;
+pub mod opinions;
 pub mod orphan;
 pub mod pattern_desk;
 pub mod poison;
@@ -39,6 +41,7 @@ use std::sync::mpsc::Receiver;
 use endpoints::Endpoints;
 use kimera_journal::format::CODE_EPOCH;
 use kimera_journal::{Blobs, JournalFailure};
+use kimera_market::Analyst;
 use kimera_protocol::{Header, Message, Started};
 use kimera_runtime::errors;
 use kimera_runtime::failpoint;
@@ -69,6 +72,7 @@ use build::{Parts, build};
 use control::Ask;
 use faults::{Canary, Faults, Held};
 use kimera_protocol::ErrorKind;
+use opinions::OpinionDesk;
 use poison::Deaths;
 use recovery::{Earlier, RecoveryReport};
 use rejoin::MemberSeat;
@@ -137,6 +141,8 @@ pub struct Built {
     pub recovery: Option<RecoveryReport>,
     /// What is worth a line in the log.
     pub log: Option<Inlet>,
+    /// Where slow estimators hear and speak.
+    pub opinions: Option<opinions::Ends>,
 }
 
 /// What an engine finds around it; a simulated firm brings its own.
@@ -283,10 +289,22 @@ pub fn run_in(
     }
     built.skips_told = untold.len() as u64;
     check(first, time_path(config.instruments[0].market), &venue.clock)?;
+    let mut opinions = None;
+    if let Some(ends) = built.opinions.take() {
+        let analyst = Analyst::new(config.analyst_config().map_err(Failure::configuration)?);
+        let before = earlier.as_ref().map_or(&[][..], |e| &e.recorded.inputs);
+        opinions = Some(OpinionDesk::new(analyst, before, ends, &built.counters));
+    }
     drop(earlier); // the whole journal: nobody needs it any more
+    // A world has one thread: there the engine's own loop asks them.
+    let cores = if pin { plan.cores_for_others(&cores) } else { Vec::new() };
+    let (polled, _running) = match opinions {
+        Some(desk) if !world::active() => (None, Some(desk.start(cores)?)),
+        desk => (desk, None),
+    };
     let run =
         live::Run { options, config: &config, plan: &plan, pin, venue, account, word, state, arena, faults };
-    live::run(&run, built, asks, interrupted)
+    live::run(&run, built, polled, asks, interrupted)
 }
 
 /// The account that is traded, at its venue.

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use crate::config::{GroupSection, Strategy, SupervisionSection, WayBack};
 use crate::control::RpcError;
-use crate::line;
 use crate::log;
 use crate::log::Category::System;
 
@@ -21,7 +20,7 @@ pub type Healths = BTreeMap<String, Arc<Health>>;
 /// Everybody is well.
 #[must_use]
 pub fn healths(topology: &Topology) -> Healths {
-    let seats = topology.seats.iter().filter(|s| s.name != line::CONTROL);
+    let seats = topology.seats.iter().filter(|s| s.is_placed());
     seats.map(|s| (s.name.clone(), Arc::default())).collect()
 }
 
@@ -65,8 +64,8 @@ impl Tree {
             groups.push(Group { section: section.clone(), children });
         }
         let named = |name: &String| section.groups.iter().any(|g| g.children.contains(name));
-        let seats = topology.seats.iter().map(|s| &s.name);
-        let others: Vec<String> = seats.filter(|n| *n != line::CONTROL && !named(n)).cloned().collect();
+        let seats = topology.seats.iter().filter(|s| s.is_placed()).map(|s| &s.name);
+        let others: Vec<String> = seats.filter(|n| !named(n)).cloned().collect();
         if !others.is_empty() {
             let children = others.iter().filter_map(child).collect();
             groups.push(Group { section: GroupSection::with_the_engine("others", others), children });

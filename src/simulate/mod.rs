@@ -119,8 +119,7 @@ impl Total {
 pub fn run(options: &SimulateOptions) -> Result<Exit, Failure> {
     quiet_panics();
     let topology = line::topology(&firm::config()?);
-    let seats: Vec<&str> =
-        topology.seats.iter().map(|s| s.name.as_str()).filter(|n| *n != line::CONTROL).collect();
+    let seats: Vec<&str> = topology.seats.iter().filter(|s| s.is_placed()).map(|s| s.name.as_str()).collect();
     let (total, next, stop) = (Total::default(), AtomicU64::new(0), AtomicBool::new(false));
     let interrupted = interrupt_flag()?;
     let begun = Instant::now();

@@ -1,10 +1,10 @@
 //! The stage of the main line: joins the members' votes at every mark, pools them, learns from what became of them.
 
+use kimera_numerics::calibration::Calibration;
 use kimera_numerics::{Volatility, VolatilityConfig};
 use kimera_protocol::{Consensus, Features, InstrumentId, MEMBERS_MAX, Message, Nanos, Quote, Vote, Weights};
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
-use crate::calibration::Calibration;
 use crate::outcomes::{Open, Outcomes};
 use crate::pool::{Forecast, pool, simplex};
 use crate::weights::{WeightSet, update};

@@ -2,16 +2,13 @@
 //!
 //! * [`members`]: a module a member, each an actor of its own
 //! * [`pool`]: votes into one forecast (model book 3.13); [`weights`]: who counts how much (3.15)
-//! * [`calibration`]: how often a forecast of that strength was right (3.14)
-//! * [`outcomes`]: what became of forecasts (3.16); [`toxic_flow`]: what becomes of fills (1.11)
+//! * [`outcomes`]: what became of forecasts (3.16)
 //! * [`actor`]: the stage of the main line that joins the votes at every mark
 
 pub mod actor;
-pub mod calibration;
 pub mod members;
 pub mod outcomes;
 pub mod pool;
-pub mod toxic_flow;
 pub mod weights;
 
 pub use actor::{Ensemble, EnsembleConfig, EnsembleMeters};

@@ -46,6 +46,9 @@ pub struct JournalConfig {
     pub durability: Arc<Durability>,
 }
 
+/// True for kinds that an observer asks for.
+pub type Wants = fn(Kind) -> bool;
+
 /// Where the journal's thread leaves the reason it stopped.
 pub type JournalFailure = Arc<Mutex<Option<String>>>;
 
@@ -101,8 +104,8 @@ pub struct Journal {
     preparation_tried: bool,
     failure: JournalFailure,
     meters: Meters,
-    /// Is shown what is worth a line in a log.
-    log: Option<Observer>,
+    /// Are shown what they ask for.
+    observers: Vec<(Observer, Wants)>,
 }
 
 fn fresh_block() -> Vec<u8> {
@@ -153,7 +156,7 @@ impl Journal {
             preparation_tried: false,
             failure,
             meters,
-            log: None,
+            observers: Vec::new(),
         };
         journal.write_segment_header()?;
         Ok((journal, degraded))
@@ -206,7 +209,7 @@ impl Journal {
             preparation_tried: false,
             failure,
             meters,
-            log: None,
+            observers: Vec::new(),
             config,
         };
         if !at.sealed {
@@ -227,10 +230,10 @@ impl Journal {
         Ok((journal, degraded))
     }
 
-    /// Shows what is worth a line in a log to whoever keeps one: everything passes here anyway, off the hot plane.
+    /// Shows somebody messages of the kinds that he asks for: everything passes here anyway, off the hot plane.
     #[must_use]
-    pub fn with_log(mut self, log: Option<Observer>) -> Self {
-        self.log = log;
+    pub fn with_observer(mut self, observer: Observer, wants: Wants) -> Self {
+        self.observers.push((observer, wants));
         self
     }
 
@@ -260,8 +263,10 @@ impl Journal {
                     break; // it was caused by an input that came while this went round: that one first
                 }
                 write_record(message, &mut self.gathering);
-                if let Some(log) = self.log.as_mut().filter(|_| kind.is_some_and(Kind::is_logged)) {
-                    log.show(message);
+                for (observer, wants) in &mut self.observers {
+                    if kind.is_some_and(*wants) {
+                        observer.show(message);
+                    }
                 }
                 port.inlet.advance();
                 self.records += 1;

@@ -6,6 +6,7 @@
 //! * [`by_order`]: a book of single orders
 //! * [`composite`]: best prices over several venues
 //! * [`features`]: the estimators of the model book, section 1
+//! * [`opinions`]: its slow ones, beside the line
 //! * [`order_flow`]: orders from a seed, to test and measure with
 //! * [`actor`]: the stage of the main line
 
@@ -16,10 +17,12 @@ pub mod composite;
 pub mod features;
 mod index;
 pub mod ladder;
+pub mod opinions;
 pub mod order_flow;
 pub mod top;
 
 pub use actor::{Market, MarketConfig};
 pub use book::Book;
 pub use by_order::ByOrder;
+pub use opinions::{Analyst, AnalystConfig};
 pub use top::Top;

@@ -4,6 +4,7 @@
 //! sums have a fixed order, nothing is contracted, and windows that slide are kept in integers so that no error
 //! accumulates.
 
+pub mod calibration;
 pub mod decayed;
 pub mod entropy;
 pub mod estimate;
@@ -17,6 +18,7 @@ pub mod realised;
 pub mod regression;
 pub mod roll;
 pub mod square_root_impact;
+pub mod toxic_flow;
 pub mod trade_costs;
 pub mod variance_ratio;
 pub mod volatility;

@@ -82,8 +82,8 @@ pub struct Decision {
     pub hold: u64,
     /// Strategy.
     pub strategy: u64,
-    /// Zero.
-    pub reserved: [u64; 2],
+    /// Probabilities that a fill of the bid, and of the ask, loses more than it earns; 0 where none is known.
+    pub toxicity: [f64; 2],
 }
 
 impl Body for Decision {

@@ -13,6 +13,7 @@ pub mod hash;
 pub mod instrument;
 pub mod market;
 pub mod message;
+pub mod opinion;
 pub mod order;
 pub mod pattern;
 pub mod signal;
@@ -33,6 +34,7 @@ pub use market::{
     DepthBegin, FeedState, FeedStatus, FrameRef, GapReason, Gapped, Level, Levels, Ticker, Trade,
 };
 pub use message::{Body, Flags, Header, Kind, Message, Source};
+pub use opinion::{Opinion, Opinions, Topic};
 pub use order::{
     CancelAll, CancelOrder, FillBook, NewOrder, OrderEvent, OrderId, OrderRecord, OrderState, OrderUpdate,
     OrphanAdopted, Refusal, RefusalReason, TimeInForce,

@@ -38,6 +38,8 @@ pub enum Kind {
     Absent = 19,
     /// Other patterns from here on: [`crate::PatternsLoaded`].
     PatternsLoaded = 20,
+    /// What a slow estimator thinks of an instrument: [`crate::Opinion`].
+    Opinion = 21,
     /// A report about an order of ours: [`crate::order::OrderUpdate`].
     OrderUpdate = 24,
     /// An order that risk or compliance did not let pass: [`crate::order::Refusal`].
@@ -90,6 +92,7 @@ impl Kind {
             18 => Self::Timer,
             19 => Self::Absent,
             20 => Self::PatternsLoaded,
+            21 => Self::Opinion,
             24 => Self::OrderUpdate,
             25 => Self::Refusal,
             26 => Self::VenueStatus,
@@ -171,6 +174,7 @@ impl Kind {
             Self::Timer => "timer",
             Self::Absent => "absent",
             Self::PatternsLoaded => "patterns-loaded",
+            Self::Opinion => "opinion",
             Self::OrderUpdate => "order-update",
             Self::Refusal => "refusal",
             Self::VenueStatus => "venue-status",
@@ -359,6 +363,7 @@ assert_bodies!(
     crate::Timer,
     crate::Absent,
     crate::PatternsLoaded,
+    crate::Opinion,
     crate::OrderUpdate,
     crate::Refusal,
     crate::VenueStatus,

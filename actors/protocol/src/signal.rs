@@ -59,6 +59,22 @@ impl Status {
         matches!(self, Self::Ok | Self::Clamped)
     }
 
+    /// Name for tables and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warmup => "warmup",
+            Self::Ok => "ok",
+            Self::Clamped => "clamped",
+            Self::Stale => "stale",
+            Self::EmptyBook => "empty-book",
+            Self::OneSided => "one-sided",
+            Self::Crossed => "crossed",
+            Self::ZeroVariance => "zero-variance",
+            Self::PositiveAutocovariance => "positive-autocovariance",
+        }
+    }
+
     /// The status of a code.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {

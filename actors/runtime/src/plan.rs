@@ -198,7 +198,7 @@ impl Plan {
                 }
             }
         }
-        let on_threads = |s: &&crate::topology::SeatSpec| s.plane != Plane::Control;
+        let on_threads = |s: &&crate::topology::SeatSpec| s.is_placed();
         if let Some(seat) =
             topology.seats.iter().filter(on_threads).find(|s| !placed.contains_key(s.name.as_str()))
         {

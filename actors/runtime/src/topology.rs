@@ -20,6 +20,8 @@ pub enum Plane {
     Io,
     /// The supervisor's reach into the engine.
     Control,
+    /// Slow models: what they think enters by the sequencer, and nothing waits for it.
+    Slow,
 }
 
 /// A seat.
@@ -35,6 +37,14 @@ pub struct SeatSpec {
     pub sink: bool,
     /// Most outputs of one input, over all ports.
     pub outputs_max: usize,
+}
+
+impl SeatSpec {
+    /// True where a plan gives it a thread: not the engine's own seats, whose ends its process holds itself.
+    #[must_use]
+    pub fn is_placed(&self) -> bool {
+        !matches!(self.plane, Plane::Control | Plane::Slow)
+    }
 }
 
 /// A ring between two seats.

@@ -3,13 +3,13 @@
 use kimera_numerics::{Volatility, VolatilityConfig};
 use kimera_protocol::{
     Alert, AlertPolicy, Command, Consensus, Decision, Features, FillBook, HoldReason, InstrumentId, Kind,
-    Level, Message, Nanos, OrderUpdate, Price, Quantity, Quote, Timer, TimerOwner, TimerRequest, Trading,
-    TradingState, VenueStatus,
+    Level, Message, Nanos, Opinion, Opinions, OrderUpdate, Price, Quantity, Quote, Timer, TimerOwner,
+    TimerRequest, Topic, Trading, TradingState, VenueStatus,
 };
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
 use crate::fair::{FairConfig, FairPrice};
-use crate::glft::{GlftError, GlftModel};
+use crate::glft::{Distances, GlftError, GlftModel};
 use crate::maker::{MakerConfig, quotes};
 
 /// Most outputs of one input: the input itself, a decision to execution and to the journal, a deadline.
@@ -44,6 +44,8 @@ pub struct StrategyConfig {
     pub confidence_min: f64,
     /// Fair price.
     pub fair: FairConfig,
+    /// Probability of a loss beyond which a side stands further away, and by which factor (model book 6.6).
+    pub toxic: (f64, f64),
     /// Volatility.
     pub volatility: VolatilityConfig,
     /// Which alerts let only the way out stand, and for how long.
@@ -58,14 +60,15 @@ pub struct StrategyMeters {
     decisions: Counter,
     quoted: Counter,
     leaned: Counter,
+    widened: Counter,
     position: Counter,
     holds: Box<[Counter]>,
 }
 
-kimera_protocol::state!(StrategyMeters { decisions, quoted, leaned, position, holds });
+kimera_protocol::state!(StrategyMeters { decisions, quoted, leaned, widened, position, holds });
 
 impl StrategyMeters {
-    /// Counters `strategy.decisions` (marks), `strategy.quoted`, `strategy.leaned`, `strategy.position` and `strategy.hold.<reason>`.
+    /// Counters `strategy.decisions` (marks), `strategy.quoted`, `strategy.leaned`, `strategy.widened`, `strategy.position` and `strategy.hold.<reason>`.
     #[must_use]
     pub fn new(counters: &Counters) -> Self {
         let holds = HoldReason::ALL.iter().map(|r| counters.counter(&format!("strategy.hold.{}", r.name())));
@@ -73,16 +76,20 @@ impl StrategyMeters {
             decisions: counters.counter("strategy.decisions"),
             quoted: counters.counter("strategy.quoted"),
             leaned: counters.counter("strategy.leaned"),
+            widened: counters.counter("strategy.widened"),
             position: counters.counter("strategy.position"),
             holds: holds.collect(),
         }
     }
 
-    fn count(&self, decision: &Decision) {
+    fn count(&self, decision: &Decision, toxic_above: f64) {
         self.decisions.add(1);
         self.leaned.add(u64::from(decision.signal != 0.0));
         match HoldReason::from_code(decision.hold) {
-            None => self.quoted.add(1),
+            None => {
+                self.quoted.add(1);
+                self.widened.add(u64::from(decision.toxicity.iter().any(|p| *p > toxic_above)));
+            }
             Some(reason) => {
                 if let Some(i) = HoldReason::ALL.iter().position(|r| *r == reason) {
                     self.holds[i].add(1);
@@ -108,10 +115,12 @@ pub struct MakerStage {
     position: i64,
     /// Behind an alert: until when only the way out stands.
     held_until: Nanos,
+    /// What slow estimators think of the traded market.
+    opinions: Opinions,
     meters: StrategyMeters,
 }
 
-kimera_protocol::state!(MakerStage { trading, venue_ready, quote, quote_time, fair, volatility, signal, confidence, fills, position, held_until, meters } fixed { config, model });
+kimera_protocol::state!(MakerStage { trading, venue_ready, quote, quote_time, fair, volatility, signal, confidence, fills, position, held_until, opinions, meters } fixed { config, model });
 
 impl MakerStage {
     /// A maker that has seen nothing and may not trade yet.
@@ -129,6 +138,7 @@ impl MakerStage {
             fills: FillBook::default(),
             position: 0,
             held_until: Nanos::MIN,
+            opinions: Opinions::about(config.traded.0),
             meters,
             model: GlftModel::new(config.risk_aversion, config.fill_rate, config.fill_decay),
             config,
@@ -228,7 +238,11 @@ impl MakerStage {
         let distances = glft.distances(inventory);
         let best = |level: Level| (level.size.0 > 0).then_some(level);
         let (bid, ask) = (best(self.quote.bid), best(self.quote.ask));
-        let q = quotes(&c.maker, fair, distances, self.signal, inventory, bid, ask);
+        let toxicity = [Topic::ToxicBid, Topic::ToxicAsk].map(|topic| self.opinions.get(topic, time));
+        decision.toxicity = toxicity.map(Option::unwrap_or_default);
+        let [bid_factor, ask_factor] = decision.toxicity.map(|p| if p > c.toxic.0 { c.toxic.1 } else { 1.0 });
+        let widen = Distances { bid: bid_factor, ask: ask_factor };
+        let q = quotes(&c.maker, fair, distances, widen, self.signal, inventory, (bid, ask));
         let (bid_size, ask_size) = self.sizes(time)?;
         let level = |price: Option<Price>, size| {
             price
@@ -256,7 +270,7 @@ impl MakerStage {
     fn say(&self, message: &Message, out: &mut Outbox) {
         let decision = self.decide(message.header.time);
         if message.is_mark() {
-            self.meters.count(&decision);
+            self.meters.count(&decision, self.config.toxic.0);
         }
         out.send(Port::Line, self.config.traded.0, decision);
         out.send(Port::Record, self.config.traded.0, decision);
@@ -298,6 +312,11 @@ impl Actor for MakerStage {
             self.say(message, out);
             return;
         }
+        if let Some(opinion) = message.body::<Opinion>() {
+            // Nobody behind it has a use for it.
+            self.opinions.hear(message.instrument(), opinion);
+            return;
+        }
         out.forward(Port::Line, message);
         if let Some(quote) = message.body::<Quote>() {
             self.quote(message, quote);
@@ -328,7 +347,7 @@ impl Actor for MakerStage {
             self.position as u64,
             self.trading.state as u64,
             self.trading.epoch,
-            self.held_until as u64,
+            self.held_until as u64 ^ self.opinions.digest(),
             self.signal.to_bits(),
             self.fair.at(self.quote_time).unwrap_or_default().to_bits(),
             self.volatility.per_root_second().unwrap_or_default().to_bits(),

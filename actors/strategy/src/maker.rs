@@ -28,24 +28,25 @@ pub struct MakerQuotes {
 const TICKS_MAX: f64 = 4.5e15;
 
 /// Quotes around `fair` (ticks), leaning on `signal`, rounded outward and kept behind the best prices of the other side,
-/// so that neither takes. A value that is not finite, or a missing best price, gives no quote on that side.
+/// so that neither takes. `widen` is the factor of each side's distance from there, never less than 1. A value that is not finite, or a missing
+/// best price, gives no quote on that side.
 #[must_use]
 pub fn quotes(
     config: &MakerConfig,
     fair: f64,
     distances: Distances,
+    widen: Distances,
     signal: f64,
     inventory: f64,
-    best_bid: Option<Level>,
-    best_ask: Option<Level>,
+    (best_bid, best_ask): (Option<Level>, Option<Level>),
 ) -> MakerQuotes {
     let signal = if signal.is_finite() { signal.clamp(-1.0, 1.0) } else { 0.0 };
     let half = ((distances.bid + distances.ask) / 2.0).max(0.0);
     let centre = fair + config.lean.clamp(0.0, 1.0) * signal * half;
     let floor = config.maker_fee.max(0.0) * fair;
     // A side whose distance has gone through zero would take: it waits at the fee's distance instead.
-    let bid = centre - floor - distances.bid.max(0.0);
-    let ask = centre + floor + distances.ask.max(0.0);
+    let bid = centre - widen.bid.max(1.0) * (floor + distances.bid.max(0.0));
+    let ask = centre + widen.ask.max(1.0) * (floor + distances.ask.max(0.0));
     let adds = |side: f64| inventory * side >= config.inventory_max;
     MakerQuotes {
         bid: best_ask.filter(|_| !adds(1.0)).and_then(|a| tick(bid.floor())?.checked_min(a.price.0 - 1)),
@@ -78,6 +79,8 @@ mod tests {
 
     const CONFIG: MakerConfig = MakerConfig { maker_fee: 0.0002, inventory_max: 3.0, lean: 0.5 };
 
+    const ONCE: Distances = Distances { bid: 1.0, ask: 1.0 };
+
     fn best(price: i64) -> Option<Level> {
         Some(Level { price: Price(price), size: Quantity(1) })
     }
@@ -87,10 +90,10 @@ mod tests {
             &CONFIG,
             500_000.0,
             Distances { bid: 20.5, ask: 20.5 },
+            ONCE,
             signal,
             inventory,
-            best(499_999),
-            best(500_001),
+            (best(499_999), best(500_001)),
         )
     }
 
@@ -103,6 +106,17 @@ mod tests {
     }
 
     #[test]
+    fn a_side_that_is_widened_stands_further_away() {
+        let widen = Distances { bid: 2.0, ask: 0.1 };
+        let distances = Distances { bid: 20.5, ask: 20.5 };
+        let q = quotes(&CONFIG, 500_000.0, distances, widen, 0.0, 0.0, (best(499_999), best(500_001)));
+        assert_eq!(q, MakerQuotes { bid: Some(Price(499_759)), ask: Some(Price(500_121)) }, "never nearer");
+        let nothing = Distances { bid: f64::NAN, ask: 1.0 };
+        let q = quotes(&CONFIG, 500_000.0, distances, nothing, 0.0, 0.0, (best(499_999), best(500_001)));
+        assert_eq!(q.bid, Some(Price(499_879)));
+    }
+
+    #[test]
     fn the_side_that_would_add_to_a_full_inventory_stops() {
         assert!(at(2.9, 0.0).bid.is_some());
         assert_eq!((at(3.0, 0.0).bid, at(-3.0, 0.0).ask), (None, None));
@@ -112,9 +126,9 @@ mod tests {
     #[test]
     fn what_is_not_a_number_is_not_a_quote() {
         let d = Distances { bid: 20.5, ask: 20.5 };
-        assert_eq!(quotes(&CONFIG, f64::NAN, d, 0.0, 0.0, best(1), best(2)), MakerQuotes::default());
-        assert_eq!(quotes(&CONFIG, 1e300, d, 0.0, 0.0, best(1), best(2)), MakerQuotes::default());
-        assert_eq!(quotes(&CONFIG, 500_000.0, d, 0.0, 0.0, None, None), MakerQuotes::default());
+        assert_eq!(quotes(&CONFIG, f64::NAN, d, ONCE, 0.0, 0.0, (best(1), best(2))), MakerQuotes::default());
+        assert_eq!(quotes(&CONFIG, 1e300, d, ONCE, 0.0, 0.0, (best(1), best(2))), MakerQuotes::default());
+        assert_eq!(quotes(&CONFIG, 500_000.0, d, ONCE, 0.0, 0.0, (None, None)), MakerQuotes::default());
         assert_eq!(at(0.0, f64::INFINITY), at(0.0, 0.0));
     }
 
@@ -126,7 +140,7 @@ mod tests {
             inventory in -5.0f64..5.0, below in 0i64..100, above in 1i64..100,
         ) {
             let (b, a) = (fair as i64 - below, fair as i64 + above);
-            let q = quotes(&CONFIG, fair, Distances { bid, ask }, signal, inventory, best(b), best(a));
+            let q = quotes(&CONFIG, fair, Distances { bid, ask }, ONCE, signal, inventory, (best(b), best(a)));
             prop_assert!(q.bid.is_none_or(|p| p.0 < a) && q.ask.is_none_or(|p| p.0 > b));
             if let (Some(bid), Some(ask)) = (q.bid, q.ask) {
                 prop_assert!((ask.0 - bid.0) as f64 >= 2.0 * CONFIG.maker_fee * fair);

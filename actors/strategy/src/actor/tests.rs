@@ -24,6 +24,7 @@ fn config() -> StrategyConfig {
         score_min: 0.15,
         confidence_min: 0.55,
         fair: FairConfig { other_weight: 0.5, basis_half_life: 60 * SECOND, stale_after: SECOND },
+        toxic: (0.7, 2.0),
         volatility: VolatilityConfig { bar: SECOND, half_life_bars: 60.0, bars_min: 3 },
         alerts: AlertPolicy::default(),
         look_interval: SECOND,
@@ -127,6 +128,35 @@ fn quotes_lean_on_a_forecast_that_is_strong_and_trusted() {
     assert!(up.bid.price > even.bid.price && up.ask.price > even.ask.price);
     let down = rig.forecast(-0.5, 0.55);
     assert!(down.bid.price < even.bid.price && (down.signal, down.confidence) == (-0.5, 0.55));
+}
+
+/// The side whose fills lose stands twice as far away, as long as that is thought; the other stays.
+#[test]
+fn a_side_that_is_toxic_stands_further_away() {
+    let mut rig = Rig::quoting();
+    let even = rig.mark(600_000);
+    let opinion = |topic: Topic, value, valid_until| Opinion {
+        topic: topic as u64,
+        value,
+        status: Status::Ok as u64,
+        valid_until,
+        ..Opinion::default()
+    };
+    let until = rig.time + 3 * SECOND;
+    assert!(rig.send(PERP, opinion(Topic::ToxicBid, 0.8, until)).is_empty(), "it ends here");
+    rig.send(PERP, opinion(Topic::ToxicAsk, 0.7, until));
+    rig.send(SPOT, opinion(Topic::ToxicAsk, 0.9, until));
+    let wide = rig.mark(600_000);
+    assert_eq!(wide.toxicity, [0.8, 0.7]);
+    let far = |d: &Decision| (600_000 - d.bid.price.0, d.ask.price.0 - 600_000);
+    let ((bid, ask), (bid_before, ask_before)) = (far(&wide), far(&even));
+    assert!(bid > 2 * bid_before - 20 && bid < 2 * bid_before + 20, "{bid} {bid_before}");
+    assert!((ask - ask_before).abs() < 10, "at the limit it is not beyond it: {ask} {ask_before}");
+    rig.send(PERP, Opinion { status: Status::Warmup as u64, ..opinion(Topic::ToxicBid, 0.9, until) });
+    assert_eq!(rig.mark(600_000).toxicity, [0.0, 0.7], "what is too little is not used");
+    rig.send(PERP, opinion(Topic::ToxicBid, 0.9, until));
+    assert!(far(&rig.mark(600_000)).0 > bid_before + 50);
+    assert_eq!(rig.mark(600_000).toxicity, [0.0; 2], "it is not valid any more");
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! How likely a fill of ours as a maker is to lose (model book 1.11): a calibrated logistic regression on what the market looked like. What is
 //! learned is whether the price had gone further against the fill than it earned; the label is a definition, not a claim about anybody.
 
-use kimera_numerics::estimate::Estimate;
-use kimera_numerics::gls::{Cholesky, ESTIMATES_MAX};
-use kimera_numerics::{exp, ln};
 use kimera_protocol::Status;
 
 use crate::calibration::Calibration;
+use crate::estimate::Estimate;
+use crate::gls::{Cholesky, ESTIMATES_MAX};
+use crate::{exp, ln};
 
 /// VPIN, order-flow imbalance, book imbalance, Kyle's lambda, Hawkes imbalance, posterior of informed trading: those of the maker's
 /// point of view, positive where they speak against the fill.
@@ -122,6 +122,12 @@ impl ToxicFlow {
         (self.weights, self.middles, self.deviations, self.calibration) =
             (Some(weights), middles, deviations, calibration);
         true
+    }
+
+    /// What was fitted: weights, then the middles and deviations of the inputs; none before the first fit.
+    pub fn parameters(&self) -> impl Iterator<Item = f64> + '_ {
+        let rest = || self.middles.into_iter().chain(self.deviations);
+        self.weights.into_iter().flat_map(move |weights| weights.into_iter().chain(rest()))
     }
 
     /// The probability that a fill would be toxic, as the market looks now.

@@ -2,7 +2,7 @@
 //! Newton with a step search, Lin, Lin and Weng 2007), isotonic regression from a thousand outcomes on (pool adjacent
 //! violators; Zadrozny and Elkan 2002).
 
-use kimera_numerics::{exp, ln};
+use crate::{exp, ln};
 use kimera_protocol::{Loader, Saver, State, StateError};
 
 /// Outcomes kept.

@@ -1,0 +1,108 @@
+//! Slow estimators beside the line: fed by the journal's thread, on a thread of their own that runs when nobody else wants to. What they think is
+//! an input like any other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use kimera_market::Analyst;
+use kimera_protocol::{Header, InstrumentId, Kind, Message, Opinion};
+use kimera_runtime::plan::keep_to_cores;
+use kimera_runtime::process::be_nice;
+use kimera_runtime::{Counter, Counters, Inlet, Port, Ports};
+
+use crate::exit::Failure;
+
+/// Messages that may wait to be heard; what comes then is not heard, and counted.
+pub const MESSAGES: usize = 8_192;
+/// Messages that are heard in a row.
+const IN_A_ROW: usize = 1_024;
+/// Between two looks where there was nothing.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// What the estimators hear, and where they speak.
+pub struct Ends {
+    /// Messages of the line, by the journal's thread.
+    pub heard: Inlet,
+    /// The sequencer's inlet for them.
+    pub ports: Ports,
+}
+
+/// The estimators in their place.
+pub struct OpinionDesk {
+    analyst: Analyst,
+    ends: Ends,
+    said: Counter,
+    /// Opinions for which the sequencer had no room.
+    dropped: Counter,
+}
+
+impl OpinionDesk {
+    /// Goes on behind what an earlier start has left.
+    #[must_use]
+    pub fn new(mut analyst: Analyst, earlier: &[Message], ends: Ends, counters: &Counters) -> Self {
+        // It has been said already.
+        earlier.iter().for_each(|message| analyst.hear(message, |_, _| {}));
+        let (said, dropped) = (counters.counter("opinions.said"), counters.counter("opinions.dropped"));
+        Self { analyst, ends, said, dropped }
+    }
+
+    /// Hears what waits, and says what is thought of it; false where there was nothing.
+    pub fn poll(&mut self) -> bool {
+        let Self { analyst, ends: Ends { heard, ports }, said, dropped } = self;
+        let mut any = false;
+        for _ in 0..IN_A_ROW {
+            let Some(message) = heard.peek() else { break };
+            analyst.hear(message, |about, opinion| {
+                let sent = ports.send(Port::Input, &spoken(about, opinion));
+                if sent { said.add(1) } else { dropped.add(1) }
+            });
+            heard.advance();
+            any = true;
+        }
+        any
+    }
+
+    /// On a thread of its own, on these cores.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn start(mut self, cores: Vec<usize>) -> Result<Running, Failure> {
+        let ending = Arc::new(AtomicBool::new(false));
+        let told = ending.clone();
+        let work = move || {
+            // Without them it runs where the system lets it.
+            let _ = keep_to_cores(&cores);
+            be_nice();
+            while !told.load(Ordering::Acquire) {
+                if !self.poll() {
+                    std::thread::sleep(LOOK);
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("opinions".into()).spawn(work);
+        let thread =
+            thread.map_err(|e| Failure::machine(format!("cannot start the opinions' thread: {e}")))?;
+        Ok(Running { ending, thread: Some(thread) })
+    }
+}
+
+/// An opinion as it enters by the sequencer.
+fn spoken(about: InstrumentId, opinion: Opinion) -> Message {
+    Message::new(Header::unsequenced(Kind::Opinion, about), opinion)
+}
+
+/// The thread; it ends when this is dropped.
+pub struct Running {
+    ending: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::Release);
+        // One that has panicked has been said where panics are.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}

@@ -1,0 +1,100 @@
+//! What slow estimators think is an input: a run says it, its journal has it, and from the same journal it is computed again.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn kimera(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kimera"));
+    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("kimera-opinions-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// The shipped profile with buckets that are full within seconds.
+fn profile(folder: &Path, more: &str) -> String {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles/paper.toml");
+    let text = std::fs::read_to_string(shipped).unwrap();
+    let path = folder.join("profile.toml");
+    std::fs::write(&path, format!("{text}\n[opinions]\n{more}\n")).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn supervise(config: &str, state: &str) -> Value {
+    let ran = kimera(&[
+        "supervise",
+        "--config",
+        config,
+        "--state",
+        state,
+        "--for",
+        "60s",
+        "--speed",
+        "10",
+        "--json",
+    ]);
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    serde_json::from_slice(&ran.stdout).unwrap()
+}
+
+#[test]
+fn what_is_thought_is_an_input_and_can_be_computed_again() {
+    let folder = folder("run");
+    let config = profile(&folder, "volume_span_ms = 5000\nbuckets_a_day = 86400\nbuckets = 5");
+    let state = folder.join("state");
+    let state = state.to_str().unwrap();
+    let summary = supervise(&config, state);
+    assert_eq!(summary["sealed_allocations"], 0, "{summary}");
+    let shown = kimera(&["opinions", "--on", state, "--json"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let counted = kimera(&["stat", state, "--json"]);
+    let counted: Value = serde_json::from_slice(&counted.stdout).unwrap();
+    let shed = counted["counters"]["opinions.shed"].as_u64().unwrap() > 0;
+    let said = shown["said"].as_u64().unwrap();
+    // On a machine that has no time for it, it has not heard everything, and that is counted.
+    assert!(said > 100 && (shed || shown["as_computed"] == said), "{shown}");
+    let vpin = |v: &&Value| v["topic"] == "vpin" && v["feed"] == "feed.usdm";
+    let vpin = shown["newest"].as_array().unwrap().iter().find(vpin).unwrap();
+    assert!(vpin["status"] == "ok" && (0.0..=1.0).contains(&vpin["value"].as_f64().unwrap()), "{vpin}");
+    // It rests on what was there before it.
+    let cat = String::from_utf8(kimera(&["journal", "cat", state]).stdout).unwrap();
+    let records = cat.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let opinions: Vec<Value> = records.filter(|r| r["kind"] == "opinion").collect();
+    assert_eq!(opinions.len() as u64, said);
+    assert!(opinions.iter().all(|r| r["body"]["basis"].as_u64() < r["seq"].as_u64()));
+    let replay = kimera(&["replay", state]);
+    let replayed = String::from_utf8_lossy(&replay.stdout).into_owned();
+    assert!(replayed.starts_with("identical"), "{replayed}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn without_them_there_is_no_seat_and_nonsense_is_refused() {
+    let folder = folder("none");
+    let config = profile(&folder, "enabled = false");
+    let seats = |config: &str| {
+        String::from_utf8(kimera(&["topology", "--config", config]).stdout).unwrap().contains("opinions")
+    };
+    assert!(!seats(&config) && seats(&profile(&folder, "every_ms = 500")));
+    let wrong = profile(&folder, "every_ms = 5");
+    let output = kimera(&["supervise", "--config", &wrong, "--dry-run"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(3) && said.contains("opinions.every_ms"), "{said}");
+    // A recording has none: they are computed.
+    let shown = kimera(&["opinions", "--on", "data/binance-20240808", "--json"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert!(shown["said"] == 0 && shown["computed"].as_u64().unwrap() > 1_000, "{shown}");
+    let toxic = shown["newest"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|v| v["topic"] == "toxic-bid" && v["feed"] == "feed.usdm");
+    assert!(toxic.is_some_and(|v| v["status"] == "ok"), "{shown}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
