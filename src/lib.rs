@@ -29,6 +29,7 @@ pub mod book_view;
 pub mod builds;
 pub mod claim;
 pub mod cli;
+pub mod conduct_rates;
 pub mod config;
 pub mod control;
 pub mod counterfactual;

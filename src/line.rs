@@ -12,7 +12,7 @@ use kimera_cep::{
     Detectors, DetectorsMeters, PatternSet, Patterns, PatternsMeters, actor as cep_stage,
     patterns as patterns_stage,
 };
-use kimera_compliance::{Compliance, ComplianceMeters, Rules, actor as compliance_stage};
+use kimera_compliance::{Compliance, ComplianceMeters, Conduct, Rules, actor as compliance_stage};
 use kimera_ensemble::{
     Abstainer, Contradiction, Ensemble, EnsembleMeters, Thermodynamic, actor as ensemble_stage, members,
 };
@@ -400,7 +400,10 @@ pub fn cells(
     let meters = RiskMeters::new(counters);
     seats.add(RISK, || Risk::new(Gate::new(limits.clone(), rules.clone()), meters.clone()))?;
     let meters = ComplianceMeters::new(counters);
-    seats.add(COMPLIANCE, || Compliance::new(Rules::new(config.compliance_config()), meters.clone()))?;
+    seats.add(COMPLIANCE, || {
+        let conduct = Conduct::new(config.conduct_config(), config.instruments.len());
+        Compliance::new(Rules::new(config.compliance_config()), conduct, meters.clone())
+    })?;
     let meters = LedgerMeters::new(counters, config.instruments.len());
     seats.add(LEDGER, || Ledger::new(books.clone(), meters.clone()))?;
     if config.patterns.is_used() {

@@ -5,12 +5,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use kimera_cep::rates::{Counts, MinuteBar, Outcome, Told, conduct, outcome, over_bars, quiet_days};
+use kimera_cep::rates::{Counts, MinuteBar, Outcome, Told, outcome, over_bars, quiet_days};
 use kimera_cep::watch::{SECOND, WatchConfig};
 use kimera_protocol::{Detector, Nanos, Phase};
 use serde_json::{Value, json};
 
 use crate::cli::{PROFILE, print};
+use crate::conduct_rates;
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::report::SCHEMA_VERSION;
@@ -84,8 +85,8 @@ pub fn run(a: &RatesArgs) -> Result<Exit, Failure> {
 fn row(detector: Detector, a: &RatesArgs, config: &WatchConfig, quiet: &Counts) -> Row {
     let of_own = |outcome| Row { detector, outcome, quiet: None };
     match detector {
-        Detector::Spoofing => of_own(conduct::spoofing(a.seeds)),
-        Detector::Layering => of_own(conduct::layering(a.seeds)),
+        Detector::Spoofing => of_own(conduct_rates::spoofing(a.seeds)),
+        Detector::Layering => of_own(conduct_rates::layering(a.seeds)),
         _ => {
             let counted = quiet.get(detector as usize - 1).copied();
             Row { detector, outcome: outcome(detector, a.seeds, config), quiet: counted }

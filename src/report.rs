@@ -268,7 +268,7 @@ impl EngineSummary {
             orders_sent: counters.counter(&format!("{gateway}.sent")),
             fills: counters.counter("ledger.fills"),
             holds: by_reason(counters, "strategy.hold."),
-            alerts: by_reason(counters, "cep.alerts."),
+            alerts: alerts(counters),
             matches: by_reason(counters, "patterns.matches."),
             refused: refusals(counters),
             ledger,
@@ -459,6 +459,13 @@ fn money_summary(facts: &Facts<'_>) -> Result<(LedgerSummary, Pnl), Failure> {
 fn by_reason(counters: &Snapshot, prefix: &str) -> BTreeMap<String, u64> {
     let under = counters.counters.iter().filter_map(|(label, n)| Some((label.strip_prefix(prefix)?, *n)));
     under.filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.to_owned(), n)).collect()
+}
+
+/// The detectors' and compliance's.
+fn alerts(counters: &Snapshot) -> BTreeMap<String, u64> {
+    let mut all = by_reason(counters, "cep.alerts.");
+    all.extend(by_reason(counters, "compliance.alerts."));
+    all
 }
 
 fn refusals(counters: &Snapshot) -> BTreeMap<String, u64> {

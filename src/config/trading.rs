@@ -1,6 +1,7 @@
 //! The order side of the configuration: account, strategy, execution, risk, compliance.
 
-use kimera_compliance::ComplianceConfig;
+use kimera_compliance::surveillance::SurveillanceConfig;
+use kimera_compliance::{ComplianceConfig, ConductConfig};
 use kimera_ensemble::{ContradictionConfig, EnsembleConfig, ThermodynamicConfig};
 use kimera_execution::ExecutionConfig;
 use kimera_execution::parent::ParentConfig;
@@ -154,7 +155,7 @@ pub struct RiskSection {
 }
 
 /// Rules of the venue and the law.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // As above; meanings are with `ComplianceConfig`.
 pub struct ComplianceSection {
@@ -163,6 +164,27 @@ pub struct ComplianceSection {
     pub orders_per_trade_max: u32,
     pub orders_free: u32,
     pub order_to_trade_window_ms: u32,
+    /// Behind conduct of ours that looks like manipulation only ways out leave for so long; 0: it is only said.
+    #[serde(default = "conduct_hold_ms")]
+    pub conduct_hold_ms: u32,
+    /// An order is large from so many median sizes of a level on, 1e-6 to 1e6.
+    #[serde(default = "conduct_large")]
+    pub conduct_large: f64,
+    /// How often large orders go behind fills on the other side anyway, 0.01 to 0.99.
+    #[serde(default = "conduct_base_rate")]
+    pub conduct_base_rate: f64,
+}
+
+fn conduct_hold_ms() -> u32 {
+    60_000
+}
+
+fn conduct_large() -> f64 {
+    SurveillanceConfig::default().large
+}
+
+fn conduct_base_rate() -> f64 {
+    SurveillanceConfig::default().base_rate
 }
 
 const fn ms(value: u32) -> i64 {
@@ -370,6 +392,15 @@ impl Config {
         }
     }
 
+    /// How our own conduct is watched.
+    #[must_use]
+    pub fn conduct_config(&self) -> ConductConfig {
+        let c = &self.compliance;
+        let (large, base_rate) = (c.conduct_large, c.conduct_base_rate);
+        let surveillance = SurveillanceConfig { large, base_rate, ..SurveillanceConfig::default() };
+        ConductConfig { surveillance, hold: ms(c.conduct_hold_ms) }
+    }
+
     /// Instruments by number with their price steps, for the books.
     ///
     /// # Errors
@@ -394,6 +425,9 @@ impl Config {
             ("strategy.number", f64::from(s.number), 1.0, 65_535.0),
             ("strategy.risk_aversion", s.risk_aversion, 1e-9, 1e3),
             ("strategy.toxic_above", s.toxic_above, 0.0, 1.0),
+            ("compliance.conduct_large", self.compliance.conduct_large, 1e-6, 1e6),
+            ("compliance.conduct_base_rate", self.compliance.conduct_base_rate, 0.01, 0.99),
+            ("compliance.conduct_hold_ms", self.compliance.conduct_hold_ms.into(), 0.0, 8.64e7),
             ("strategy.toxic_factor", s.toxic_factor, 1.0, 100.0),
             ("strategy.fill_rate_per_s", s.fill_rate_per_s, 1e-9, 1e6),
             ("strategy.fill_decay_per_tick", s.fill_decay_per_tick, 1e-9, 1e3),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kimera_journal::format::CODE_EPOCH;
 use kimera_journal::{Blobs, Fault, JournalReader, ResumePoint, Tail, archive};
-use kimera_protocol::{Absent, Checkpoint, Kind, Message, PatternsLoaded, Seq, Started};
+use kimera_protocol::{Absent, Alert, Checkpoint, Detector, Kind, Message, PatternsLoaded, Seq, Started};
 
 use super::line::Recomputed;
 use crate::config::Config;
@@ -73,10 +73,13 @@ pub struct Said {
     pub alerts: Vec<Message>,
     /// What patterns found.
     pub matches: Vec<Message>,
+    /// What compliance suspected of our own orders.
+    pub conduct: Vec<Message>,
 }
 
 /// Seats whose streams are kept in full, in the order of [`Said::streams`].
-pub const STREAMS: [&str; 4] = [line::STRATEGY, line::COMPLIANCE, line::DETECTORS, line::PATTERNS];
+pub const STREAMS: [&str; 5] =
+    [line::STRATEGY, line::COMPLIANCE, line::DETECTORS, line::PATTERNS, line::COMPLIANCE];
 
 /// Which of [`STREAMS`] a message belongs to, where it does.
 #[must_use]
@@ -84,24 +87,31 @@ pub fn stream_of(message: &Message) -> Option<usize> {
     match message.kind()? {
         Kind::Decision => Some(0),
         Kind::NewOrder | Kind::CancelOrder | Kind::CancelAll => Some(1),
+        Kind::Alert if is_about_us(message) => Some(4),
         Kind::Alert => Some(2),
         Kind::PatternMatch => Some(3),
         _ => None,
     }
 }
 
+/// True for suspicions about our own orders: compliance's, not the detectors'.
+fn is_about_us(message: &Message) -> bool {
+    let detector = message.body::<Alert>().and_then(|alert| Detector::from_code(alert.detector));
+    matches!(detector, Some(Detector::Spoofing | Detector::Layering))
+}
+
 impl Said {
     /// Every stream, with the seat it is from.
     #[must_use]
-    pub fn streams(&self) -> [(&'static str, &[Message]); 4] {
-        let Self { decisions, orders, alerts, matches } = self;
-        let [of_decisions, of_orders, of_alerts, of_matches] = STREAMS;
-        [(of_decisions, decisions), (of_orders, orders), (of_alerts, alerts), (of_matches, matches)]
+    pub fn streams(&self) -> [(&'static str, &[Message]); 5] {
+        let Self { decisions, orders, alerts, matches, conduct } = self;
+        let all: [&[Message]; 5] = [decisions, orders, alerts, matches, conduct];
+        std::array::from_fn(|i| (STREAMS[i], all[i]))
     }
 
-    fn streams_mut(&mut self) -> [&mut Vec<Message>; 4] {
-        let Self { decisions, orders, alerts, matches } = self;
-        [decisions, orders, alerts, matches]
+    fn streams_mut(&mut self) -> [&mut Vec<Message>; 5] {
+        let Self { decisions, orders, alerts, matches, conduct } = self;
+        [decisions, orders, alerts, matches, conduct]
     }
 
     /// Keeps a message that is one of them, without its ingress stamp.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests: a failure is the test's.
 
+mod conduct;
 mod launch;
 mod opinions;
 mod orders;

@@ -1,8 +1,13 @@
 //! The stage of the main line behind risk: what it passes goes to the gateway, to the journal in full, and on.
 
-use kimera_protocol::{CancelAll, CancelOrder, Kind, Message, NewOrder, OrderUpdate, OrphanAdopted, Refusal};
+use kimera_protocol::order::OrderFlags;
+use kimera_protocol::{
+    CancelAll, CancelOrder, Command, CommandCode, Detector, Kind, Message, Nanos, NewOrder, OrderUpdate,
+    OrphanAdopted, Quote, Refusal, RefusalReason, VenueStatus,
+};
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
+use crate::conduct::Conduct;
 use crate::rules::{CHECKS, Rules};
 
 /// Most outputs of one input: an order to the next stage, to the gateway and to the journal.
@@ -14,18 +19,22 @@ pub struct ComplianceMeters {
     orders: Counter,
     cancels: Counter,
     refused: [Counter; CHECKS.len()],
+    /// Of large orders, of layers.
+    suspected: [Counter; 2],
 }
 
-kimera_protocol::state!(ComplianceMeters { orders, cancels, refused });
+kimera_protocol::state!(ComplianceMeters { orders, cancels, refused, suspected });
 
 impl ComplianceMeters {
-    /// Counters `compliance.orders`, `compliance.cancels` and `compliance.refused.<reason>`.
+    /// Counters `compliance.orders`, `compliance.cancels`, `compliance.refused.<reason>` and `compliance.alerts.<detector>`.
     #[must_use]
     pub fn new(counters: &Counters) -> Self {
         Self {
             orders: counters.counter("compliance.orders"),
             cancels: counters.counter("compliance.cancels"),
             refused: CHECKS.map(|r| counters.counter(&format!("compliance.refused.{}", r.name()))),
+            suspected: [Detector::Spoofing, Detector::Layering]
+                .map(|d| counters.counter(&format!("compliance.alerts.{}", d.name()))),
         }
     }
 }
@@ -33,22 +42,45 @@ impl ComplianceMeters {
 /// The stage.
 pub struct Compliance {
     rules: Rules,
+    conduct: Conduct,
     meters: ComplianceMeters,
 }
 
-kimera_protocol::state!(Compliance { rules, meters });
+kimera_protocol::state!(Compliance { rules, conduct, meters });
 
 impl Compliance {
     /// A stage with these rules.
     #[must_use]
-    pub fn new(rules: Rules, meters: ComplianceMeters) -> Self {
-        Self { rules, meters }
+    pub fn new(rules: Rules, conduct: Conduct, meters: ComplianceMeters) -> Self {
+        Self { rules, conduct, meters }
+    }
+
+    /// The rules, and our own conduct before them: a way out is open whatever was done.
+    fn judge(&mut self, order: &NewOrder, instrument: u16, now: Nanos) -> Result<(), RefusalReason> {
+        if self.conduct.is_held(now) && order.flags & OrderFlags::REDUCE_ONLY == 0 {
+            return Err(RefusalReason::Conduct);
+        }
+        self.rules.judge(order, instrument, now)
+    }
+
+    fn report(&mut self, update: &OrderUpdate, message: &Message, out: &mut Outbox) {
+        let header = &message.header;
+        let is_fill = self.rules.report(update, header.time);
+        let place = (header.instrument, header.seq, header.time);
+        let alerts = self.conduct.reported(update, is_fill, place);
+        for (alert, counter) in alerts.into_iter().zip(&self.meters.suspected) {
+            if let Some(alert) = alert {
+                counter.add(1);
+                out.send_unmarked(Port::Record, message.instrument(), alert);
+            }
+        }
     }
 
     fn new_order(&mut self, order: &NewOrder, message: &Message, out: &mut Outbox) {
         let header = &message.header;
-        match self.rules.judge(order, header.instrument, header.time) {
+        match self.judge(order, header.instrument, header.time) {
             Ok(()) => {
+                self.conduct.sent(order, header.instrument, header.time);
                 self.meters.orders.add(1);
                 for port in [Port::Orders, Port::Record, Port::Line] {
                     out.forward(port, message);
@@ -77,7 +109,12 @@ impl Actor for Compliance {
             self.new_order(order, message, out);
             return;
         }
-        if message.body::<CancelOrder>().is_some() || message.body::<CancelAll>().is_some() {
+        let time = message.header.time;
+        let is_mass = message.body::<CancelAll>().is_some();
+        if is_mass || message.body::<CancelOrder>().is_some() {
+            if is_mass {
+                self.conduct.mass_cancelled(time);
+            }
             self.meters.cancels.add(1);
             self.rules.cancelled(message.header.time);
             out.forward(Port::Orders, message);
@@ -87,7 +124,13 @@ impl Actor for Compliance {
         if let Some(orphan) = message.body::<OrphanAdopted>() {
             self.rules.adopt(orphan, message.header.instrument);
         } else if let Some(update) = message.body::<OrderUpdate>() {
-            self.rules.report(update, message.header.time);
+            self.report(update, message, out);
+        } else if let Some(quote) = message.body::<Quote>() {
+            self.conduct.quoted(quote, message.header.instrument, time);
+        } else if message.body::<Command>().is_some_and(|c| c.code == CommandCode::Halt as u64)
+            || message.body::<VenueStatus>().is_some_and(|s| s.ready == 0)
+        {
+            self.conduct.mass_cancelled(time);
         }
         if message.kind().is_some_and(|k| k == Kind::Quote || k.is_input()) {
             out.forward(Port::Line, message);
@@ -95,13 +138,14 @@ impl Actor for Compliance {
     }
 
     fn digest(&self) -> u64 {
-        self.rules.digest()
+        self.rules.digest() ^ self.conduct.digest()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conduct::ConductConfig;
     use crate::rules::ComplianceConfig;
     use kimera_protocol::{Body, Header, OrderId, Price, Quantity, Side};
 
@@ -116,7 +160,11 @@ mod tests {
     #[test]
     fn what_passes_goes_to_the_gateway_and_into_the_journal() {
         let meters = ComplianceMeters::new(&Counters::detached());
-        let mut stage = Compliance::new(Rules::new(ComplianceConfig::default()), meters);
+        let mut stage = Compliance::new(
+            Rules::new(ComplianceConfig::default()),
+            Conduct::new(ConductConfig::default(), 1),
+            meters,
+        );
         let order = |seq, side: Side| NewOrder {
             id: OrderId { seq, incarnation: 1, child: 0 },
             price: Price(100),

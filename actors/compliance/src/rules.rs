@@ -5,8 +5,9 @@ use kimera_protocol::{Nanos, NewOrder, OrderRecord, OrderUpdate, OrphanAdopted, 
 
 use crate::window::Window;
 
-/// What is asked of an order, in this order.
-pub const CHECKS: [RefusalReason; 4] = [
+/// What is asked of an order, in this order; the first of its owner.
+pub const CHECKS: [RefusalReason; 5] = [
+    RefusalReason::Conduct,
     RefusalReason::OwnTrade,
     RefusalReason::MessageRate,
     RefusalReason::OrderToTrade,
@@ -119,11 +120,14 @@ impl Rules {
         self.messages.add(now);
     }
 
-    /// Takes a report.
-    pub fn report(&mut self, update: &OrderUpdate, now: Nanos) {
-        if self.orders.change(update.id, |(_, record)| record.apply(update).books_fill()) == Some(true) {
+    /// Takes a report; true where it tells a fill for the first time.
+    pub fn report(&mut self, update: &OrderUpdate, now: Nanos) -> bool {
+        let is_fill =
+            self.orders.change(update.id, |(_, record)| record.apply(update).books_fill()) == Some(true);
+        if is_fill {
             self.trades.add(now);
         }
+        is_fill
     }
 
     /// A digest of the orders that may still trade.

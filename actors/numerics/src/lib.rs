@@ -4,6 +4,7 @@
 //! sums have a fixed order, nothing is contracted, and windows that slide are kept in integers so that no error
 //! accumulates.
 
+pub mod binomial;
 pub mod calibration;
 pub mod decayed;
 pub mod entropy;

@@ -1,36 +1,7 @@
-//! What conduct looks like from its numbers: orders taken back behind a fill on the other side, first digits of sizes, messages for
-//! trades. Intent is for people to judge; this measures.
+//! What conduct looks like from its numbers: first digits of sizes, messages for trades. Intent is for people to judge; this measures.
 
 use kimera_numerics::estimate::Estimate;
-use kimera_numerics::{exp, ln, ln_gamma};
-
-/// Probability of `k` or more of `n`, each with probability `p` (binomial): how likely so many cancellations behind fills are, where
-/// somebody cancels at rate `p` anyway (model book 2.5; an alarm below 1e-4 with five orders at least).
-#[must_use]
-pub fn binomial_tail(n: u64, p: f64, k: u64) -> f64 {
-    if k == 0 || p >= 1.0 {
-        return 1.0;
-    }
-    if p <= 0.0 || k > n {
-        return 0.0;
-    }
-    let choose =
-        |i: u64| ln_gamma(n as f64 + 1.0) - ln_gamma(i as f64 + 1.0) - ln_gamma((n - i) as f64 + 1.0);
-    let term = |i: u64| exp(choose(i) + i as f64 * ln(p) + (n - i) as f64 * ln(1.0 - p));
-    (k..=n).map(term).sum::<f64>().min(1.0)
-}
-
-/// Orders a lift needs before it is judged.
-pub const ORDERS_MIN: u64 = 5;
-
-/// `1 − p` of [`binomial_tail`] as a score in [0, 1]: how far cancellations go together with fills on the other side.
-#[must_use]
-pub fn cancel_lift(large_orders: u64, cancelled_behind_fills: u64, base_rate: f64) -> Estimate {
-    if large_orders < ORDERS_MIN {
-        return Estimate::warmup(large_orders);
-    }
-    Estimate::ok(1.0 - binomial_tail(large_orders, base_rate, cancelled_behind_fills), large_orders)
-}
+use kimera_numerics::ln;
 
 /// Probability of each first digit, 1 to 9, of sizes that span orders of magnitude (Benford).
 #[must_use]
@@ -125,12 +96,12 @@ pub fn message_rate_z(expected: f64, seen: u64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kimera_numerics::exp;
     use kimera_protocol::Status;
 
     #[test]
     fn published_values() {
         let near = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-5;
-        assert!(near(binomial_tail(20, 0.3, 18), 3.773_09e-8), "{}", binomial_tail(20, 0.3, 18));
         let digits = [
             std::f64::consts::LOG10_2,
             0.176_091,
@@ -145,17 +116,6 @@ mod tests {
         assert!((1..).zip(digits).all(|(digit, p)| near(benford(digit), p)));
         assert_eq!((order_to_trade(1_200, 40), order_to_trade(500_000, 20_000)), (Some(29.0), Some(24.0)));
         assert_eq!((message_rate_z(100.0, 150), order_to_trade(7, 0)), (Some(5.0), None));
-    }
-
-    #[test]
-    fn a_lift_is_seen_and_none_is_not() {
-        assert!(cancel_lift(20, 18, 0.3).value > 0.999_9);
-        assert!(cancel_lift(20, 6, 0.3).value < 0.9, "as often as ever");
-        assert_eq!(cancel_lift(4, 4, 0.3).status, Status::Warmup);
-        assert_eq!(
-            (binomial_tail(5, 0.0, 1), binomial_tail(5, 0.3, 6), binomial_tail(5, 1.0, 5)),
-            (0.0, 0.0, 1.0)
-        );
     }
 
     #[test]

@@ -5,9 +5,8 @@
 //! * [`jumps`]: which returns are too large for a diffusion
 //! * [`shift`]: a mean that has moved
 //! * [`crash`]: a fall, a collapse of the book, and what comes behind it
-//! * [`conduct`]: cancellations behind fills, first digits, messages for trades
+//! * [`conduct`]: first digits, messages for trades
 //! * [`ignition`]: a burst that is taken back
-//! * [`surveillance`]: one actor's orders, exactly
 //! * [`pump`]: price and volume that leap together
 //! * [`discovery`]: how many of many alarms are false
 
@@ -19,4 +18,3 @@ pub mod jumps;
 pub mod pump;
 pub mod robust;
 pub mod shift;
-pub mod surveillance;

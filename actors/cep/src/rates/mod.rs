@@ -1,7 +1,6 @@
 //! How often each detector is right, how fast, and how often it is wrong: over markets in which something was made to happen,
 //! over others in which nearly nothing was, and over days on which nothing was.
 
-pub mod conduct;
 pub mod scenarios;
 pub mod tape;
 

@@ -181,6 +181,6 @@ fn a_hole_in_the_stream_is_not_bridged_and_nonsense_is_left_out() {
     let said = opinions(&mut analyst, &messages);
     assert!(said.iter().all(|(_, o)| o.value.is_finite()));
     let impact = said.iter().filter(|(_, o)| o.topic == Topic::PriceImpact as u64).map(|(_, o)| o.value);
-    assert!(impact.into_iter().all(|bps| bps.abs() < 500.0), "a leap across the hole is no impact");
+    assert!(impact.into_iter().all(|bps| bps.abs() < 50.0), "a leap across the hole is no impact");
     assert_eq!(last(&said, Topic::VarianceRatio2).status, Status::Warmup as u64, "returns begin anew");
 }

@@ -345,11 +345,13 @@ pub enum RefusalReason {
     ReusedIdentity = 21,
     /// A detector suspects what is no market to take risk in.
     MarketAlert = 22,
+    /// Compliance: orders of the same owner have looked like manipulation a moment ago.
+    Conduct = 23,
 }
 
 impl RefusalReason {
     /// Every reason.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Halted,
         Self::ReducingOnly,
         Self::Malformed,
@@ -372,6 +374,7 @@ impl RefusalReason {
         Self::MessageRate,
         Self::ReusedIdentity,
         Self::MarketAlert,
+        Self::Conduct,
     ];
 
     /// The reason of a code.
@@ -403,6 +406,7 @@ impl RefusalReason {
             Self::NoEquity => "no-equity",
             Self::OwnTrade => "own-trade",
             Self::OrderToTrade => "order-to-trade",
+            Self::Conduct => "conduct",
             Self::MessageRate => "message-rate",
             Self::ReusedIdentity => "reused-identity",
             Self::MarketAlert => "market-alert",

@@ -1,20 +1,23 @@
 //! One actor's orders, made from a seed: large ones that go behind fills on the other side, layers of them, and the quotes of
 //! somebody who makes a market.
 
-use kimera_protocol::{Nanos, Price, Quantity, Side};
+use kimera_protocol::{Nanos, OrderId, Price, Quantity, Side};
 
-use super::Outcome;
-use super::tape::Random;
-use crate::detectors::surveillance::{Sent, Surveillance, SurveillanceConfig};
-use crate::watch::SECOND;
+use kimera_cep::rates::Outcome;
+use kimera_cep::rates::tape::Random;
+use kimera_cep::watch::SECOND;
+use kimera_compliance::conduct::SPOOFING_LIMIT;
+use kimera_compliance::surveillance::{Sent, Surveillance, SurveillanceConfig};
 
 const MS: Nanos = SECOND / 1_000;
-/// Score beyond which cancellations behind fills are an alarm: a probability below 1e-4.
-pub const SPOOFING_LIMIT: f64 = 0.9999;
+
+fn number(seq: u64) -> OrderId {
+    OrderId { seq, incarnation: 1, child: 0 }
+}
 
 fn order(id: u64, time: Nanos, side: Side, price: i64, size: i64) -> Sent {
     let (price, size) = (Price(price), Quantity(size));
-    Sent { time, id, side, price, size, median_size: Quantity(10), ticks: 1 }
+    Sent { time, id: number(id), side, price, size, median_size: Quantity(10), ticks: 1 }
 }
 
 /// Twenty large bids; a share of them goes a moment behind a fill of a small ask, the others when they are old. When it was noticed.
@@ -26,13 +29,13 @@ fn large_bids(random: &mut Random, behind_fills: f64) -> Option<Nanos> {
         of.sent(order(2 * n + 1, at, Side::Ask, 102, 5));
         let gone = if random.uniform() < behind_fills {
             let fill = at + (100.0 + 800.0 * random.uniform()) as i64 * MS;
-            of.filled(fill, 2 * n + 1, Quantity(5));
+            of.filled(fill, number(2 * n + 1), Quantity(5));
             fill + (10.0 + 500.0 * random.uniform()) as i64 * MS
         } else {
-            of.cancelled(at + 4 * SECOND, 2 * n + 1);
+            of.cancelled(at + 4 * SECOND, number(2 * n + 1));
             at + 4 * SECOND
         };
-        of.cancelled(gone, 2 * n);
+        of.cancelled(gone, number(2 * n));
         if of.spoof_score().value > SPOOFING_LIMIT {
             return Some(gone);
         }
@@ -46,10 +49,10 @@ fn layer(random: &mut Random, prices: u64, apart: Nanos) -> Option<Nanos> {
     (0..prices).for_each(|i| of.sent(order(i, 0, Side::Bid, 100 - i as i64, 60)));
     of.sent(order(90, 0, Side::Ask, 102, 5));
     let fill = (100.0 + 500.0 * random.uniform()) as i64 * MS;
-    of.filled(fill, 90, Quantity(5));
+    of.filled(fill, number(90), Quantity(5));
     (0..prices).find_map(|i| {
         let at = fill + 50 * MS + apart * i as i64;
-        of.cancelled(at, i).then_some(at - fill)
+        of.cancelled(at, number(i)).is_layer.then_some(at - fill)
     })
 }
 
