@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use kimera_market::composite::{CompositeTop, Offer};
 use kimera_market::{Market, Top, actor::OUTPUTS_MAX};
 use kimera_protocol::{Instrument, Level, Nanos, Price, Side};
 use kimera_runtime::{Actor, Input, Outbox};
@@ -81,6 +82,8 @@ struct View<'a> {
     asks: Vec<Level>,
     /// Levels there are in all.
     depth: [usize; 2],
+    /// Best bid and ask over every venue of the market, in this one's prices (1e-8), each with the feed that has it.
+    composite: Option<[(i64, &'a str); 2]>,
 }
 
 /// The instant that was asked for, where there is one like it.
@@ -152,6 +155,7 @@ pub fn run(a: &BookArgs) -> Result<Exit, Failure> {
         bids: levels(Side::Bid),
         asks: levels(Side::Ask),
         depth: [book.side(Side::Bid).len(), book.side(Side::Ask).len()],
+        composite: composite(&source, &market, at, time),
     };
     if let Some(path) = &a.svg {
         std::fs::write(path, picture(&view))
@@ -159,6 +163,19 @@ pub fn run(a: &BookArgs) -> Result<Exit, Failure> {
     }
     print(&if a.json { to_json(&view).to_string() } else { to_text(&view) })?;
     Ok(Exit::Ok)
+}
+
+/// The composite of the instrument's market, where it is on several venues that can be believed.
+fn composite<'a>(source: &'a Source, market: &Market, at: usize, now: Nanos) -> Option<[(i64, &'a str); 2]> {
+    let (top, instruments) = market.one_markets().top(at, now)?;
+    let of = |(venue, offer): (usize, Offer)| {
+        let section = instruments.get(venue).and_then(|i| source.config.instruments.get(*i));
+        (offer.price, section.map_or("?", |s| s.feed.as_str()))
+    };
+    match top {
+        CompositeTop::Good { bid, ask } | CompositeTop::Across { bid, ask } => Some([of(bid), of(ask)]),
+        CompositeTop::Unknown => None,
+    }
 }
 
 fn price(view: &View<'_>, price: Price) -> String {
@@ -231,6 +248,16 @@ fn to_text(view: &View<'_>) -> String {
         line(&mut text, level, total);
     }
     let _ = write!(text, "{} bid levels and {} ask levels in all", view.depth[0], view.depth[1]);
+    if let Some([(bid, from), (ask, of)]) = view.composite {
+        let decimals = view.instrument.price_decimals() as usize;
+        let money = |units: i64| format!("{:.decimals$}", units as f64 / UNITS);
+        let _ = write!(
+            text,
+            "\nover all venues, in these prices: bid {} ({from}), ask {} ({of})",
+            money(bid),
+            money(ask)
+        );
+    }
     text
 }
 
@@ -243,6 +270,9 @@ fn to_json(view: &View<'_>) -> Value {
         "seq": view.seq, "time": view.time, "update_id": view.update_id, "venue_time": view.venue_time,
         "state": meaning(view.state), "bids": levels(&view.bids), "asks": levels(&view.asks),
         "bid_levels": view.depth[0], "ask_levels": view.depth[1],
+        "composite": view.composite.map(|[(bid, of_bid), (ask, of_ask)]| {
+            json!({"bid": bid, "bid_feed": of_bid, "ask": ask, "ask_feed": of_ask})
+        }),
     })
 }
 

@@ -7,7 +7,7 @@ use kimera_cep::rates::Outcome;
 use kimera_cep::rates::tape::Random;
 use kimera_cep::watch::SECOND;
 use kimera_compliance::conduct::SPOOFING_LIMIT;
-use kimera_compliance::surveillance::{Sent, Surveillance, SurveillanceConfig};
+use kimera_compliance::surveillance::{Sent, Surveillance, SurveillanceConfig, Taken};
 
 const MS: Nanos = SECOND / 1_000;
 
@@ -18,6 +18,12 @@ fn number(seq: u64) -> OrderId {
 fn order(id: u64, time: Nanos, side: Side, price: i64, size: i64) -> Sent {
     let (price, size) = (Price(price), Quantity(size));
     Sent { time, id: number(id), side, price, size, median_size: Quantity(10), ticks: 1 }
+}
+
+/// Asks for an order back, and gets it.
+fn take_back(of: &mut Surveillance, time: Nanos, id: OrderId) -> Taken {
+    of.asked_back(time, id);
+    of.cancelled(id)
 }
 
 /// Twenty large bids; a share of them goes a moment behind a fill of a small ask, the others when they are old. When it was noticed.
@@ -32,10 +38,10 @@ fn large_bids(random: &mut Random, behind_fills: f64) -> Option<Nanos> {
             of.filled(fill, number(2 * n + 1), Quantity(5));
             fill + (10.0 + 500.0 * random.uniform()) as i64 * MS
         } else {
-            of.cancelled(at + 4 * SECOND, number(2 * n + 1));
+            take_back(&mut of, at + 4 * SECOND, number(2 * n + 1));
             at + 4 * SECOND
         };
-        of.cancelled(gone, number(2 * n));
+        take_back(&mut of, gone, number(2 * n));
         if of.spoof_score().value > SPOOFING_LIMIT {
             return Some(gone);
         }
@@ -52,7 +58,7 @@ fn layer(random: &mut Random, prices: u64, apart: Nanos) -> Option<Nanos> {
     of.filled(fill, number(90), Quantity(5));
     (0..prices).find_map(|i| {
         let at = fill + 50 * MS + apart * i as i64;
-        of.cancelled(at, number(i)).is_layer.then_some(at - fill)
+        take_back(&mut of, at, number(i)).is_layer.then_some(at - fill)
     })
 }
 

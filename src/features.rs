@@ -29,7 +29,17 @@ const UNITS: f64 = 1e8;
 /// Estimators that are in ticks, or in ticks for something: they are told in prices.
 const IN_TICKS: [&str; 3] = ["microprice", "order_flow_impact", "kyle_lambda"];
 /// Columns before the estimators.
-const COLUMNS: [&str; 7] = ["bid", "ask", "bid_size", "ask_size", "last_price", "bid_depth", "ask_depth"];
+const COLUMNS: [&str; 9] = [
+    "bid",
+    "ask",
+    "bid_size",
+    "ask_size",
+    "last_price",
+    "bid_depth",
+    "ask_depth",
+    "composite_bid",
+    "composite_ask",
+];
 
 /// Arguments of `kimera features`.
 #[derive(Debug, Args)]
@@ -179,6 +189,8 @@ fn row(message: &Message, instrument: &Instrument, quote: &Quote, features: &Fea
         price(quote.last_price, quote.last_price > 0),
         size(quote.bid_depth),
         size(quote.ask_depth),
+        size(quote.composite_bid),
+        size(quote.composite_ask),
     ]);
     let statuses: [Status; FEATURES_MAX] = std::array::from_fn(|i| features.status(i));
     for (i, value) in features.values().into_iter().enumerate() {

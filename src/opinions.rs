@@ -69,7 +69,7 @@ pub fn run(a: &OpinionsArgs) -> Result<Exit, Failure> {
     let only = a.feed.as_deref().map(|feed| instrument_of(&source.config, feed)).transpose()?;
     let of_feed = |said: &Said| only.is_none_or(|only| only == said.instrument);
     let (in_run, again) = (said(&source.messages), computed(&source)?);
-    let is_run = source.messages.iter().any(|m| m.kind() == Some(Kind::Started));
+    let is_run = source.is_run;
     let shown: Vec<Said> = if is_run { &in_run } else { &again }.iter().copied().filter(of_feed).collect();
     let feed = |said: &Said| {
         source.config.instruments.get(said.instrument).map_or("?", |section| section.feed.as_str())

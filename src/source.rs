@@ -17,6 +17,8 @@ pub struct Source {
     pub messages: Vec<Message>,
     /// Frames that could not be read.
     pub unread: u64,
+    /// It is a run's journal, and no recording.
+    pub is_run: bool,
 }
 
 impl Source {
@@ -28,7 +30,7 @@ impl Source {
         if folder.join("tape.toml").exists() {
             let config = Config::load(config)?;
             let (messages, unread) = recording::messages(folder, &config)?;
-            return Ok(Self { config, messages, unread });
+            return Ok(Self { config, messages, unread, is_run: false });
         }
         if !Layout::of(folder).journal().exists() {
             let what = format!(
@@ -42,6 +44,6 @@ impl Source {
         messages.extend_from_slice(&recorded.said.orders);
         // What an input has caused comes right behind it: the sort keeps what is equal in order.
         messages.sort_by_key(|m| m.header.seq);
-        Ok(Self { config: recorded.config, messages, unread: 0 })
+        Ok(Self { config: recorded.config, messages, unread: 0, is_run: true })
     }
 }

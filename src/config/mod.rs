@@ -22,8 +22,8 @@ pub use trading::{
     StrategySection,
 };
 
-use kimera_market::MarketConfig;
 use kimera_market::features::FeatureConfig;
+use kimera_market::{MarketConfig, OneMarketConfig};
 use kimera_protocol::fixed::{UNIT_DECIMALS, parse_decimal};
 use kimera_protocol::{Instrument, InstrumentId, VenueId};
 use kimera_runtime::durability::Wait;
@@ -355,6 +355,19 @@ impl Config {
         self.instruments.iter().enumerate().map(build).collect()
     }
 
+    /// Instruments with one symbol are one market.
+    fn one_market_config(&self) -> OneMarketConfig {
+        let first =
+            |s: &InstrumentSection| self.instruments.iter().position(|o| o.symbol == s.symbol).unwrap_or(0);
+        let markets = self.instruments.iter().map(|s| u16::try_from(first(s)).unwrap_or(u16::MAX)).collect();
+        OneMarketConfig {
+            markets,
+            ticks: self.tick_units().unwrap_or_default().into(),
+            basis_half_life: i64::from(self.strategy.basis_half_life_ms) * 1_000_000,
+            stale_after: i64::from(self.market.stale_after_ms) * 1_000_000,
+        }
+    }
+
     /// What the market stage needs.
     #[must_use]
     pub fn market_config(&self) -> MarketConfig {
@@ -362,6 +375,7 @@ impl Config {
         let ms = |value: u32| i64::from(value) * 1_000_000;
         MarketConfig {
             instruments: self.instruments.len(),
+            one_market: self.one_market_config(),
             features: FeatureConfig {
                 imbalance_decay: m.imbalance_decay,
                 order_flow_bucket: ms(m.order_flow_bucket_ms),

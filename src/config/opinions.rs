@@ -13,11 +13,11 @@ pub struct OpinionsSection {
     pub enabled: bool,
     /// Between two opinions on what moves by the second, 100 to 3,600,000 ms. Five times as long one may be used.
     pub every_ms: u32,
-    /// Between two opinions on everything else, 1,000 to 86,400,000 ms.
+    /// Between two opinions on everything else, 1,000 to 86,400,000 ms, no less than `every_ms`.
     pub every_slow_ms: u32,
     /// How long behind a trade it is judged, 100 to 600,000 ms.
     pub horizon_ms: u32,
-    /// Between two fits, 1,000 to 604,800,000 ms.
+    /// Between two fits, 60,000 to 604,800,000 ms.
     pub refit_ms: u32,
     /// Time over which the volume of a day is measured before the first bucket of equal volume, 1,000 to 86,400,000 ms.
     pub volume_span_ms: u32,
@@ -50,12 +50,15 @@ impl OpinionsSection {
             ("every_ms", self.every_ms, 100.0, 3.6e6),
             ("every_slow_ms", self.every_slow_ms, 1e3, 8.64e7),
             ("horizon_ms", self.horizon_ms, 100.0, 6e5),
-            ("refit_ms", self.refit_ms, 1e3, 6.048e8),
+            ("refit_ms", self.refit_ms, 6e4, 6.048e8),
             ("volume_span_ms", self.volume_span_ms, 1e3, 8.64e7),
             ("buckets_a_day", self.buckets_a_day, 1.0, 1e6),
             ("buckets", self.buckets, 2.0, 1e3),
         ] {
             within(&format!("opinions.{name}"), value.into(), low, high)?;
+        }
+        if self.every_ms > self.every_slow_ms {
+            return Err("opinions.every_slow_ms is less than opinions.every_ms".into());
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::control::{Ask, EngineHandler, PATIENCE, Wish};
 use super::faults::Faults;
-use super::opinions::OpinionDesk;
+use super::opinions::Estimators;
 use super::orphan::{Orphan, Standing};
 use super::pattern_desk::PatternDesk;
 use super::recovery::RecoveryReport;
@@ -79,7 +79,7 @@ pub struct Run<'a> {
 pub fn run(
     run: &Run<'_>,
     mut built: Built,
-    opinions: Option<OpinionDesk>,
+    opinions: Option<Estimators>,
     asks: Option<Receiver<Ask>>,
     interrupted: &AtomicBool,
 ) -> Result<EngineSummary, Failure> {
@@ -231,8 +231,8 @@ pub(super) struct Live<'a> {
     pub(super) say_at: u64,
     /// What this process takes of the machine.
     memory: Watched,
-    /// Slow estimators, where they have no thread of their own.
-    opinions: Option<OpinionDesk>,
+    /// Slow estimators, as long as they are well.
+    opinions: Option<Estimators>,
     /// Says that this engine is alive.
     pulse: Option<Pulse>,
     orphan: Orphan,
@@ -262,7 +262,7 @@ impl Live<'_> {
             clock::sleep(HOUSEKEEPING);
             self.built.counters.heartbeat(monotonic_ns());
             self.memory.look();
-            while self.opinions.as_mut().is_some_and(OpinionDesk::poll) {}
+            self.follow_opinions();
             if let Some(pulse) = &self.pulse {
                 pulse.beat();
             }
@@ -299,6 +299,20 @@ impl Live<'_> {
             if monotonic_ns() >= clock.instant_of(end).saturating_add(grace) {
                 return Ok(if end == whole { EndReason::TapeEnded } else { EndReason::TimeReached });
             }
+        }
+    }
+
+    /// The line goes on without them: what they thought is not used when it is old.
+    fn follow_opinions(&mut self) {
+        match &mut self.opinions {
+            Some(Estimators::Here(desk)) => while desk.poll() {},
+            Some(Estimators::Beside(running)) if running.has_fallen() => {
+                let text = "the slow estimators have panicked: no opinions from there on";
+                log::fault(ErrorKind::Defect, "opinions", text);
+                self.built.degraded.push(text.into());
+                self.opinions = None;
+            }
+            _ => {}
         }
     }
 

@@ -72,7 +72,7 @@ use build::{Parts, build};
 use control::Ask;
 use faults::{Canary, Faults, Held};
 use kimera_protocol::ErrorKind;
-use opinions::OpinionDesk;
+use opinions::{Estimators, OpinionDesk};
 use poison::Deaths;
 use recovery::{Earlier, RecoveryReport};
 use rejoin::MemberSeat;
@@ -292,19 +292,21 @@ pub fn run_in(
     let mut opinions = None;
     if let Some(ends) = built.opinions.take() {
         let analyst = Analyst::new(config.analyst_config().map_err(Failure::configuration)?);
-        let before = earlier.as_ref().map_or(&[][..], |e| &e.recorded.inputs);
+        let is_heard = |m: &&Message| m.kind().is_some_and(Analyst::listens_to);
+        let before =
+            earlier.iter().flat_map(|e| e.recorded.inputs.iter()).filter(is_heard).copied().collect();
         opinions = Some(OpinionDesk::new(analyst, before, ends, &built.counters));
     }
     drop(earlier); // the whole journal: nobody needs it any more
     // A world has one thread: there the engine's own loop asks them.
     let cores = if pin { plan.cores_for_others(&cores) } else { Vec::new() };
-    let (polled, _running) = match opinions {
-        Some(desk) if !world::active() => (None, Some(desk.start(cores)?)),
-        desk => (desk, None),
+    let opinions = match opinions {
+        Some(desk) if !world::active() => Some(Estimators::Beside(desk.start(cores)?)),
+        desk => desk.map(|desk| Estimators::Here(Box::new(desk))),
     };
     let run =
         live::Run { options, config: &config, plan: &plan, pin, venue, account, word, state, arena, faults };
-    live::run(&run, built, polled, asks, interrupted)
+    live::run(&run, built, opinions, asks, interrupted)
 }
 
 /// The account that is traded, at its venue.

@@ -32,7 +32,12 @@ pub struct Ends {
 /// The estimators in their place.
 pub struct OpinionDesk {
     analyst: Analyst,
+    /// What an earlier start has left: heard first, and said already.
+    earlier: std::vec::IntoIter<Message>,
     ends: Ends,
+    /// Messages that found no room, and how many of them are known.
+    shed: Counter,
+    shed_known: u64,
     said: Counter,
     /// Opinions for which the sequencer had no room.
     dropped: Counter,
@@ -41,16 +46,27 @@ pub struct OpinionDesk {
 impl OpinionDesk {
     /// Goes on behind what an earlier start has left.
     #[must_use]
-    pub fn new(mut analyst: Analyst, earlier: &[Message], ends: Ends, counters: &Counters) -> Self {
-        // It has been said already.
-        earlier.iter().for_each(|message| analyst.hear(message, |_, _| {}));
+    pub fn new(analyst: Analyst, earlier: Vec<Message>, ends: Ends, counters: &Counters) -> Self {
         let (said, dropped) = (counters.counter("opinions.said"), counters.counter("opinions.dropped"));
-        Self { analyst, ends, said, dropped }
+        let shed = counters.counter("opinions.shed");
+        Self { analyst, earlier: earlier.into_iter(), ends, shed, shed_known: 0, said, dropped }
     }
 
     /// Hears what waits, and says what is thought of it; false where there was nothing.
     pub fn poll(&mut self) -> bool {
-        let Self { analyst, ends: Ends { heard, ports }, said, dropped } = self;
+        let Self { analyst, earlier, ends: Ends { heard, ports }, shed, shed_known, said, dropped } = self;
+        let before = earlier.len();
+        earlier.by_ref().take(IN_A_ROW).for_each(|message| analyst.hear(&message, |_, _| {}));
+        if earlier.len() < before {
+            return true;
+        }
+        let now_shed = shed.get();
+        if now_shed != *shed_known {
+            // Nobody knows where the hole is among what waits.
+            *shed_known = now_shed;
+            while heard.pop().is_some() {}
+            analyst.forget();
+        }
         let mut any = false;
         for _ in 0..IN_A_ROW {
             let Some(message) = heard.peek() else { break };
@@ -88,9 +104,25 @@ impl OpinionDesk {
     }
 }
 
+/// Where they run.
+pub enum Estimators {
+    /// On a thread of their own.
+    Beside(Running),
+    /// In the engine's own loop: a world has one thread.
+    Here(Box<OpinionDesk>),
+}
+
 /// An opinion as it enters by the sequencer.
 fn spoken(about: InstrumentId, opinion: Opinion) -> Message {
     Message::new(Header::unsequenced(Kind::Opinion, about), opinion)
+}
+
+impl Running {
+    /// True where it has ended on its own: it has panicked.
+    #[must_use]
+    pub fn has_fallen(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
 }
 
 /// The thread; it ends when this is dropped.

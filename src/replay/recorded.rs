@@ -306,6 +306,20 @@ mod tests {
         read
     }
 
+    /// Two seats speak of suspicions, each in its own order: they are not compared as one.
+    #[test]
+    fn suspicions_of_our_own_orders_are_a_stream_of_their_own() {
+        let mut said = Said::default();
+        for detector in Detector::ALL {
+            let body = Alert { detector: detector as u64, ..Alert::default() };
+            said.keep(Message::new(kimera_protocol::Header::default(), body));
+        }
+        let of = |seat: &str| {
+            said.streams().iter().filter(|(of, _)| *of == seat).map(|(_, all)| all.len()).sum::<usize>()
+        };
+        assert_eq!((of(line::DETECTORS), of(line::COMPLIANCE)), (Detector::ALL.len() - 2, 2));
+    }
+
     #[test]
     fn another_arithmetic_is_gone_on_with_only_behind_a_snapshot_of_an_ordered_end() {
         const OLD: u64 = CODE_EPOCH - 1;

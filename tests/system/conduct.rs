@@ -1,4 +1,4 @@
-//! Our own orders under surveillance: what looks like manipulation is said, and for a while only ways out leave.
+//! Our own orders under surveillance, in a whole run: a maker that moves its quotes all the time is no manipulator.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -21,10 +21,7 @@ fn profile(folder: &Path) -> String {
         ("requote_ticks = 20", "requote_ticks = 2"),
         ("requote_interval_ms = 1000", "requote_interval_ms = 100"),
         ("messages_max = 240", "messages_max = 2400"),
-        (
-            "orders_free = 1000",
-            "orders_free = 100000\nconduct_large = 1e-6\nconduct_base_rate = 0.01\nconduct_hold_ms = 5000",
-        ),
+        ("orders_free = 1000", "orders_free = 100000\nconduct_large = 1e-6"),
     ] {
         assert!(text.contains(before), "{before}");
         text = text.replace(before, after);
@@ -35,7 +32,7 @@ fn profile(folder: &Path) -> String {
 }
 
 #[test]
-fn what_looks_like_manipulation_is_said_and_only_ways_out_leave() {
+fn a_maker_that_moves_its_quotes_all_the_time_is_none() {
     let folder = std::env::temp_dir().join(format!("kimera-conduct-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
@@ -48,35 +45,25 @@ fn what_looks_like_manipulation_is_said_and_only_ways_out_leave() {
         "--state",
         state,
         "--for",
-        "240s",
+        "100s",
         "--speed",
         "20",
         "--json",
     ]);
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let summary: Value = serde_json::from_slice(&ran.stdout).unwrap();
-    let cat = String::from_utf8(kimera(&["journal", "cat", state]).stdout).unwrap();
-    let records: Vec<Value> = cat.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let said = |r: &&Value| {
-        r["kind"] == "alert" && ["spoofing", "layering"].iter().any(|d| r["body"]["detector"] == *d)
-    };
-    let alerts: Vec<&Value> = records.iter().filter(said).collect();
-    let counted = ["spoofing", "layering"].map(|d| summary["alerts"][d].as_u64().unwrap_or(0));
-    assert!(!alerts.is_empty() && counted.iter().sum::<u64>() == alerts.len() as u64, "{summary}");
-    assert!(
-        summary["refused"]["conduct"].as_u64() > Some(0) && summary["sealed_allocations"] == 0,
+    let of = |part: &str, what: &str| summary[part][what].as_u64().unwrap_or(0);
+    assert_eq!(
+        (of("alerts", "spoofing"), of("alerts", "layering"), of("refused", "conduct")),
+        (0, 0, 0),
         "{summary}"
     );
-    // Behind each nothing leaves that could make a position larger; cancels do.
-    let orders = records.iter().filter(|r| r["kind"] == "new-order");
-    for order in orders {
-        let time = |r: &Value| r["time"].as_i64().unwrap();
-        let is_held = alerts.iter().any(|a| {
-            (0..5_000_000_000).contains(&(time(order) - time(a))) && order["seq"].as_u64() > a["seq"].as_u64()
-        });
-        let reduces = order["body"]["flags"].as_u64().unwrap() & 1 != 0;
-        assert!(!is_held || reduces, "{order}");
-    }
+    assert!(summary["orders"].as_u64() > Some(20) && summary["sealed_allocations"] == 0, "{summary}");
+    let cat = String::from_utf8(kimera(&["journal", "cat", state]).stdout).unwrap();
+    let records = cat.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let orders: Vec<Value> = records.filter(|r| r["kind"] == "new-order").collect();
+    // The first ones open a position, whatever side they are on.
+    assert_eq!(orders[0]["body"]["flags"], 0, "{}", orders[0]);
     let replay = kimera(&["replay", state]);
     let replayed = String::from_utf8_lossy(&replay.stdout).into_owned();
     assert!(replayed.starts_with("identical"), "{replayed}");

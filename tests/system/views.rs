@@ -60,7 +60,7 @@ fn the_table_is_the_same_in_both_forms_and_no_book_is_crossed() {
     let rows: Vec<Vec<_>> = lines.map(|line| line.split(',').collect()).collect();
     // Two feeds, a row a second each.
     assert!(rows.len() > 650 && rows.len() < 700, "{}", rows.len());
-    assert_eq!(names.len(), 3 + 7 + 11 + 11);
+    assert_eq!(names.len(), 3 + 9 + 11 + 11);
     let column = |name: &str| names.iter().position(|n| *n == name).unwrap();
     let (bid, ask, microprice) = (column("bid"), column("ask"), column("microprice"));
     let known = rows.iter().filter(|row| row[column("microprice_status")] == "ok");

@@ -2,8 +2,8 @@
 
 use kimera_protocol::order::OrderFlags;
 use kimera_protocol::{
-    CancelAll, CancelOrder, Command, CommandCode, Detector, Kind, Message, Nanos, NewOrder, OrderUpdate,
-    OrphanAdopted, Quote, Refusal, RefusalReason, VenueStatus,
+    CancelAll, CancelOrder, Detector, Kind, Message, Nanos, NewOrder, OrderUpdate, OrphanAdopted, Quote,
+    Refusal, RefusalReason,
 };
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
@@ -57,7 +57,7 @@ impl Compliance {
 
     /// The rules, and our own conduct before them: a way out is open whatever was done.
     fn judge(&mut self, order: &NewOrder, instrument: u16, now: Nanos) -> Result<(), RefusalReason> {
-        if self.conduct.is_held(now) && order.flags & OrderFlags::REDUCE_ONLY == 0 {
+        if self.conduct.is_held(now) && !OrderFlags::is_way_out(order.flags) {
             return Err(RefusalReason::Conduct);
         }
         self.rules.judge(order, instrument, now)
@@ -110,13 +110,13 @@ impl Actor for Compliance {
             return;
         }
         let time = message.header.time;
-        let is_mass = message.body::<CancelAll>().is_some();
-        if is_mass || message.body::<CancelOrder>().is_some() {
-            if is_mass {
-                self.conduct.mass_cancelled(time);
+        let cancel = message.body::<CancelOrder>();
+        if cancel.is_some() || message.body::<CancelAll>().is_some() {
+            if let Some(cancel) = cancel {
+                self.conduct.asked_back(cancel.id, message.header.instrument, time);
             }
             self.meters.cancels.add(1);
-            self.rules.cancelled(message.header.time);
+            self.rules.cancelled(time);
             out.forward(Port::Orders, message);
             out.forward(Port::Record, message);
             return;
@@ -127,10 +127,6 @@ impl Actor for Compliance {
             self.report(update, message, out);
         } else if let Some(quote) = message.body::<Quote>() {
             self.conduct.quoted(quote, message.header.instrument, time);
-        } else if message.body::<Command>().is_some_and(|c| c.code == CommandCode::Halt as u64)
-            || message.body::<VenueStatus>().is_some_and(|s| s.ready == 0)
-        {
-            self.conduct.mass_cancelled(time);
         }
         if message.kind().is_some_and(|k| k == Kind::Quote || k.is_input()) {
             out.forward(Port::Line, message);
@@ -147,7 +143,7 @@ mod tests {
     use super::*;
     use crate::conduct::ConductConfig;
     use crate::rules::ComplianceConfig;
-    use kimera_protocol::{Body, Header, OrderId, Price, Quantity, Side};
+    use kimera_protocol::{Body, Header, Level, OrderEvent, OrderId, Price, Quantity, Side};
 
     fn handle<B: Body>(stage: &mut Compliance, body: B) -> Vec<(Port, Kind)> {
         let message = Message::new(Header { seq: 5, time: 1_000, ..Header::default() }, body);
@@ -180,5 +176,47 @@ mod tests {
         let all = handle(&mut stage, CancelAll::default());
         assert_eq!(all, [Port::Orders, Port::Record].map(|p| (p, Kind::CancelAll)));
         assert_eq!(handle(&mut stage, OrderUpdate::default()), [(Port::Line, Kind::OrderUpdate)]);
+    }
+
+    /// Behind a layer of ours nothing leaves that could make a position larger; what risk has found to make it smaller does.
+    #[test]
+    fn behind_an_alarm_only_ways_out_leave() {
+        let conduct = Conduct::new(ConductConfig::default(), 1);
+        let rules = Rules::new(ComplianceConfig::default());
+        let meters = ComplianceMeters::new(&Counters::detached());
+        let mut stage = Compliance::new(rules, conduct, meters);
+        let level = |price| Level { price: Price(price), size: Quantity(10) };
+        handle(&mut stage, Quote { bid: level(100), ask: level(110), usable: 1, ..Quote::default() });
+        let order = |seq, side: Side, price, flags| NewOrder {
+            id: OrderId { seq, incarnation: 1, child: 0 },
+            price: Price(price),
+            quantity: Quantity(if side == Side::Bid { 30 } else { 5 }),
+            side: side as u8,
+            flags,
+            ..NewOrder::default()
+        };
+        (0..3).for_each(|i| {
+            assert_eq!(handle(&mut stage, order(i + 1, Side::Bid, 100 - i as i64, 0)).len(), 3)
+        });
+        handle(&mut stage, order(4, Side::Ask, 110, 0));
+        let report = |seq, event: OrderEvent, quantity| OrderUpdate {
+            id: OrderId { seq, incarnation: 1, child: 0 },
+            event: event as u8,
+            quantity: Quantity(quantity),
+            cumulative: Quantity(quantity),
+            ..OrderUpdate::default()
+        };
+        handle(&mut stage, report(4, OrderEvent::Filled, 5));
+        let mut said = Vec::new();
+        for seq in 1..=3 {
+            let id = OrderId { seq, incarnation: 1, child: 0 };
+            handle(&mut stage, CancelOrder { id, ..CancelOrder::default() });
+            said.extend(handle(&mut stage, report(seq, OrderEvent::Canceled, 0)));
+        }
+        assert_eq!(said.iter().filter(|s| **s == (Port::Record, Kind::Alert)).count(), 1, "{said:?}");
+        assert_eq!(handle(&mut stage, order(5, Side::Bid, 99, 0)), [(Port::Feedback, Kind::Refusal)]);
+        for (seq, flags) in [(6, OrderFlags::REDUCES), (7, OrderFlags::REDUCE_ONLY)] {
+            assert_eq!(handle(&mut stage, order(seq, Side::Ask, 110, flags)).len(), 3, "a way out");
+        }
     }
 }

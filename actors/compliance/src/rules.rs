@@ -82,7 +82,7 @@ impl Rules {
         if self.messages.count(now) >= self.config.messages_max {
             return Err(RefusalReason::MessageRate);
         }
-        let reduces = order.flags & OrderFlags::REDUCE_ONLY != 0;
+        let reduces = OrderFlags::is_way_out(order.flags);
         let allowed = self.config.orders_free + self.config.orders_per_trade_max * self.trades.count(now);
         if !reduces && self.orders_sent.count(now) >= allowed {
             return Err(RefusalReason::OrderToTrade);

@@ -85,43 +85,49 @@ struct Kept {
     sent: Sent,
     filled: i64,
     is_large: bool,
-    /// The newest fill of the actor's on the other side while it rested.
-    other_side_filled: Option<Nanos>,
+    /// The newest fill of the actor's on the other side while it rested, and how much was filled there.
+    other_side: Option<(Nanos, i64)>,
+    /// When the actor asked for it back, and how long a fill on the other side was ago then.
+    asked: Option<(Nanos, Option<Nanos>)>,
 }
 
-kimera_protocol::state!(Kept { sent, filled, is_large, other_side_filled });
+kimera_protocol::state!(Kept { sent, filled, is_large, other_side, asked });
 
-#[derive(Clone, Copy, Debug)]
-struct Cancelled {
-    time: Nanos,
-    side: Side,
-    price: Price,
-    size: i64,
-    /// What the actor had resting on the other side.
+/// An order that was asked back behind a fill on the other side.
+#[derive(Clone, Copy, Debug, Default)]
+struct Layer {
+    sent: Sent,
+    asked: Nanos,
+    /// What the actor had on the other side: resting, and filled while it rested.
     other: i64,
 }
 
-impl Default for Cancelled {
-    fn default() -> Self {
-        Self { time: 0, side: Side::Bid, price: Price(0), size: 0, other: 0 }
-    }
-}
+kimera_protocol::state!(Layer { sent, asked, other });
 
-kimera_protocol::state!(Cancelled { time, side, price, size, other });
+/// How a large order has ended. The numbers are written to disk: never reuse one.
+const ENDED: u8 = 0;
+/// Asked back behind a fill on the other side, soon and hardly filled.
+const SPOOF_LIKE: u8 = 1;
+/// Without any fill on the other side: it was left, or filled.
+const LEFT_ALONE: u8 = 2;
+/// The same, and asked back as soon.
+const TAKEN_ANYWAY: u8 = 3;
+/// Large orders without a fill on the other side from which on the actor's own rate is known.
+const OWN_RATE_MIN: u64 = 20;
 
 /// One actor on one instrument. Nothing is allocated after construction.
 #[derive(Clone, Debug)]
 pub struct Surveillance {
     config: SurveillanceConfig,
     orders: VecDeque<Kept>,
-    /// Cancelled behind a fill a moment ago: what a layer is made of.
-    cancelled: VecDeque<Cancelled>,
-    /// Large orders that have ended: true where one went behind a fill.
-    large: VecDeque<bool>,
+    /// Asked back behind a fill a moment ago: what a layer is made of.
+    layers: VecDeque<Layer>,
+    /// How large orders have ended.
+    large: VecDeque<u8>,
     forgotten: u64,
 }
 
-kimera_protocol::state!(Surveillance { orders, cancelled, large, forgotten } fixed { config });
+kimera_protocol::state!(Surveillance { orders, layers, large, forgotten } fixed { config });
 
 impl Surveillance {
     /// Nothing seen yet.
@@ -129,7 +135,7 @@ impl Surveillance {
     pub fn new(config: SurveillanceConfig) -> Self {
         Self {
             orders: VecDeque::with_capacity(config.orders_max),
-            cancelled: VecDeque::with_capacity(LAYER_MAX),
+            layers: VecDeque::with_capacity(LAYER_MAX),
             large: VecDeque::with_capacity(LARGE_MAX),
             forgotten: 0,
             config,
@@ -148,10 +154,13 @@ impl Surveillance {
             self.orders.pop_front();
             self.forgotten += 1;
         }
-        let is_large = sent.median_size.0 > 0
-            && sent.size.0 as f64 >= self.config.large * sent.median_size.0 as f64
-            && sent.ticks <= self.config.ticks_max;
-        self.orders.push_back(Kept { sent, filled: 0, is_large, other_side_filled: None });
+        let is_large = self.is_large(sent.size.0, sent.median_size) && sent.ticks <= self.config.ticks_max;
+        self.orders.push_back(Kept { sent, filled: 0, is_large, other_side: None, asked: None });
+    }
+
+    /// Nothing is large where nobody knows what is usual.
+    fn is_large(&self, size: i64, median: Quantity) -> bool {
+        median.0 > 0 && size as f64 >= self.config.large * median.0 as f64
     }
 
     /// Part of an order is filled.
@@ -159,48 +168,45 @@ impl Surveillance {
         let Some(at) = self.place(id) else { return };
         let order = &mut self.orders[at];
         order.filled = order.filled.saturating_add(size.0.max(0));
-        let (side, is_large, is_done) = (order.sent.side, order.is_large, order.filled >= order.sent.size.0);
+        let (side, is_done) = (order.sent.side, order.filled >= order.sent.size.0);
         for other in self.orders.iter_mut().filter(|other| other.sent.side != side) {
-            other.other_side_filled = Some(time);
+            let so_far = other.other_side.map_or(0, |(_, filled)| filled);
+            other.other_side = Some((time, so_far.saturating_add(size.0.max(0))));
         }
-        if is_done {
-            self.orders.remove(at);
-            if is_large {
-                self.ended(false);
-            }
+        if is_done && let Some(order) = self.orders.remove(at) {
+            self.end(&order, false);
         }
     }
 
-    /// An order has ended, and nobody took it back because he wanted to: refused, never sent, or one of everything that was taken back at once.
+    /// The actor asks for an order back: what counts is what was known then, not what happens until the venue has said so.
+    pub fn asked_back(&mut self, time: Nanos, id: OrderId) {
+        let Some(at) = self.place(id) else { return };
+        let order = &mut self.orders[at];
+        let ago = order.other_side.map(|(fill, _)| time.saturating_sub(fill));
+        order.asked.get_or_insert((time, ago));
+    }
+
+    /// An order has ended, and the actor had not asked for it: refused, expired, never sent.
     pub fn dropped(&mut self, id: OrderId) {
         if let Some(at) = self.place(id) {
             self.orders.remove(at);
         }
     }
 
-    /// An order is taken back.
-    pub fn cancelled(&mut self, time: Nanos, id: OrderId) -> Taken {
+    /// An order is taken back. One that the actor has not asked for (a halt, a dead man's switch, the venue itself) says nothing of him.
+    pub fn cancelled(&mut self, id: OrderId) -> Taken {
         let mut taken = Taken::default();
         let Some(at) = self.place(id) else { return taken };
         let Some(order) = self.orders.remove(at) else { return taken };
-        let within = |from: Nanos, limit: Nanos| time.saturating_sub(from) <= limit;
-        let behind_fill = order.other_side_filled.is_some_and(|fill| within(fill, self.config.behind_fill));
-        let unfilled = order.filled as f64 <= self.config.filled_max * order.sent.size.0 as f64;
+        let Some((asked, since_fill)) = order.asked else { return taken };
         taken.begun = order.sent.time;
-        if order.is_large {
-            taken.is_spoof_like = behind_fill && unfilled && within(order.sent.time, self.config.life_max);
-            self.ended(taken.is_spoof_like);
-        }
-        self.cancelled.retain(|c| time.saturating_sub(c.time) <= self.config.behind_fill);
-        if behind_fill && unfilled {
-            let Sent { side, price, size, .. } = order.sent;
-            let others = self.orders.iter().filter(|o| o.sent.side != side);
-            let other = others.fold(0i64, |sum, o| sum.saturating_add(o.sent.size.0 - o.filled));
-            if self.cancelled.len() == LAYER_MAX {
-                self.cancelled.pop_front();
-            }
-            self.cancelled.push_back(Cancelled { time, side, price, size: size.0, other });
-            taken.is_layer = self.is_layer(side);
+        let behind_fill = since_fill.is_some_and(|ago| ago <= self.config.behind_fill);
+        let unfilled = order.filled as f64 <= self.config.filled_max * order.sent.size.0 as f64;
+        let is_soon = asked.saturating_sub(order.sent.time) <= self.config.life_max && unfilled;
+        taken.is_spoof_like = order.is_large && behind_fill && is_soon;
+        self.end(&order, is_soon);
+        if behind_fill && is_soon && order.sent.ticks <= self.config.ticks_max {
+            taken.is_layer = self.adds_layer(&order, asked);
         }
         taken
     }
@@ -209,42 +215,89 @@ impl Surveillance {
         self.orders.iter().position(|order| order.sent.id == id)
     }
 
-    fn ended(&mut self, is_spoof_like: bool) {
+    /// Keeps how a large order has ended.
+    fn end(&mut self, order: &Kept, taken_soon: bool) {
+        if !order.is_large {
+            return;
+        }
+        let since_fill = order.asked.and_then(|(_, since_fill)| since_fill);
+        let how = match (order.other_side.is_some(), taken_soon) {
+            (true, true) if since_fill.is_some_and(|ago| ago <= self.config.behind_fill) => SPOOF_LIKE,
+            (true, _) => ENDED,
+            (false, true) => TAKEN_ANYWAY,
+            (false, false) => LEFT_ALONE,
+        };
         if self.large.len() == LARGE_MAX {
             self.large.pop_front();
         }
-        self.large.push_back(is_spoof_like);
+        self.large.push_back(how);
     }
 
-    fn is_layer(&mut self, side: Side) -> bool {
-        let layer = || self.cancelled.iter().filter(|c| c.side == side);
-        let is_new = |(i, c): &(usize, &Cancelled)| layer().take(*i).all(|before| before.price != c.price);
-        let prices = layer().enumerate().filter(is_new).count();
-        let size = layer().fold(0i64, |sum, c| sum.saturating_add(c.size));
-        let other = layer().map(|c| c.other).max().unwrap_or(0);
-        let found =
-            prices >= self.config.layer_prices && size as f64 >= self.config.layer_factor * other as f64;
+    /// Orders at several prices of one side that rested together and were asked back within a moment of one another, larger together than is usual
+    /// and than what the actor has on the other side.
+    fn adds_layer(&mut self, order: &Kept, asked: Nanos) -> bool {
+        let side = order.sent.side;
+        let filled_there = order.other_side.map_or(0, |(_, filled)| filled);
+        let others = self.orders.iter().filter(|o| o.sent.side != side);
+        let other = others.fold(filled_there, |sum, o| sum.saturating_add(o.sent.size.0 - o.filled));
+        let limit = self.config.behind_fill;
+        self.layers.retain(|l| asked.saturating_sub(l.asked) <= limit && l.asked >= order.sent.time);
+        if self.layers.len() == LAYER_MAX {
+            self.layers.pop_front();
+        }
+        self.layers.push_back(Layer { sent: order.sent, asked, other });
+        let layers = || self.layers.iter().filter(|l| l.sent.side == side && l.sent.time <= asked);
+        let is_new =
+            |(i, l): &(usize, &Layer)| layers().take(*i).all(|before| before.sent.price != l.sent.price);
+        let prices = layers().enumerate().filter(is_new).count();
+        let size = layers().fold(0i64, |sum, l| sum.saturating_add(l.sent.size.0));
+        let other = layers().map(|l| l.other).max().unwrap_or(0);
+        let found = prices >= self.config.layer_prices
+            && size as f64 >= self.config.layer_factor * other as f64
+            && self.is_large(size, order.sent.median_size);
         if found {
-            self.cancelled.clear();
+            self.layers.clear();
         }
         found
     }
 
-    /// How far cancellations of large orders go together with fills on the other side: `1 − p` under the actor's own rate, over the last 256
-    /// large ones; an alarm above 0.9999.
+    /// How far cancellations of large orders go together with fills on the other side: `1 − p` under the rate at which the actor takes large orders
+    /// back as soon where there was no fill (the configured one where that is higher, or not known), over the last 256 large ones; an alarm above 0.9999.
     #[must_use]
     pub fn spoof_score(&self) -> Estimate {
-        let behind_fills = self.large.iter().filter(|large| **large).count() as u64;
-        cancel_lift(self.large.len() as u64, behind_fills, self.config.base_rate)
+        let count = |how: u8| self.large.iter().filter(|h| **h == how).count() as u64;
+        let (spoof_like, anyway) = (count(SPOOF_LIKE), count(TAKEN_ANYWAY));
+        let without_fill = anyway + count(LEFT_ALONE);
+        let own = if without_fill >= OWN_RATE_MIN { anyway as f64 / without_fill as f64 } else { 0.0 };
+        cancel_lift(self.large.len() as u64, spoof_like, own.max(self.config.base_rate))
     }
 
-    /// A word that tells two states apart that differ.
+    /// What was found is said: it takes others to say it again.
+    pub fn told(&mut self) {
+        self.large.clear();
+    }
+
+    /// A word that tells two states apart that differ in what is found later.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let of = |digest: u64, word: u64| (digest.rotate_left(13) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let resting = self.orders.iter().fold(0, |d, o| of(of(d, o.sent.id.seq), o.filled as u64));
-        let ended = self.large.iter().fold(0, |d, large| of(d, u64::from(*large) + 1));
-        of(of(resting, ended), self.cancelled.len() as u64)
+        let nanos = |of: Option<Nanos>| of.unwrap_or(-1) as u64;
+        let resting = self.orders.iter().fold(0, |d, o| {
+            let words = [
+                o.sent.id.seq,
+                o.sent.size.0 as u64,
+                o.sent.price.0 as u64,
+                o.filled as u64,
+                u64::from(o.is_large) << 1 | o.sent.side as u64,
+                nanos(o.other_side.map(|(time, filled)| time ^ filled)),
+                nanos(o.asked.map(|(time, ago)| time ^ ago.unwrap_or(-1))),
+            ];
+            words.into_iter().fold(d, of)
+        });
+        let layers = self.layers.iter().fold(resting, |d, l| {
+            of(of(d, l.sent.price.0 as u64 ^ (l.sent.side as u64) << 62), l.asked as u64 ^ l.other as u64)
+        });
+        self.large.iter().fold(layers, |d, how| of(d, u64::from(*how) + 1))
     }
 }
 
@@ -275,13 +328,19 @@ mod tests {
         Sent { time: time * MS, id: number(id), side, price, size, median_size: Quantity(10), ticks: 1 }
     }
 
+    /// Asks for an order back, and gets it.
+    fn take_back(of: &mut Surveillance, time: Nanos, id: OrderId) -> Taken {
+        of.asked_back(time, id);
+        of.cancelled(id)
+    }
+
     /// Large bid, small ask that is filled, large bid gone.
     fn spoof(of: &mut Surveillance, n: u64, cancel_after: Nanos) {
         let at = n as i64 * 10_000;
         of.sent(order(3 * n, at, Side::Bid, 100, 60));
         of.sent(order(3 * n + 1, at, Side::Ask, 102, 5));
         of.filled((at + 500) * MS, number(3 * n + 1), Quantity(5));
-        of.cancelled((at + 500 + cancel_after) * MS, number(3 * n));
+        take_back(of, (at + 500 + cancel_after) * MS, number(3 * n));
     }
 
     #[test]
@@ -308,9 +367,9 @@ mod tests {
             if n % 10 == 0 {
                 of.filled((at + 900) * MS, number(2 * n + 1), Quantity(60));
             } else {
-                of.cancelled((at + 1_500) * MS, number(2 * n + 1));
+                take_back(&mut of, (at + 1_500) * MS, number(2 * n + 1));
             }
-            of.cancelled((at + 1_500) * MS, number(2 * n));
+            take_back(&mut of, (at + 1_500) * MS, number(2 * n));
         }
         assert!(
             of.spoof_score().value < 0.5 && of.spoof_score().n == LARGE_MAX as u64,
@@ -332,7 +391,7 @@ mod tests {
             // Each one behind a fill of its own, so that only the time between them differs.
             let at = 200 + apart * i as i64;
             of.filled((at - 50) * MS, number(91), Quantity(1));
-            found |= of.cancelled(at * MS, number(i as u64)).is_layer;
+            found |= take_back(&mut of, at * MS, number(i as u64)).is_layer;
         }
         found
     }
@@ -351,7 +410,9 @@ mod tests {
         let mut of = Surveillance::new(SurveillanceConfig { orders_max: 3, ..SurveillanceConfig::default() });
         (0..5).for_each(|id| of.sent(order(id, 0, Side::Bid, 100, 60)));
         assert!(
-            of.forgotten() == 2 && of.cancelled(MS, number(0)) == Taken::default() && of.spoof_score().n == 0
+            of.forgotten() == 2
+                && take_back(&mut of, MS, number(0)) == Taken::default()
+                && of.spoof_score().n == 0
         );
     }
 }

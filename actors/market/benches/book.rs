@@ -6,9 +6,9 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kimera_market::Market;
-use kimera_market::MarketConfig;
 use kimera_market::features::FeatureConfig;
 use kimera_market::ladder::Ladder;
+use kimera_market::{MarketConfig, OneMarketConfig};
 use kimera_protocol::{
     DepthBegin, Flags, Header, InstrumentId, Kind, Level, Levels, Message, Price, Quantity, Side, Ticker,
 };
@@ -66,7 +66,11 @@ fn book(c: &mut Criterion) {
 }
 
 fn mark(c: &mut Criterion) {
-    let mut market = Market::new(&MarketConfig { instruments: 1, features: FeatureConfig::default() });
+    let mut market = Market::new(&MarketConfig {
+        instruments: 1,
+        features: FeatureConfig::default(),
+        one_market: OneMarketConfig::default(),
+    });
     let mut out = Outbox::new(2);
     let mut handle = |message: &Message| {
         out.begin(message);

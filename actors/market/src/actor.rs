@@ -7,6 +7,7 @@ use kimera_runtime::{Actor, Input, Outbox, Port};
 
 use crate::book::Book;
 use crate::features::{FeatureConfig, FeatureSet};
+use crate::one_market::{OneMarketConfig, OneMarkets};
 use crate::top::Top;
 
 /// What the stage needs to know.
@@ -16,6 +17,8 @@ pub struct MarketConfig {
     pub instruments: usize,
     /// Parameters of the estimators.
     pub features: FeatureConfig,
+    /// Which of them are one market.
+    pub one_market: OneMarketConfig,
 }
 
 /// Most outputs of one input: quote and features of a mark, or one message passed through.
@@ -32,10 +35,11 @@ kimera_protocol::state!(InstrumentState { book, features, last_price });
 /// The stage.
 pub struct Market {
     instruments: Box<[InstrumentState]>,
+    one_markets: OneMarkets,
     unknown: u64,
 }
 
-kimera_protocol::state!(Market { instruments, unknown });
+kimera_protocol::state!(Market { instruments, one_markets, unknown });
 
 impl Market {
     /// Books without a level for every instrument.
@@ -46,7 +50,11 @@ impl Market {
             features: FeatureSet::new(config.features),
             last_price: 0,
         };
-        Self { instruments: (0..config.instruments).map(|_| state()).collect(), unknown: 0 }
+        Self {
+            instruments: (0..config.instruments).map(|_| state()).collect(),
+            one_markets: OneMarkets::new(&config.one_market),
+            unknown: 0,
+        }
     }
 
     /// The book of an instrument.
@@ -55,14 +63,26 @@ impl Market {
         self.instruments.get(usize::from(instrument.0)).map(|s| &s.book)
     }
 
+    /// Markets that are on several venues.
+    #[must_use]
+    pub fn one_markets(&self) -> &OneMarkets {
+        &self.one_markets
+    }
+
     fn market_event(&mut self, kind: Kind, message: &Message, out: &mut Outbox) {
-        let Some(state) = self.instruments.get_mut(usize::from(message.header.instrument)) else {
+        let instrument = usize::from(message.header.instrument);
+        let Some(state) = self.instruments.get_mut(instrument) else {
             self.unknown += 1;
             return;
         };
         state.apply(kind, message);
+        if kind == Kind::Gapped {
+            self.one_markets.gapped(instrument);
+        }
         if message.is_mark() {
-            state.speak(message.instrument(), message.header.time, out);
+            let time = message.header.time;
+            let composite = self.one_markets.marked(instrument, &state.book, time);
+            state.speak(message.instrument(), time, composite, out);
         }
     }
 }
@@ -82,6 +102,7 @@ impl Actor for Market {
             Some(Kind::Started) => {
                 // Whatever the books held is of connections that are gone.
                 self.instruments.iter_mut().for_each(InstrumentState::forget);
+                self.one_markets.forget();
                 out.forward(Port::Line, message);
             }
             // Everything else is for later stages.
@@ -91,7 +112,7 @@ impl Actor for Market {
     }
 
     fn digest(&self) -> u64 {
-        self.instruments.iter().fold(self.unknown, |digest, state| {
+        self.instruments.iter().fold(self.unknown ^ self.one_markets.digest(), |digest, state| {
             digest.rotate_left(17) ^ state.book.digest().wrapping_add(state.book.levels_dropped())
         })
     }
@@ -147,7 +168,7 @@ impl InstrumentState {
     }
 
     /// What the later stages hear at a mark: the quote, then the features, which carry the mark.
-    fn speak(&mut self, instrument: InstrumentId, time: Nanos, out: &mut Outbox) {
+    fn speak(&mut self, instrument: InstrumentId, time: Nanos, composite: (i64, i64), out: &mut Outbox) {
         let (bid, ask) = self.book.best();
         out.send_unmarked(
             Port::Line,
@@ -161,7 +182,8 @@ impl InstrumentState {
                 bid_depth: self.features.depth(Side::Bid),
                 ask_depth: self.features.depth(Side::Ask),
                 usable: u64::from(matches!(self.book.state(), Top::Good { .. })),
-                reserved: [0; 2],
+                composite_bid: composite.0,
+                composite_ask: composite.1,
             },
         );
         let features = self.features.evaluate(&self.book, time);

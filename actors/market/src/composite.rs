@@ -6,13 +6,15 @@ use kimera_protocol::{Nanos, Quantity};
 use crate::top::Top;
 
 /// A price and the size there, in units of 1e-8 of the quote asset: venues have different ticks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offer {
     /// Price, 1e-8 of the quote asset.
     pub price: i64,
     /// Size.
     pub size: Quantity,
 }
+
+kimera_protocol::state!(Offer { price, size });
 
 /// What is known of a venue's best prices.
 pub type VenueTop = Top<Offer>;
@@ -56,10 +58,15 @@ struct Venue {
     is_gapped: bool,
 }
 
+kimera_protocol::state!(VenueConfig { offset } fixed { stale_after });
+kimera_protocol::state!(Venue { config, bid, ask, heard, is_gapped });
+
 /// Best prices of several venues.
 pub struct Composite {
-    venues: Vec<Venue>,
+    venues: Box<[Venue]>,
 }
+
+kimera_protocol::state!(Composite { venues });
 
 impl Composite {
     /// Of so many venues; nothing is known yet.
@@ -97,6 +104,12 @@ impl Composite {
         if let Some(of) = self.venues.get_mut(venue) {
             of.config.offset = offset;
         }
+    }
+
+    /// What is subtracted from a venue's prices.
+    #[must_use]
+    pub fn offset(&self, venue: usize) -> i64 {
+        self.venues.get(venue).map_or(0, |of| of.config.offset)
     }
 
     /// What is known of a venue, its prices moved by its offset.

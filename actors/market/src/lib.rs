@@ -5,6 +5,7 @@
 //! * [`book`]: both sides, kept in order by update identifiers
 //! * [`by_order`]: a book of single orders
 //! * [`composite`]: best prices over several venues
+//! * [`one_market`]: the composite of instruments that are one market, on the line
 //! * [`features`]: the estimators of the model book, section 1
 //! * [`opinions`]: its slow ones, beside the line
 //! * [`order_flow`]: orders from a seed, to test and measure with
@@ -17,6 +18,7 @@ pub mod composite;
 pub mod features;
 mod index;
 pub mod ladder;
+pub mod one_market;
 pub mod opinions;
 pub mod order_flow;
 pub mod top;
@@ -24,5 +26,6 @@ pub mod top;
 pub use actor::{Market, MarketConfig};
 pub use book::Book;
 pub use by_order::ByOrder;
+pub use one_market::{OneMarketConfig, OneMarkets};
 pub use opinions::{Analyst, AnalystConfig};
 pub use top::Top;

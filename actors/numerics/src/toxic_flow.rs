@@ -81,9 +81,9 @@ impl ToxicFlow {
         }
     }
 
-    /// A fill whose horizon has passed. Inputs that are no numbers are left out.
+    /// A fill whose horizon has passed. An input that is no number is one that is not known: it speaks neither way. Without any there is nothing to learn from.
     pub fn add(&mut self, inputs: Inputs, is_toxic: bool) {
-        if inputs.iter().any(|x| !x.is_finite()) {
+        if !inputs.iter().any(|x| x.is_finite()) {
             return;
         }
         if self.labels.len() < LABELS_MAX {
@@ -134,7 +134,7 @@ impl ToxicFlow {
     #[must_use]
     pub fn probability(&self, inputs: &Inputs) -> Estimate {
         let n = self.labels.len() as u64;
-        let known = self.weights.filter(|_| inputs.iter().all(|x| x.is_finite()));
+        let known = self.weights.filter(|_| inputs.iter().any(|x| x.is_finite()));
         let Some(weights) = known else {
             return Estimate { value: self.base_rate(), n, status: Status::Warmup };
         };
@@ -144,9 +144,13 @@ impl ToxicFlow {
 }
 
 fn moments(labels: &[(Inputs, bool)]) -> (Inputs, Inputs) {
-    let n = labels.len() as f64;
+    // Over those that are known.
     let mean = |of: &dyn Fn(&Inputs, usize) -> f64| -> Inputs {
-        std::array::from_fn(|i| labels.iter().map(|(inputs, _)| of(inputs, i)).sum::<f64>() / n)
+        std::array::from_fn(|i| {
+            let known = labels.iter().map(|(inputs, _)| of(inputs, i)).filter(|x| x.is_finite());
+            let (sum, n) = known.fold((0.0, 0u32), |(sum, n), x| (sum + x, n + 1));
+            if n > 0 { sum / f64::from(n) } else { 0.0 }
+        })
     };
     let middles = mean(&|inputs, i| inputs[i]);
     let squares = mean(&|inputs, i| (inputs[i] - middles[i]) * (inputs[i] - middles[i]));
@@ -154,7 +158,8 @@ fn moments(labels: &[(Inputs, bool)]) -> (Inputs, Inputs) {
 }
 
 fn standardised(inputs: &Inputs, middles: &Inputs, deviations: &Inputs) -> Inputs {
-    std::array::from_fn(|i| ((inputs[i] - middles[i]) / deviations[i]).clamp(-5.0, 5.0))
+    let of = |i: usize| ((inputs[i] - middles[i]) / deviations[i]).clamp(-5.0, 5.0);
+    std::array::from_fn(|i| if inputs[i].is_finite() { of(i) } else { 0.0 })
 }
 
 fn raw(weights: &[f64; INPUTS + 1], standard: &Inputs) -> f64 {
@@ -281,5 +286,15 @@ mod tests {
         of.add([f64::NAN; INPUTS], true);
         assert_eq!(of.probability(&[0.0; INPUTS]).n, LABELS_MIN as u64 - 1);
         assert_eq!(learned(1.0).probability(&[f64::NAN; INPUTS]).status, Status::Warmup);
+        // One that is not known speaks neither way.
+        let learned = learned(1.0);
+        let mut inputs = [0.0, 0.3, 0.0, 0.0, 0.0, 0.0];
+        let middle = learned.probability(&inputs);
+        inputs[0] = f64::NAN;
+        let unknown = learned.probability(&inputs);
+        assert!(
+            unknown.status == Status::Ok && (unknown.value - middle.value).abs() < 0.02,
+            "{unknown:?} {middle:?}"
+        );
     }
 }

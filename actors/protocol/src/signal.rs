@@ -113,8 +113,10 @@ pub struct Quote {
     pub ask_depth: i64,
     /// 1 where the book is synchronised, two-sided and not crossed.
     pub usable: u64,
-    /// Zero.
-    pub reserved: [u64; 2],
+    /// Best bid of the whole market over its venues, in this one's prices, 1e-8 of the quote asset; 0 where fewer than two can be believed.
+    pub composite_bid: i64,
+    /// Best ask of the same; between venues it may lie below the bid.
+    pub composite_ask: i64,
 }
 
 impl Body for Quote {

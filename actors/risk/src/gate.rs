@@ -1,5 +1,6 @@
 //! The gate: judges orders, takes reports, quotes and commands. Pure integers, no allocation after construction.
 
+use kimera_protocol::order::OrderFlags;
 use kimera_protocol::{
     Alert, Command, CommandCode, Nanos, NewOrder, OrderEvent, OrderId, OrderRecord, OrderUpdate,
     OrphanAdopted, Quote, RefusalReason, Seq, Trading, TradingState,
@@ -115,8 +116,9 @@ impl Gate {
         seq: Seq,
         now: Nanos,
     ) -> Result<NewOrder, RefusalReason> {
-        self.check(order, instrument, now)?;
+        let reduces = self.check(order, instrument, now)?;
         let stamped = NewOrder {
+            flags: order.flags | if reduces { OrderFlags::REDUCES } else { 0 },
             stamp_seq: seq,
             limits_version: self.limits.version,
             trading_epoch: self.trading.epoch,
@@ -131,14 +133,15 @@ impl Gate {
         Ok(stamped)
     }
 
-    fn check(&self, order: &NewOrder, instrument: u16, now: Nanos) -> Result<(), RefusalReason> {
+    /// True where it can only make the position smaller.
+    fn check(&self, order: &NewOrder, instrument: u16, now: Nanos) -> Result<bool, RefusalReason> {
         let rules = self.rules.get(usize::from(instrument)).copied().ok_or(RefusalReason::Malformed)?;
         let side = order.side().ok_or(RefusalReason::Malformed)?;
         let reduces = order.quantity.0 > 0 && self.book.reduces(instrument, side, order.quantity.0);
         let case = Case { gate: self, order, instrument, rules, side, now, reduces };
         match CHECKS.iter().find(|(_, passes)| !passes(&case)) {
             Some((reason, _)) => Err(*reason),
-            None => Ok(()),
+            None => Ok(reduces),
         }
     }
 

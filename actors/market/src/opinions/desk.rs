@@ -10,7 +10,7 @@ use kimera_numerics::trade_costs::{TradeCost, TradeCosts};
 use kimera_numerics::variance_ratio::variance_ratio;
 use kimera_numerics::vpin::Vpin;
 use kimera_numerics::{Estimate, ln};
-use kimera_protocol::{Level, Nanos, Side, Status, Topic, Trade};
+use kimera_protocol::{Level, Nanos, Seq, Side, Status, Topic, Trade};
 
 use super::minutes::Minutes;
 use super::toxicity::{Toxicity, View};
@@ -81,6 +81,8 @@ struct Day {
     close: f64,
     /// In the quote asset.
     money: f64,
+    /// In 1e-8.
+    volume: i64,
     /// It was heard from its beginning.
     is_whole: bool,
 }
@@ -89,12 +91,15 @@ pub(super) struct Desk {
     config: AnalystConfig,
     /// Tick in the quote asset.
     tick: f64,
+    /// The newest input that was heard.
+    basis: Seq,
     mid: Option<f64>,
+    /// None where nothing is known of the best prices.
     imbalance: f64,
     order_flow: OrderFlow,
     kyle: KyleLambda,
     vpin: Option<(Vpin, i64)>,
-    /// Since when volume is measured, and how much it was, in 1e-8.
+    /// Before there are buckets: since when volume is measured, and how much it was, in 1e-8.
     volume: Option<(Nanos, i64)>,
     roll: RollSpread,
     costs: TradeCosts,
@@ -117,8 +122,9 @@ impl Desk {
         let features = FeatureConfig::default();
         Self {
             tick: base_units(tick_units),
+            basis: 0,
             mid: None,
-            imbalance: 0.0,
+            imbalance: f64::NAN,
             order_flow: OrderFlow::new(features.order_flow_bucket, features.order_flow_half_life),
             kyle: KyleLambda::new(features.kyle_bucket, features.kyle_half_life, features.kyle_t_min),
             vpin: None,
@@ -140,9 +146,12 @@ impl Desk {
         }
     }
 
-    /// The stream has a hole: what follows is not compared with what was before.
+    /// The stream has a hole: what follows is not compared with what was before. Buckets of volume stay: a few trades less are a bucket that ends later.
     pub(super) fn forget(&mut self) {
         self.mid = None;
+        self.imbalance = f64::NAN;
+        self.volume = None;
+        self.roll = RollSpread::new(ROLL.0, ROLL.1);
         self.order_flow.reset();
         self.kyle.reset();
         self.costs = TradeCosts::new(self.config.horizon);
@@ -151,6 +160,15 @@ impl Desk {
         self.day.is_whole = false;
         self.minutes.forget();
         self.toxicity.forget();
+    }
+
+    pub(super) fn heard(&mut self, seq: Seq) {
+        self.basis = seq;
+    }
+
+    /// The newest input that what is thought rests on.
+    pub(super) fn basis(&self) -> Seq {
+        self.basis
     }
 
     pub(super) fn quoted(&mut self, bid: Level, ask: Level, time: Nanos) {
@@ -167,6 +185,7 @@ impl Desk {
         self.mid = mid;
         let Some(mid) = mid else {
             self.order_flow.skip();
+            self.imbalance = f64::NAN;
             return;
         };
         let (bids, asks) = (base_units(bid.size.0), base_units(ask.size.0));
@@ -186,7 +205,7 @@ impl Desk {
             let view = self.view(if is_buy { Side::Ask } else { Side::Bid }, time);
             self.toxicity.filled(&view, price, time);
         }
-        self.follow_day(time, price, price * self.tick * base_units(size), is_buy);
+        self.follow_day(time, (price, size), is_buy);
         self.follow_volume(size, is_buy, time);
         self.kyle.traded(if is_buy { base_units(size) } else { -base_units(size) });
         self.roll.add(price);
@@ -210,7 +229,7 @@ impl Desk {
         }
     }
 
-    fn follow_day(&mut self, time: Nanos, price: f64, money: f64, is_buy: bool) {
+    fn follow_day(&mut self, time: Nanos, (price, size): (f64, i64), is_buy: bool) {
         let index = time.div_euclid(DAY);
         if index != self.day.index {
             let ended = self.day;
@@ -225,6 +244,7 @@ impl Desk {
                 if let Some(fit) = informed::fit(&days, informed::DAYS_MIN) {
                     self.informed = Some((fit.parameters, fit.pin));
                 }
+                self.follow_usual_volume(ended.volume);
             }
             let follows = index == ended.index + 1 && ended.index > 0;
             let open = if follows { ended.close } else { price };
@@ -232,26 +252,43 @@ impl Desk {
         }
         let day = &mut self.day;
         day.close = price;
-        day.money += money;
+        day.money += price * self.tick * base_units(size);
+        day.volume = day.volume.saturating_add(size);
         if is_buy { day.trades.0 += 1 } else { day.trades.1 += 1 }
     }
 
-    /// The market as a maker on a side sees it: positive where it speaks against a fill there.
+    /// Buckets of a whole day's volume, where those that there are have become twice too large or too small.
+    fn follow_usual_volume(&mut self, a_day: i64) {
+        let bucket = (a_day / i64::from(self.config.buckets.0.max(1))).max(1);
+        if let Some((vpin, now)) = &mut self.vpin
+            && (bucket / 2 > *now || bucket < *now / 2)
+        {
+            (*vpin, *now) = (Vpin::new(bucket, self.config.buckets.1 as usize), bucket);
+        }
+    }
+
+    /// The market as a maker on a side sees it: positive where it speaks against a fill there. What is not known, or may not be used, is no number.
     fn view(&self, maker: Side, time: Nanos) -> View {
         // Against one who sells speaks what lifts the price.
         let sign = if maker == Side::Ask { 1.0 } else { -1.0 };
-        let posterior = self.informed.as_ref().map_or(0.0, |(parameters, _)| {
-            let of = parameters.posterior(self.day.trades.0, self.day.trades.1);
+        let known = |of: Estimate| if of.status.is_usable() { of.value } else { f64::NAN };
+        let posterior = self.informed.as_ref().map_or(f64::NAN, |(parameters, _)| {
+            // As much of a day's trades as there has been of the day.
+            let share = (time.rem_euclid(DAY) as f64 / DAY as f64).max(1.0 / 1_440.0);
+            let (informed, buys, sells) =
+                (share * parameters.informed, share * parameters.buys, share * parameters.sells);
+            let so_far = InformedTrading { informed, buys, sells, ..*parameters };
+            let of = so_far.posterior(self.day.trades.0, self.day.trades.1);
             if maker == Side::Ask { of.good } else { of.bad }
         });
         View {
             maker,
             inputs: [
-                self.vpin().value,
-                sign * self.order_flow.flow().value,
+                known(self.vpin()),
+                sign * known(self.order_flow.flow()),
                 sign * self.imbalance,
-                self.kyle.lambda().value,
-                sign * self.trade_imbalance(time).value,
+                known(self.kyle.lambda()),
+                sign * known(self.trade_imbalance(time)),
                 posterior,
             ],
         }
@@ -280,6 +317,9 @@ impl Desk {
 
     /// What is thought now, of everything or of what moves by the second. What may not be used is said once.
     pub(super) fn think(&mut self, now: Nanos, with_slow: bool, out: &mut Vec<Thought>) {
+        if self.basis == 0 {
+            return;
+        }
         self.refit(now);
         let said = &self.said;
         let known = |topic: Topic, estimate: &Estimate| {
@@ -299,8 +339,13 @@ impl Desk {
         );
         think(Topic::TradeRate, self.trade_rate(now), self.takers_artefact());
         think(Topic::TradeImbalance, self.trade_imbalance(now), self.takers_artefact());
-        think(Topic::ToxicBid, self.toxicity.probability(&toxic_bid), fitted);
-        think(Topic::ToxicAsk, self.toxicity.probability(&toxic_ask), fitted);
+        // Without best prices nobody knows what a fill would meet.
+        let has_book = self.mid.is_some();
+        for (topic, view) in [(Topic::ToxicBid, toxic_bid), (Topic::ToxicAsk, toxic_ask)] {
+            let of = self.toxicity.probability(&view);
+            let is_stale = of.status.is_usable() && !has_book;
+            think(topic, Estimate { status: if is_stale { Status::Stale } else { of.status }, ..of }, fitted);
+        }
         if with_slow {
             let (costs, n) = self.cost_sum;
             let mean = |sum: f64| if n > 0 { Estimate::ok(sum / n as f64, n) } else { Estimate::warmup(0) };

@@ -9,7 +9,7 @@ mod toxicity;
 
 use kimera_numerics::Estimate;
 use kimera_protocol::{
-    FeedState, FeedStatus, InstrumentId, Kind, Message, Nanos, Opinion, Seq, Ticker, Topic, Trade,
+    FeedState, FeedStatus, InstrumentId, Kind, Message, Nanos, Opinion, Ticker, Topic, Trade,
 };
 
 use desk::Desk;
@@ -61,7 +61,6 @@ struct Thought {
 pub struct Analyst {
     config: AnalystConfig,
     desks: Box<[Desk]>,
-    heard: Seq,
     /// When it thinks next: of what moves by the second, and of everything.
     next: (Nanos, Nanos),
     thoughts: Vec<Thought>,
@@ -72,42 +71,43 @@ impl Analyst {
     #[must_use]
     pub fn new(config: AnalystConfig) -> Self {
         let desks = config.ticks.iter().map(|&tick| Desk::new(&config, tick)).collect();
-        Self { config, desks, heard: 0, next: (0, 0), thoughts: Vec::new() }
+        Self { config, desks, next: (0, 0), thoughts: Vec::new() }
     }
 
     /// True for what it listens to.
     #[must_use]
     pub fn listens_to(kind: Kind) -> bool {
-        matches!(kind, Kind::Ticker | Kind::Trade | Kind::Gapped | Kind::FeedStatus | Kind::Started)
+        matches!(kind, Kind::Ticker | Kind::Trade | Kind::FeedStatus | Kind::Started)
     }
 
     /// Takes an input; where its time is beyond the next one to think at, what is thought of everything before it is said first.
     pub fn hear(&mut self, message: &Message, mut say: impl FnMut(InstrumentId, Opinion)) {
         let Some(kind) = message.kind().filter(|kind| Self::listens_to(*kind)) else { return };
         let header = &message.header;
+        if kind == Kind::Started {
+            self.forget();
+            return;
+        }
         if header.time >= self.next.0 {
-            if self.heard > 0 {
-                self.think(header.time, &mut say);
-            }
+            self.think(header.time, &mut say);
             let later = |every: Nanos| (header.time.div_euclid(every.max(1)) + 1) * every.max(1);
             let slow = if header.time >= self.next.1 { later(self.config.every_slow) } else { self.next.1 };
             self.next = (later(self.config.every), slow);
         }
-        self.heard = header.seq;
-        if kind == Kind::Started {
-            self.desks.iter_mut().for_each(Desk::forget);
-            return;
-        }
         let Some(desk) = self.desks.get_mut(usize::from(header.instrument)) else { return };
+        desk.heard(header.seq);
         if let Some(ticker) = message.body::<Ticker>() {
             desk.quoted(ticker.bid, ticker.ask, header.time);
         } else if let Some(trade) = message.body::<Trade>() {
             desk.traded(trade, header.time);
-        } else if kind == Kind::Gapped
-            || message.body::<FeedStatus>().is_some_and(|s| s.state != FeedState::Connected as u64)
-        {
+        } else if message.body::<FeedStatus>().is_some_and(|s| s.state != FeedState::Connected as u64) {
             desk.forget();
         }
+    }
+
+    /// Something was not heard: what follows is not compared with what was before.
+    pub fn forget(&mut self) {
+        self.desks.iter_mut().for_each(Desk::forget);
     }
 
     fn think(&mut self, now: Nanos, say: &mut impl FnMut(InstrumentId, Opinion)) {
@@ -122,7 +122,7 @@ impl Analyst {
                     value: thought.estimate.value,
                     observations: thought.estimate.n,
                     status: thought.estimate.status as u64,
-                    basis: self.heard,
+                    basis: desk.basis(),
                     valid_until: now.saturating_add(lasts.saturating_mul(5)),
                     artefact: thought.artefact,
                     reserved: [0; 5],

@@ -1,6 +1,6 @@
 use super::*;
 use kimera_numerics::vpin::Vpin;
-use kimera_protocol::{Body, Flags, Header, Level, Price, Quantity, Status};
+use kimera_protocol::{Body, Flags, Header, Level, Price, Quantity, Seq, Status};
 
 const ID: InstrumentId = InstrumentId(0);
 
@@ -167,7 +167,8 @@ fn a_hole_in_the_stream_is_not_bridged_and_nonsense_is_left_out() {
     let mut analyst = Analyst::new(config());
     opinions(&mut analyst, &tape.play(4_000));
     tape.seq += 1;
-    let gap = message(tape.seq, tape.time, kimera_protocol::Gapped::default());
+    let lost = FeedStatus { state: FeedState::Disconnected as u64, ..FeedStatus::default() };
+    let gap = message(tape.seq, tape.time, lost);
     tape.mid += 5_000;
     let mut messages = vec![gap];
     messages.extend(tape.play(200));
@@ -183,4 +184,23 @@ fn a_hole_in_the_stream_is_not_bridged_and_nonsense_is_left_out() {
     let impact = said.iter().filter(|(_, o)| o.topic == Topic::PriceImpact as u64).map(|(_, o)| o.value);
     assert!(impact.into_iter().all(|bps| bps.abs() < 50.0), "a leap across the hole is no impact");
     assert_eq!(last(&said, Topic::VarianceRatio2).status, Status::Warmup as u64, "returns begin anew");
+    let roll = last(&said, Topic::RollSpread);
+    assert!(roll.value < 5.0, "a leap across the hole is no bounce: {roll:?}");
+}
+
+/// Without best prices nobody says how toxic a fill would be, and a new start has nothing to say of what was before it.
+#[test]
+fn without_a_book_and_behind_a_start_nothing_is_said_of_fills() {
+    let mut tape = Tape::new();
+    let mut analyst = Analyst::new(config());
+    let said = opinions(&mut analyst, &tape.play(8_000));
+    assert_eq!(last(&said, Topic::ToxicAsk).status, Status::Ok as u64);
+    let crossed = tape.ticker(true);
+    tape.time += 2 * SECOND;
+    let later = tape.ticker(true);
+    let said = opinions(&mut analyst, &[crossed, later]);
+    assert_eq!(last(&said, Topic::ToxicAsk).status, Status::Stale as u64);
+    let mut started = message(tape.seq + 1, tape.time + 5 * SECOND, kimera_protocol::Started::default());
+    started.header.instrument = 0;
+    assert!(opinions(&mut analyst, &[started]).is_empty());
 }

@@ -135,6 +135,13 @@ pub struct OrderFlags;
 impl OrderFlags {
     /// It may only make the position smaller.
     pub const REDUCE_ONLY: u16 = 1;
+    /// Risk has found that it can only make the position smaller, whatever becomes of what stands. Set by risk with its stamp.
+    pub const REDUCES: u16 = 2;
+    /// True where it is a way out: by its own word, or by risk's.
+    #[must_use]
+    pub fn is_way_out(flags: u16) -> bool {
+        flags & (Self::REDUCE_ONLY | Self::REDUCES) != 0
+    }
 }
 
 /// A child order on its way: decided by execution, stamped by risk, sent by a gateway.
