@@ -312,7 +312,7 @@ mod tests {
         let mut said = Said::default();
         for detector in Detector::ALL {
             let body = Alert { detector: detector as u64, ..Alert::default() };
-            said.keep(Message::new(kimera_protocol::Header::default(), body));
+            said.keep(Message::new(Header::default(), body));
         }
         let of = |seat: &str| {
             said.streams().iter().filter(|(of, _)| *of == seat).map(|(_, all)| all.len()).sum::<usize>()
