@@ -72,7 +72,7 @@ use build::{Parts, build};
 use control::Ask;
 use faults::{Canary, Faults, Held};
 use kimera_protocol::ErrorKind;
-use opinions::{Estimators, OpinionDesk};
+use opinions::{Estimators, History, OpinionDesk};
 use poison::Deaths;
 use recovery::{Earlier, RecoveryReport};
 use rejoin::MemberSeat;
@@ -292,9 +292,8 @@ pub fn run_in(
     let mut opinions = None;
     if let Some(ends) = built.opinions.take() {
         let analyst = Analyst::new(config.analyst_config().map_err(Failure::configuration)?);
-        let is_heard = |m: &&Message| m.kind().is_some_and(Analyst::listens_to);
-        let before =
-            earlier.iter().flat_map(|e| e.recorded.inputs.iter()).filter(is_heard).copied().collect();
+        let history = |e: &Earlier| History::new(state.layout().journal(), e.recorded.at.seq);
+        let before = earlier.as_ref().map(history);
         opinions = Some(OpinionDesk::new(analyst, before, ends, &built.counters));
     }
     drop(earlier); // the whole journal: nobody needs it any more

@@ -1,18 +1,22 @@
 //! Slow estimators beside the line: fed by the journal's thread, on a thread of their own that runs when nobody else wants to. What they think is
 //! an input like any other.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use kimera_journal::{Fault, JournalReader, Tail};
 use kimera_market::Analyst;
-use kimera_protocol::{Header, InstrumentId, Kind, Message, Opinion};
+use kimera_protocol::{Header, InstrumentId, Kind, Message, Opinion, Seq};
 use kimera_runtime::plan::keep_to_cores;
 use kimera_runtime::process::be_nice;
 use kimera_runtime::{Counter, Counters, Inlet, Port, Ports};
 
 use crate::exit::Failure;
+use crate::log;
+use crate::log::Category::System;
 
 /// Messages that may wait to be heard; what comes then is not heard, and counted.
 pub const MESSAGES: usize = 8_192;
@@ -29,11 +33,45 @@ pub struct Ends {
     pub ports: Ports,
 }
 
+/// What the journal has from before this start, from its beginning: what is fitted over hours and days is in no snapshot.
+pub struct History {
+    folder: PathBuf,
+    /// Last input from before.
+    up_to: Seq,
+    reader: Option<JournalReader>,
+}
+
+impl History {
+    /// Of the journal in a folder, up to an input.
+    #[must_use]
+    pub fn new(folder: PathBuf, up_to: Seq) -> Self {
+        Self { folder, up_to, reader: None }
+    }
+
+    /// Shows the next inputs; false where there is none left.
+    fn show(&mut self, mut each: impl FnMut(&Message)) -> Result<bool, Fault> {
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            none => none.insert(JournalReader::open(&self.folder)?),
+        };
+        for record in reader.take(IN_A_ROW) {
+            let message = record?.message;
+            if message.kind().is_some_and(Kind::is_input) {
+                each(&message);
+                if message.header.seq >= self.up_to {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(*reader.tail() == Tail::Unknown)
+    }
+}
+
 /// The estimators in their place.
 pub struct OpinionDesk {
     analyst: Analyst,
-    /// What an earlier start has left: heard first, and said already.
-    earlier: std::vec::IntoIter<Message>,
+    /// What was said already: heard first.
+    earlier: Option<History>,
     ends: Ends,
     /// Messages that found no room, and how many of them are known.
     shed: Counter,
@@ -46,18 +84,27 @@ pub struct OpinionDesk {
 impl OpinionDesk {
     /// Goes on behind what an earlier start has left.
     #[must_use]
-    pub fn new(analyst: Analyst, earlier: Vec<Message>, ends: Ends, counters: &Counters) -> Self {
+    pub fn new(analyst: Analyst, earlier: Option<History>, ends: Ends, counters: &Counters) -> Self {
         let (said, dropped) = (counters.counter("opinions.said"), counters.counter("opinions.dropped"));
         let shed = counters.counter("opinions.shed");
-        Self { analyst, earlier: earlier.into_iter(), ends, shed, shed_known: 0, said, dropped }
+        Self { analyst, earlier, ends, shed, shed_known: 0, said, dropped }
     }
 
     /// Hears what waits, and says what is thought of it; false where there was nothing.
     pub fn poll(&mut self) -> bool {
         let Self { analyst, earlier, ends: Ends { heard, ports }, shed, shed_known, said, dropped } = self;
-        let before = earlier.len();
-        earlier.by_ref().take(IN_A_ROW).for_each(|message| analyst.hear(&message, |_, _| {}));
-        if earlier.len() < before {
+        if let Some(history) = earlier {
+            let shown = history.show(|message| analyst.hear(message, |_, _| {}));
+            if let Err(e) = &shown {
+                log::warn(
+                    System,
+                    &format!("the slow estimators begin anew, they cannot read the journal: {e}"),
+                );
+                analyst.forget();
+            }
+            if !shown.is_ok_and(|more| more) {
+                *earlier = None;
+            }
             return true;
         }
         let now_shed = shed.get();

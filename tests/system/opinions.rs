@@ -1,7 +1,7 @@
 //! What slow estimators think is an input: a run says it, its journal has it, and from the same journal it is computed again.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -68,6 +68,63 @@ fn what_is_thought_is_an_input_and_can_be_computed_again() {
     let opinions: Vec<Value> = records.filter(|r| r["kind"] == "opinion").collect();
     assert_eq!(opinions.len() as u64, said);
     assert!(opinions.iter().all(|r| r["body"]["basis"].as_u64() < r["seq"].as_u64()));
+    let replay = kimera(&["replay", state]);
+    let replayed = String::from_utf8_lossy(&replay.stdout).into_owned();
+    assert!(replayed.starts_with("identical"), "{replayed}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// A start that follows another one goes on with what was thought before: it hears the journal first.
+#[test]
+fn a_later_start_goes_on() {
+    let folder = folder("killed");
+    let config = profile(&folder, "volume_span_ms = 5000\nbuckets_a_day = 86400\nbuckets = 5");
+    let state = folder.join("state");
+    let state = state.to_str().unwrap();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_kimera"));
+    run.args([
+        "supervise",
+        "--config",
+        &config,
+        "--state",
+        state,
+        "--for",
+        "100s",
+        "--speed",
+        "10",
+        "--json",
+    ]);
+    run.current_dir(env!("CARGO_MANIFEST_DIR")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = run.spawn().unwrap();
+    let counter = |name: &str| {
+        let stat = serde_json::from_slice::<Value>(&kimera(&["stat", state, "--json"]).stdout).ok()?;
+        stat["counters"][name].as_u64()
+    };
+    // The first one is to have said something.
+    while counter("opinions.said").is_none_or(|said| said < 50) {
+        assert!(running.try_wait().unwrap().is_none(), "the run has ended");
+        std::thread::yield_now();
+    }
+    assert!(kimera(&["ctl", "actor.restart", "engine", "--state", state]).status.success());
+    let ended = running.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let summary: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(summary["incarnation"], 2, "{summary}");
+    let shown: Value =
+        serde_json::from_slice(&kimera(&["opinions", "--on", state, "--json"]).stdout).unwrap();
+    let shed = counter("opinions.shed").unwrap() > 0;
+    assert!(shed || shown["as_computed"] == shown["said"], "{shown}");
+    // The volume of a day was measured before, so there are buckets at once.
+    let cat = String::from_utf8(kimera(&["journal", "cat", state]).stdout).unwrap();
+    let records: Vec<Value> = cat.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let again = records.iter().rposition(|r| r["kind"] == "started").unwrap();
+    let of_vpin = |r: &&Value| r["body"]["topic"] == "vpin" && r["instrument"] == 1;
+    let before = records[..again].iter().rfind(of_vpin);
+    let first = records[again..].iter().find(of_vpin);
+    if before.is_some_and(|r| r["body"]["status"] == "ok") && !shed {
+        let (before, first) = (before.unwrap(), first.unwrap());
+        assert_eq!(first["body"]["artefact"], before["body"]["artefact"], "{first} {before}");
+    }
     let replay = kimera(&["replay", state]);
     let replayed = String::from_utf8_lossy(&replay.stdout).into_owned();
     assert!(replayed.starts_with("identical"), "{replayed}");
