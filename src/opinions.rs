@@ -75,12 +75,18 @@ pub fn run(a: &OpinionsArgs) -> Result<Exit, Failure> {
         source.config.instruments.get(said.instrument).map_or("?", |section| section.feed.as_str())
     };
     let times: BTreeMap<Seq, Nanos> = times(&source.messages, &shown);
+    let known: BTreeMap<_, _> = again.iter().map(|said| (place(said), said)).collect();
+    let is_same = |said: &&Said| known.get(&place(said)).is_some_and(|again| *again == *said);
     let object = |said: &Said| object(said, feed(said), times.get(&said.opinion.basis).copied());
     if a.all {
         let mut text = String::new();
-        shown.iter().for_each(|said| {
-            let _ = writeln!(text, "{}", object(said));
-        });
+        for said in &shown {
+            let mut line = object(said);
+            if is_run {
+                line["as_computed"] = json!(is_same(&said));
+            }
+            let _ = writeln!(text, "{line}");
+        }
         print(text.trim_end())?;
         return Ok(Exit::Ok);
     }
@@ -90,8 +96,6 @@ pub fn run(a: &OpinionsArgs) -> Result<Exit, Failure> {
         .collect::<BTreeMap<_, _>>()
         .into_values()
         .collect();
-    let known: BTreeMap<_, _> = again.iter().map(|said| (place(said), said)).collect();
-    let is_same = |said: &&Said| known.get(&place(said)).is_some_and(|again| *again == *said);
     let same = is_run.then(|| in_run.iter().filter(is_same).count());
     if a.json {
         let newest: Vec<Value> = newest.iter().map(object).collect();
@@ -131,9 +135,9 @@ pub fn run(a: &OpinionsArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// What tells one from every other: behind one input each topic is spoken of once.
-fn place(said: &Said) -> (Seq, usize, u64) {
-    (said.opinion.basis, said.instrument, said.opinion.topic)
+/// What tells one from every other: a topic is spoken of once at a time.
+fn place(said: &Said) -> (Nanos, usize, u64) {
+    (said.opinion.valid_until, said.instrument, said.opinion.topic)
 }
 
 /// Four digits behind the point, or as many as there are of what is very little; nothing of what may not be used.

@@ -74,7 +74,7 @@ impl Rules {
     /// Judges an order that risk has passed; one that may be sent is counted and followed.
     ///
     /// # Errors
-    /// The rule it breaks. An order that can only make a position smaller is not held to the ratio.
+    /// The rule it breaks. An order that may only make a position smaller, because nothing else leaves now, is not held to the ratio.
     pub fn judge(&mut self, order: &NewOrder, instrument: u16, now: Nanos) -> Result<(), RefusalReason> {
         if self.trades_with_own(order, instrument) {
             return Err(RefusalReason::OwnTrade);
@@ -82,7 +82,7 @@ impl Rules {
         if self.messages.count(now) >= self.config.messages_max {
             return Err(RefusalReason::MessageRate);
         }
-        let reduces = OrderFlags::is_way_out(order.flags);
+        let reduces = order.flags & OrderFlags::REDUCE_ONLY != 0;
         let allowed = self.config.orders_free + self.config.orders_per_trade_max * self.trades.count(now);
         if !reduces && self.orders_sent.count(now) >= allowed {
             return Err(RefusalReason::OrderToTrade);

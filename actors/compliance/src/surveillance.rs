@@ -241,12 +241,16 @@ impl Surveillance {
         let others = self.orders.iter().filter(|o| o.sent.side != side);
         let other = others.fold(filled_there, |sum, o| sum.saturating_add(o.sent.size.0 - o.filled));
         let limit = self.config.behind_fill;
-        self.layers.retain(|l| asked.saturating_sub(l.asked) <= limit && l.asked >= order.sent.time);
+        self.layers.retain(|l| asked.saturating_sub(l.asked) <= limit);
         if self.layers.len() == LAYER_MAX {
             self.layers.pop_front();
         }
         self.layers.push_back(Layer { sent: order.sent, asked, other });
-        let layers = || self.layers.iter().filter(|l| l.sent.side == side && l.sent.time <= asked);
+        // Confirmed in whatever order: asked back within a moment of this one, and at rest together with it.
+        let rested_with = |l: &&Layer| l.asked >= order.sent.time && l.sent.time <= asked;
+        let is_near = |l: &&Layer| l.asked.saturating_sub(asked) <= limit;
+        let of_side = |l: &&Layer| l.sent.side == side;
+        let layers = || self.layers.iter().filter(of_side).filter(is_near).filter(rested_with);
         let is_new =
             |(i, l): &(usize, &Layer)| layers().take(*i).all(|before| before.sent.price != l.sent.price);
         let prices = layers().enumerate().filter(is_new).count();

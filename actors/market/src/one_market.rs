@@ -33,13 +33,15 @@ struct Place {
 
 struct Group {
     composite: Composite,
-    /// Of each venue against the first, and its mid.
+    /// Of each venue against the first.
     basis: Box<[DecayedMean]>,
-    mids: Box<[f64]>,
+    /// The mid of each, and when it was said; 0 where there is none.
+    mids: Box<[(f64, Nanos)]>,
     looked: Nanos,
+    stale_after: Nanos,
 }
 
-kimera_protocol::state!(Group { composite, basis, mids, looked });
+kimera_protocol::state!(Group { composite, basis, mids, looked } fixed { stale_after });
 
 /// Every market that is on several venues.
 pub struct OneMarkets {
@@ -71,8 +73,9 @@ impl OneMarkets {
             Group {
                 composite: Composite::new(&vec![venue; venues]),
                 basis: (0..venues).map(|_| DecayedMean::new(config.basis_half_life)).collect(),
-                mids: vec![0.0; venues].into(),
+                mids: vec![(0.0, 0); venues].into(),
                 looked: Nanos::MIN,
+                stale_after: config.stale_after,
             }
         };
         Self {
@@ -89,16 +92,14 @@ impl OneMarkets {
     /// An instrument's stream has a hole.
     pub fn gapped(&mut self, instrument: usize) {
         if let Some((place, group)) = self.of(instrument) {
-            group.composite.gapped(place.venue);
-            group.mids[place.venue] = 0.0;
+            group.lost(place.venue);
         }
     }
 
     /// Nothing that was known is believed any more, but what prices usually lie apart.
     pub fn forget(&mut self) {
         for group in &mut self.groups {
-            (0..group.mids.len()).for_each(|venue| group.composite.gapped(venue));
-            group.mids.fill(0.0);
+            (0..group.mids.len()).for_each(|venue| group.lost(venue));
         }
     }
 
@@ -114,16 +115,16 @@ impl OneMarkets {
         match book.state() {
             Top::Good { bid, ask } => {
                 let (bid, ask) = (offer(bid), offer(ask));
-                group.composite.quote(place.venue, now, Some(bid), Some(ask));
-                group.mids[place.venue] = 0.5 * (bid.price as f64 + ask.price as f64);
+                group.mids[place.venue] = (0.5 * (bid.price as f64 + ask.price as f64), now);
+                if now.saturating_sub(group.looked) >= LOOK || !group.is_placed(place.venue) {
+                    group.look(now);
+                }
+                // Where nobody knows how far it lies from the others, its prices are none of theirs.
+                if group.is_placed(place.venue) {
+                    group.composite.quote(place.venue, now, Some(bid), Some(ask));
+                }
             }
-            _ => {
-                group.composite.gapped(place.venue);
-                group.mids[place.venue] = 0.0;
-            }
-        }
-        if now.saturating_sub(group.looked) >= LOOK {
-            group.look(now);
+            _ => group.lost(place.venue),
         }
         group.best(place.venue, now)
     }
@@ -147,27 +148,42 @@ impl OneMarkets {
         Some((top, instruments.collect()))
     }
 
-    /// A word that tells two states apart that differ.
+    /// A word that tells two states apart that differ in what is said of them.
     #[must_use]
     pub fn digest(&self) -> u64 {
         self.groups.iter().fold(0, |digest: u64, group| {
-            let of =
-                |d: u64, mid: &f64| (d.rotate_left(9) ^ mid.to_bits()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            let offsets = (0..group.mids.len())
-                .fold(0, |d: u64, venue| d.rotate_left(21) ^ group.composite.offset(venue) as u64);
-            group.mids.iter().fold(digest, of) ^ offsets
+            let of = |d: u64, word: u64| (d.rotate_left(9) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let venue = |d: u64, venue: usize| {
+                let (mid, time) = group.mids[venue];
+                let basis = group.basis[venue].get().unwrap_or_default();
+                [mid.to_bits(), time as u64, basis.to_bits()].into_iter().fold(d, of)
+            };
+            (0..group.mids.len()).fold(of(digest, group.looked as u64), venue)
         })
     }
 }
 
 impl Group {
-    /// How far each lies from the first.
+    fn lost(&mut self, venue: usize) {
+        self.composite.gapped(venue);
+        self.mids[venue] = (0.0, 0);
+    }
+
+    /// True where it is known how far its prices lie from the first one's.
+    fn is_placed(&self, venue: usize) -> bool {
+        venue == 0 || self.basis[venue].get().is_some()
+    }
+
+    /// How far each lies from the first, where both have said something lately.
     fn look(&mut self, now: Nanos) {
         self.looked = now;
-        let first = self.mids[0];
+        let mid = |(mid, time): (f64, Nanos)| {
+            Some(mid).filter(|mid| *mid > 0.0 && now.saturating_sub(time) <= self.stale_after)
+        };
+        let Some(first) = mid(self.mids[0]) else { return };
         for venue in 1..self.mids.len() {
-            if first > 0.0 && self.mids[venue] > 0.0 {
-                self.basis[venue].add(self.mids[venue] - first, now);
+            if let Some(own) = mid(self.mids[venue]) {
+                self.basis[venue].add(own - first, now);
                 let offset = self.basis[venue].get().unwrap_or(0.0);
                 self.composite.set_offset(venue, offset as i64);
             }
@@ -241,5 +257,34 @@ mod tests {
         assert_eq!(of.marked(0, &book(1_000, 1_020), now + 2 * SECOND), (0, 0), "the other one is stale");
         of.forget();
         assert!(matches!(of.top(0, now), Some((CompositeTop::Unknown, _))));
+    }
+
+    /// A venue that says nothing is not what the others are measured by, and one that was never measured is not among them.
+    #[test]
+    fn what_is_silent_or_unknown_places_nobody() {
+        let mut of = OneMarkets::new(&config());
+        let mut now = 0;
+        for _ in 0..200 {
+            now += SECOND / 10;
+            of.marked(0, &book(1_000, 1_020), now);
+            of.marked(2, &book(101, 102), now);
+        }
+        for _ in 0..50 {
+            now += 2 * SECOND;
+            of.marked(0, &book(2_000, 2_020), now);
+        }
+        let there = of.groups[0].composite.offset(1);
+        assert!((49..=50).contains(&there), "100 s of silence and a leap have not moved it: {there}");
+        let three = OneMarketConfig { markets: Box::new([0, 0, 0]), ticks: Box::new([1, 1, 1]), ..config() };
+        let mut of = OneMarkets::new(&three);
+        for _ in 0..50 {
+            now += SECOND / 10;
+            assert_eq!(of.marked(1, &book(1_000, 1_002), now), (0, 0), "the first one was never there");
+            assert_eq!(of.marked(2, &book(1_500, 1_502), now), (0, 0));
+        }
+        of.marked(0, &book(990, 992), now);
+        of.marked(1, &book(1_000, 1_002), now);
+        let (bid, ask) = of.marked(2, &book(1_500, 1_502), now);
+        assert_eq!((bid, ask), (1_500, 1_502), "each placed by the first");
     }
 }

@@ -91,7 +91,7 @@ pub(super) struct Desk {
     config: AnalystConfig,
     /// Tick in the quote asset.
     tick: f64,
-    /// The newest input that was heard.
+    /// The newest input that was heard; none before the first one, and behind a hole: nothing is said until the next.
     basis: Seq,
     mid: Option<f64>,
     /// None where nothing is known of the best prices.
@@ -148,6 +148,7 @@ impl Desk {
 
     /// The stream has a hole: what follows is not compared with what was before. Buckets of volume stay: a few trades less are a bucket that ends later.
     pub(super) fn forget(&mut self) {
+        self.basis = 0;
         self.mid = None;
         self.imbalance = f64::NAN;
         self.volume = None;

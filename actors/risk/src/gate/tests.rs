@@ -91,6 +91,28 @@ fn a_good_order_is_stamped() {
     assert_eq!(gate.book().working_size(1, Side::Bid), UNIT / 100);
 }
 
+/// What can only make the position smaller says so, whoever looks at it later; nobody else may say it.
+#[test]
+fn a_way_out_is_stamped_as_one() {
+    let mut gate = gate();
+    hold(&mut gate, 1, Side::Bid, 10 * UNIT / 100);
+    let working = order(2, Side::Ask, MID + 10, 6 * UNIT / 100);
+    let flags = |gate: &Gate, o: NewOrder| gate.clone().judge(&o, 1, o.id.seq, NOW).map(|s| s.flags);
+    assert_eq!(flags(&gate, working), Ok(OrderFlags::REDUCES));
+    gate.judge(&working, 1, 2, NOW).unwrap();
+    let ask = |lots: i64| order(3, Side::Ask, MID + 20, lots * UNIT / 100);
+    assert_eq!(
+        (flags(&gate, ask(4)), flags(&gate, ask(5))),
+        (Ok(OrderFlags::REDUCES), Ok(0)),
+        "six may be filled before"
+    );
+    assert_eq!(flags(&gate, buy(3)), Ok(0));
+    let by_word = NewOrder { flags: OrderFlags::REDUCE_ONLY, ..ask(4) };
+    assert_eq!(flags(&gate, by_word), Ok(OrderFlags::REDUCE_ONLY | OrderFlags::REDUCES));
+    let claimed = NewOrder { flags: OrderFlags::REDUCES, ..buy(3) };
+    assert_eq!(flags(&gate, claimed), Err(RefusalReason::Malformed), "only risk says so");
+}
+
 #[test]
 fn each_reason_at_its_limit_and_a_unit_beyond() {
     use RefusalReason as R;
