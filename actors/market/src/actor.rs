@@ -81,8 +81,9 @@ impl Market {
         }
         if message.is_mark() {
             let time = message.header.time;
-            let composite = self.one_markets.marked(instrument, &state.book, time);
-            state.speak(message.instrument(), time, composite, out);
+            let top = state.book.state();
+            let composite = self.one_markets.marked(instrument, &top, time);
+            state.speak(message.instrument(), time, (&top, composite), out);
         }
     }
 }
@@ -168,7 +169,13 @@ impl InstrumentState {
     }
 
     /// What the later stages hear at a mark: the quote, then the features, which carry the mark.
-    fn speak(&mut self, instrument: InstrumentId, time: Nanos, composite: (i64, i64), out: &mut Outbox) {
+    fn speak(
+        &mut self,
+        instrument: InstrumentId,
+        time: Nanos,
+        (top, composite): (&Top, (i64, i64)),
+        out: &mut Outbox,
+    ) {
         let (bid, ask) = self.book.best();
         out.send_unmarked(
             Port::Line,
@@ -181,7 +188,7 @@ impl InstrumentState {
                 venue_time: self.book.venue_time(),
                 bid_depth: self.features.depth(Side::Bid),
                 ask_depth: self.features.depth(Side::Ask),
-                usable: u64::from(matches!(self.book.state(), Top::Good { .. })),
+                usable: u64::from(matches!(top, Top::Good { .. })),
                 composite_bid: composite.0,
                 composite_ask: composite.1,
             },

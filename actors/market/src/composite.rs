@@ -125,6 +125,24 @@ impl Composite {
         VenueTop::of(of.bid.map(moved), of.ask.map(moved), |bid, ask| bid.price >= ask.price)
     }
 
+    /// How many venues can be believed, and the best bid and ask over them: what [`Composite::top`] says, without who has it.
+    #[inline]
+    #[must_use]
+    pub fn best(&self, now: Nanos) -> (usize, i64, i64) {
+        let (mut believed, mut best_bid, mut best_ask) = (0, i64::MIN, i64::MAX);
+        for of in &self.venues {
+            let (Some(bid), Some(ask), Some(heard)) = (of.bid, of.ask, of.heard) else { continue };
+            let is_old = now.saturating_sub(heard) > of.config.stale_after;
+            if of.is_gapped || is_old || bid.price >= ask.price {
+                continue;
+            }
+            believed += 1;
+            best_bid = best_bid.max(bid.price.saturating_sub(of.config.offset));
+            best_ask = best_ask.min(ask.price.saturating_sub(of.config.offset));
+        }
+        (believed, best_bid, best_ask)
+    }
+
     /// The best prices of all venues that have both sides, apart from one another, and are not stale. Of equal prices the larger
     /// size counts, then the earlier venue.
     #[must_use]
@@ -232,6 +250,9 @@ mod tests {
                 }
             };
             prop_assert_eq!(found, expected);
+            let (believed, bid, ask) = of.best(2 * SECOND);
+            prop_assert_eq!(believed, alive().count());
+            prop_assert_eq!((believed > 0).then_some((bid, ask)), expected.map(|(bid, ask)| (bid.1, ask.1)));
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Instruments that are one market, as the line sees them: their composite, with the basis of each against the first learned on the way.
 
 use kimera_numerics::DecayedMean;
-use kimera_protocol::{Nanos, Quantity};
+use kimera_protocol::{Level, Nanos, Quantity};
 
-use crate::book::Book;
 use crate::composite::{Composite, CompositeTop, Offer, VenueConfig};
 use crate::top::Top;
 
@@ -103,16 +102,16 @@ impl OneMarkets {
         }
     }
 
-    /// An instrument's book at a mark. Best bid and ask of its whole market in its own prices, 1e-8 of the quote asset; nothing where it is on one
+    /// An instrument's best prices at a mark. Best bid and ask of its whole market in its own prices, 1e-8 of the quote asset; nothing where it is on one
     /// venue only, or where fewer than two can be believed.
     #[inline]
-    pub fn marked(&mut self, instrument: usize, book: &Book, now: Nanos) -> (i64, i64) {
+    pub fn marked(&mut self, instrument: usize, top: &Top, now: Nanos) -> (i64, i64) {
         let Some((place, group)) = self.of(instrument) else { return (0, 0) };
-        let offer = |level: kimera_protocol::Level| Offer {
+        let offer = |level: Level| Offer {
             price: level.price.0.saturating_mul(place.tick),
             size: Quantity(level.size.0),
         };
-        match book.state() {
+        match *top {
             Top::Good { bid, ask } => {
                 let (bid, ask) = (offer(bid), offer(ask));
                 group.mids[place.venue] = (0.5 * (bid.price as f64 + ask.price as f64), now);
@@ -190,26 +189,21 @@ impl Group {
         }
     }
 
+    #[inline]
     fn best(&self, venue: usize, now: Nanos) -> (i64, i64) {
-        let believed =
-            (0..self.mids.len()).filter(|v| matches!(self.composite.venue(*v, now), Top::Good { .. }));
-        if believed.count() < 2 {
+        let (believed, bid, ask) = self.composite.best(now);
+        if believed < 2 {
             return (0, 0);
         }
         let own = self.composite.offset(venue);
-        match self.composite.top(now) {
-            CompositeTop::Good { bid, ask } | CompositeTop::Across { bid, ask } => {
-                (bid.1.price.saturating_add(own), ask.1.price.saturating_add(own))
-            }
-            CompositeTop::Unknown => (0, 0),
-        }
+        (bid.saturating_add(own), ask.saturating_add(own))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kimera_protocol::{Level, Price, Ticker};
+    use kimera_protocol::Price;
 
     const SECOND: Nanos = 1_000_000_000;
 
@@ -222,13 +216,9 @@ mod tests {
         }
     }
 
-    fn book(bid: i64, ask: i64) -> Book {
-        let mut book = Book::new();
+    fn book(bid: i64, ask: i64) -> Top {
         let level = |price| Level { price: Price(price), size: Quantity(5) };
-        let ticker = Ticker { update_id: 1, bid: level(bid), ask: level(ask), ..Ticker::default() };
-        book.begin(&kimera_protocol::DepthBegin { snapshot: 1, last_id: 1, ..Default::default() });
-        book.ticker(&Ticker { update_id: 2, ..ticker });
-        book
+        Top::Good { bid: level(bid), ask: level(ask) }
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub(super) struct Desk {
     /// The newest input that was heard; none before the first one, and behind a hole: nothing is said until the next.
     basis: Seq,
     mid: Option<f64>,
-    /// None where nothing is known of the best prices.
+    /// No number where nothing is known of the best prices.
     imbalance: f64,
     order_flow: OrderFlow,
     kyle: KyleLambda,
