@@ -144,7 +144,8 @@ pub fn prove(cases: &mut Cases) {
         name if name == gateway => 2,
         _ => 0,
     };
-    let seats = topology.seats.iter().map(|s| s.name.as_str()).filter(|n| *n != line::CONTROL);
+    let placed = topology.seats.iter().filter(|s| s.is_placed());
+    let seats = placed.map(|s| s.name.as_str());
     let cells: Vec<Cell> = seats
         .flat_map(|name| {
             let agent = name == SEQUENCER || agents.iter().any(|a| a == name);
@@ -173,7 +174,8 @@ pub fn prove(cases: &mut Cases) {
         let (good, found) = row.clone().unwrap_or((false, "blank".to_owned()));
         cases.holds(&format!("{:<22} × {}", cell.actor, cell.fault), good, found);
     }
-    cases.is("cells", topology.seats.len() * FAULTS.len() - FAULTS.len(), rows.iter().flatten().count());
+    let seats = topology.seats.iter().filter(|s| s.is_placed()).count();
+    cases.is("cells", seats * FAULTS.len(), rows.iter().flatten().count());
     let lost = run(&format!("{AT}:panic=risk"), Some(1));
     let _ = std::panic::take_hook();
     let found = lost.violation.unwrap_or_default();
