@@ -298,7 +298,9 @@ mod tests {
     /// without a fill. Three bids one behind the other are no layer.
     #[test]
     fn a_large_maker_is_none() {
-        let mut rig = Rig::new(ConductConfig::default());
+        // Against this rate alone it would be one.
+        let surveillance = SurveillanceConfig { base_rate: 0.1, ..SurveillanceConfig::default() };
+        let mut rig = Rig::new(ConductConfig { surveillance, ..ConductConfig::default() });
         for round in 0..400 {
             let (bid, ask) = (rig.send(Side::Bid, 100 - round % 3, 60), rig.send(Side::Ask, 102, 60));
             rig.now += 300 * MS;

@@ -62,7 +62,8 @@ const STEPS_MAX: usize = 300;
 const GAIN_MIN: f64 = 1e-9;
 
 /// Parameters under which events at `times` (seconds, in order) up to `end` are likeliest, by expectation and maximisation over who brought whom
-/// (Veen and Schoenberg, Journal of the American Statistical Association 103, 2008): every step makes them likelier. Starts at a branching
+/// (Veen and Schoenberg, Journal of the American Statistical Association 103, 2008); of events near the end it is taken as known what they
+/// have yet to bring. Starts at a branching
 /// ratio of one half; a ratio above [`BRANCHING_MAX`] is held there and said as [`Status::Clamped`].
 ///
 /// None of fewer than [`EVENTS_MIN`] events, or of events that take no time.

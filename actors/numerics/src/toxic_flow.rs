@@ -94,6 +94,12 @@ impl ToxicFlow {
         }
     }
 
+    /// Labels that are kept.
+    #[must_use]
+    pub fn labels(&self) -> usize {
+        self.labels.len()
+    }
+
     /// The share of labels that were toxic.
     #[must_use]
     pub fn base_rate(&self) -> f64 {

@@ -30,11 +30,9 @@ struct Pending {
 pub(super) struct Toxicity {
     horizon: Nanos,
     learned: ToxicFlow,
-    labels: u64,
     pending: VecDeque<Pending>,
     /// When a fill of each side was last taken.
     taken: [Nanos; 2],
-    fits: u64,
     refit_at: Nanos,
 }
 
@@ -43,10 +41,8 @@ impl Toxicity {
         Self {
             horizon,
             learned: ToxicFlow::new(PRIOR),
-            labels: 0,
             pending: VecDeque::with_capacity(PENDING_MAX),
             taken: [Nanos::MIN; 2],
-            fits: 0,
             refit_at: Nanos::MIN,
         }
     }
@@ -70,14 +66,14 @@ impl Toxicity {
                 // Rebates differ from maker to maker: judged is what is lost beyond the spread.
                 self.learned
                     .add(fill.view.inputs, is_toxic(fill.view.maker == Side::Bid, fill.price, mid, 0.0));
-                self.labels += 1;
             }
         }
     }
 
     pub(super) fn refit(&mut self, now: Nanos, every: Nanos) {
-        if self.labels >= LABELS_MIN as u64 && now >= self.refit_at {
-            self.fits += u64::from(self.learned.fit());
+        if self.learned.labels() >= LABELS_MIN && now >= self.refit_at {
+            // Where it cannot be done what was stays.
+            let _ = self.learned.fit();
             self.refit_at = now.saturating_add(every);
         }
     }
