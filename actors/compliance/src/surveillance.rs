@@ -409,6 +409,25 @@ mod tests {
         assert!(!layers(&[100, 99, 98], 100, 60), "as much on the other side");
     }
 
+    /// A maker that follows the price down has three prices within the window, and never more than one of them at a time.
+    #[test]
+    fn orders_one_behind_the_other_are_no_layers() {
+        let found = |together: bool| {
+            let mut of = Surveillance::new(SurveillanceConfig::default());
+            of.sent(order(90, 0, Side::Ask, 102, 9));
+            let mut found = false;
+            let sent = |i: u64| if together { 0 } else { 100 * i as i64 };
+            for i in 0..3 {
+                of.sent(order(i, sent(i), Side::Bid, 100 - i as i64, 60));
+                of.filled((sent(i) + 50) * MS, number(90), Quantity(1));
+                found |= !together && take_back(&mut of, (sent(i) + 90) * MS, number(i)).is_layer;
+            }
+            (0..3).for_each(|i| found |= together && take_back(&mut of, 90 * MS, number(i)).is_layer);
+            found
+        };
+        assert!(found(true) && !found(false));
+    }
+
     #[test]
     fn the_table_is_bounded_and_says_so() {
         let mut of = Surveillance::new(SurveillanceConfig { orders_max: 3, ..SurveillanceConfig::default() });
