@@ -5,9 +5,10 @@ use std::path::Path;
 
 use kimera_journal::{JournalReader, Record};
 use kimera_protocol::{
-    Absent, Alert, CancelOrder, Checkpoint, Command, CommandCode, Consensus, Decision, Detector, ErrorKind,
-    HoldReason, Kind, Message, NewOrder, Opinion, OrderEvent, OrderUpdate, OrphanAdopted, PatternMatch,
-    PatternsLoaded, Phase, Refusal, RefusalReason, Severity, Status, Timer, Topic, VenueStatus, Weights,
+    Absent, Alert, CancelOrder, Checkpoint, Command, CommandCode, Consensus, Decision, Definition, Detector,
+    ErrorKind, HoldReason, Kind, Message, NewOrder, Opinion, OrderEvent, OrderUpdate, OrphanAdopted,
+    PatternMatch, PatternsLoaded, Phase, Quantity, Refusal, RefusalReason, Severity, Status, Timer, Topic,
+    VenueStatus, Weights,
 };
 use kimera_runtime::counters::Snapshot;
 use kimera_runtime::errors::ErrorLog;
@@ -223,7 +224,7 @@ pub fn message_json(m: &Message) -> serde_json::Value {
 /// What decisions, orders, their reports and commands say.
 fn trading_body(m: &Message) -> Option<serde_json::Value> {
     let side = |code: u8| if code == 0 { "buy" } else { "sell" };
-    let size = |q: kimera_protocol::Quantity| money(q.0);
+    let size = |q: Quantity| money(q.0);
     if let Some(d) = m.body::<Decision>() {
         let quote = |l: &kimera_protocol::Level| json!([l.price.0, size(l.size)]);
         let hold = HoldReason::from_code(d.hold).map(HoldReason::name);
@@ -305,6 +306,13 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
     }
     if let Some(p) = m.body::<PatternsLoaded>() {
         return Some(json!({"patterns": p.patterns, "blob": hex(&p.blob)}));
+    }
+    if let Some(d) = m.body::<Definition>() {
+        let text = |units: i64| Quantity(units).to_string();
+        return Some(json!({
+            "tick": text(d.tick_units), "lot": text(d.lot_units), "size_min": text(d.size_min),
+            "notional_min": text(d.notional_min), "status": d.status().name(),
+        }));
     }
     if let Some(t) = m.body::<Timer>() {
         return Some(json!({"owner": t.owner, "id": t.id, "deadline": t.deadline}));

@@ -89,6 +89,13 @@ pub struct InstrumentSection {
     pub lot: String,
     /// Levels a side of a snapshot, 5 to 2,000.
     pub snapshot_levels: u32,
+    /// How often the venue is asked what it demands of orders, 1 to 3,600 s.
+    #[serde(default = "definition_interval_s")]
+    pub definition_interval_s: u32,
+}
+
+fn definition_interval_s() -> u32 {
+    60
 }
 
 /// Parameters of the estimators.
@@ -291,6 +298,12 @@ impl Config {
                 section.snapshot_levels.into(),
                 5.0,
                 2_000.0,
+            )?;
+            within(
+                &format!("instrument {name}: definition_interval_s"),
+                section.definition_interval_s.into(),
+                1.0,
+                3_600.0,
             )?;
             if self.instruments[..i].iter().any(|other| other.feed == *name) {
                 return Err(format!("two instruments have the feed \"{name}\""));

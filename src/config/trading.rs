@@ -7,7 +7,7 @@ use kimera_execution::ExecutionConfig;
 use kimera_execution::parent::ParentConfig;
 use kimera_numerics::VolatilityConfig;
 use kimera_protocol::fixed::{UNIT_DECIMALS, parse_decimal};
-use kimera_protocol::{Instrument, InstrumentId, MEMBERS_MAX};
+use kimera_protocol::{Instrument, InstrumentId, InstrumentVersion, MEMBERS_MAX};
 use kimera_risk::{BasisPoints, InstrumentRules, Limits};
 use kimera_strategy::{FairConfig, MakerConfig, StrategyConfig};
 use serde::{Deserialize, Serialize};
@@ -332,8 +332,8 @@ impl Config {
         Ok(ExecutionConfig {
             instrument: traded.id,
             venue: traded.venue.0,
+            configured: InstrumentVersion::configured(traded.tick_units, traded.lot_units),
             parent: ParentConfig {
-                lot: traded.lot_units,
                 child_size_max: units("execution.child_size_max", &e.child_size_max)?,
                 requote_ticks: e.requote_ticks.into(),
                 requote_interval: ms(e.requote_interval_ms),

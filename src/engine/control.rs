@@ -215,6 +215,7 @@ fn status(counters: &Snapshot, word: &KillWord, incarnation: u64, gateway: &str)
             "unknown": count(&format!("{gateway}.unknown")),
         },
         "absences": count("sequencer.absences"),
+        "definitions": count("risk.definitions"),
         "venue_ready": count(&format!("{gateway}.ready")) == 1,
         "fills": count("ledger.fills"),
         "cash": money(count("ledger.cash") as i64),

@@ -4,9 +4,10 @@
 use kimera_compliance::CHECKS;
 use kimera_protocol::fixed::{UNIT_DECIMALS, format_decimal};
 use kimera_protocol::{
-    Absent, Alert, CancelAll, CancelOrder, Command, CommandCode, Detector, FeedState, FeedStatus, GapReason,
-    Gapped, Kind, Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted, PatternMatch, PatternsLoaded,
-    Phase, Refusal, RefusalReason, Seq, Severity, Started, VenueStatus, Weights,
+    Absent, Alert, CancelAll, CancelOrder, Command, CommandCode, Definition, Detector, FeedState, FeedStatus,
+    GapReason, Gapped, InstrumentStatus, Kind, Message, NewOrder, OrderEvent, OrderUpdate, OrphanAdopted,
+    PatternMatch, PatternsLoaded, Phase, Refusal, RefusalReason, Seq, Severity, Started, VenueStatus,
+    Weights,
 };
 use kimera_runtime::Topology;
 
@@ -47,9 +48,12 @@ impl Names {
         usize::try_from(seat).ok().and_then(|i| self.seats.get(i)).map_or("-", String::as_str)
     }
 
+    fn tick(&self, message: &Message) -> i64 {
+        self.instruments.get(usize::from(message.header.instrument)).map_or(0, |(_, tick)| *tick)
+    }
+
     fn price(&self, message: &Message, ticks: i64) -> String {
-        let tick = self.instruments.get(usize::from(message.header.instrument)).map_or(0, |(_, tick)| *tick);
-        ticks.checked_mul(tick).map_or_else(|| "-".into(), decimal)
+        ticks.checked_mul(self.tick(message)).map_or_else(|| "-".into(), decimal)
     }
 }
 
@@ -59,6 +63,27 @@ fn decimal(units: i64) -> String {
 
 fn side(code: u64) -> &'static str {
     if code == 0 { "buy" } else { "sell" }
+}
+
+/// What a venue demands of orders, and what of it this run cannot do.
+fn defined(message: &Message, definition: &Definition, names: &Names, time: &str) {
+    let (seq, feed) = (message.header.seq, names.instrument(message));
+    let (tick, lot) = (decimal(definition.tick_units), decimal(definition.lot_units));
+    let (least, notional) = (decimal(definition.size_min), decimal(definition.notional_min));
+    let status = definition.status().name();
+    tracing::info!(target: Market.name(), seq, market_time = time, feed, tick, lot, least, notional, status, "rules");
+    if definition.status() != InstrumentStatus::Trading {
+        tracing::warn!(target: Market.name(), seq, market_time = time, feed, status, "the venue takes no new orders");
+    }
+    let own = names.tick(message);
+    if definition.tick_units.checked_rem(own) != Some(0) {
+        let tick = decimal(definition.tick_units);
+        let run = decimal(own);
+        tracing::warn!(
+            target: Market.name(), seq, market_time = time, feed, tick, run,
+            "the venue's tick is no multiple of the run's: only ways out pass until a start whose configuration has another tick"
+        );
+    }
 }
 
 /// Says a message of the line, if it is worth a line.
@@ -139,6 +164,10 @@ fn about_the_rest(message: &Message, names: &Names, time: &str) {
                 target: Market.name(), seq, market_time = time, feed, reason, expected = gap.expected, got = gap.got,
                 "book broken until the next snapshot"
             );
+        }
+        Some(Kind::Definition) => {
+            let Some(definition) = message.body::<Definition>() else { return };
+            defined(message, definition, names, time);
         }
         Some(Kind::Weights) => {
             let Some(weights) = message.body::<Weights>() else { return };

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use kimera_protocol::{
-    Command, CommandCode, Header, Message, NewOrder, OrderEvent, OrderId, OrderUpdate, Price, Quantity,
-    Refusal, RefusalReason,
+    Command, CommandCode, Definition, Header, InstrumentStatus, Message, NewOrder, OrderEvent, OrderId,
+    OrderUpdate, Price, Quantity, Refusal, RefusalReason,
 };
 
 use super::record::last_words;
@@ -124,6 +124,15 @@ fn what_the_line_does_is_said_with_its_names_and_units() {
         assert_eq!((record.category, record.level), (category, LogLevel::Warn), "{reason:?}");
         assert_eq!(field(&record, "reason"), reason.name());
     }
+    let rules = |tick_units: i64, status: InstrumentStatus| {
+        let (lot_units, status) = (100_000, status as u64);
+        let rules = Definition { tick_units, lot_units, status, ..Definition::default() };
+        said(Message::new(header, rules))
+    };
+    let (known, closed) = (rules(50_000_000, InstrumentStatus::Trading), rules(1, InstrumentStatus::Closed));
+    assert_eq!((known.level, field(&known, "tick").as_str()), (LogLevel::Info, "0.50000000"));
+    assert_eq!((closed.level, field(&closed, "run").as_str()), (LogLevel::Warn, "0.10000000"));
+    assert_eq!(field(&rules(50_000_000, InstrumentStatus::Closed), "status"), "closed");
     let event = |event: OrderEvent| {
         said(Message::new(header, OrderUpdate { id, event: event as u8, ..OrderUpdate::default() }))
     };

@@ -74,7 +74,7 @@ pub fn handled(counters: &Counters) -> u64 {
 }
 
 /// Refusals that only a fault of our own explains.
-const OWN_FAULTS: [&str; 3] = ["reused-identity", "malformed", "off-step"];
+const OWN_FAULTS: [&str; 4] = ["reused-identity", "malformed", "off-step", "below-least"];
 
 /// What a start says of itself that must not be.
 #[must_use]

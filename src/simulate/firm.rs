@@ -241,12 +241,16 @@ impl Director {
 
     fn cause_at_venue(&mut self, fault: &Fault) {
         let mut shared = self.shared.borrow_mut();
-        let mischief = &mut shared.server.mischief;
         match fault {
-            Fault::Reject(n) => mischief.refuse += n,
-            Fault::Unanswered(n) => mischief.unanswered += n,
-            Fault::Unknown(n) => mischief.unknown += n,
-            Fault::Twice(n) => mischief.twice += n,
+            Fault::Reject(n) => shared.server.mischief.refuse += n,
+            Fault::Unanswered(n) => shared.server.mischief.unanswered += n,
+            Fault::Unknown(n) => shared.server.mischief.unknown += n,
+            Fault::Twice(n) => shared.server.mischief.twice += n,
+            Fault::Rules(rules) => {
+                if let Err(e) = shared.server.change_rules("usdm", rules) {
+                    shared.violation.get_or_insert(format!("rules={rules}: {e}"));
+                }
+            }
             Fault::Panic(name) => {
                 if let Some(seat) = shared.faults.seat(name) {
                     seat.panics.store(true, Ordering::Release);
@@ -295,7 +299,10 @@ fn word() -> Option<KillWord> {
 /// Where the shipped profile does not parse.
 pub fn config() -> Result<Config, Failure> {
     let shipped = Config::parse(include_str!("../../config/profiles/paper.toml"));
-    shipped.and_then(|c| c.patched(PATCH)).map_err(Failure::configuration)
+    let mut config = shipped.and_then(|c| c.patched(PATCH)).map_err(Failure::configuration)?;
+    // A change of the venue's rules is to be known while the firm still runs.
+    config.instruments.iter_mut().for_each(|section| section.definition_interval_s = 1);
+    Ok(config)
 }
 
 /// Runs one firm to its end.

@@ -36,6 +36,8 @@ pub enum Fault {
     Unknown(u32),
     /// Private events that come twice.
     Twice(u32),
+    /// The venue demands something else of orders from then on: rules as its simulator takes them.
+    Rules(String),
     /// A seat panics.
     Panic(String),
     /// A seat panics on an input, whenever it meets it.
@@ -76,6 +78,15 @@ pub struct Script(pub Vec<Event>);
 /// First words of the connections there are.
 const CONNECTIONS: [&str; 6] =
     ["/ws-fapi", "/private/ws", "/stream", "/fapi/v1/userTrades", "/fapi/v1/allOrders", "/"];
+/// What the venue may come to demand; the first is what it demands at the start.
+const RULES: [&str; 6] = [
+    "tick=0.10&lot=0.001&min_notional=100&status=TRADING",
+    "tick=0.50&lot=0.002",
+    "min_notional=900",
+    "status=CANCEL_ONLY",
+    "status=BREAK",
+    "tick=0.05",
+];
 /// Starts of the engine that one run may lose: one more in a minute and its supervisor would rightly give up.
 const DEATHS_MAX: usize = 3;
 
@@ -112,6 +123,17 @@ impl Script {
                 events.push(Event { at_ms: at_ms + 50 + random.below(1_000), fault: Fault::Resume });
             }
             events.push(Event { at_ms, fault });
+        }
+        // Drawn apart, so that what else goes wrong with a seed stays what it was.
+        let mut random = Random::new(seed, 9);
+        if random.chance(1, 4) {
+            let rules = RULES[random.below(RULES.len() as u64) as usize].to_owned();
+            let at_ms = random.below(span_ms);
+            events.push(Event { at_ms, fault: Fault::Rules(rules) });
+            if random.chance(1, 2) {
+                let back = Fault::Rules(RULES[0].to_owned());
+                events.push(Event { at_ms: at_ms + 1_500 + random.below(span_ms), fault: back });
+            }
         }
         events.sort_by_key(|e| e.at_ms);
         Self(events)
@@ -187,6 +209,7 @@ impl fmt::Display for Fault {
             Self::Unanswered(n) => write!(f, "unanswered={n}"),
             Self::Unknown(n) => write!(f, "unknown={n}"),
             Self::Twice(n) => write!(f, "twice={n}"),
+            Self::Rules(rules) => write!(f, "rules={rules}"),
             Self::Panic(seat) => write!(f, "panic={seat}"),
             Self::Poison(seat) => write!(f, "poison={seat}"),
             Self::Hold(thread, ms) => write!(f, "hold={thread},{ms}"),
@@ -250,6 +273,7 @@ impl FromStr for Fault {
             "unanswered" => a.number().map(Self::Unanswered),
             "unknown" => a.number().map(Self::Unknown),
             "twice" => a.number().map(Self::Twice),
+            "rules" => a.text().map(|rules| Self::Rules(rules.to_owned())),
             "panic" => a.text().map(|s| Self::Panic(s.to_owned())),
             "poison" => a.text().map(|s| Self::Poison(s.to_owned())),
             "hold" => a.number().and_then(|t| Some(Self::Hold(t, a.number()?))),
@@ -299,12 +323,13 @@ mod tests {
                 text.split('=').next().unwrap_or_default().to_owned()
             }));
         }
-        assert_eq!(kinds.len(), 24, "{kinds:?}");
+        assert_eq!(kinds.len(), 25, "{kinds:?}");
         for wrong in [
             "kill",
             "x:kill",
             "5:kil",
             "5:cut",
+            "5:rules",
             "5:hold=1",
             "5:kill=3",
             "5:place=nowhere,1",

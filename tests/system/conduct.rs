@@ -10,8 +10,9 @@ fn kimera(arguments: &[&str]) -> Output {
     command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
 }
 
-/// The shipped profile with a maker that trades and moves its quotes all the time, and limits under which every one of them is large.
-fn profile(folder: &Path) -> String {
+/// The shipped profile with a maker that trades and moves its quotes all the time, limits under which every one of them is large, and feeds that often ask
+/// what the venue demands.
+pub fn profile(folder: &Path) -> String {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles/paper.toml");
     let mut text = std::fs::read_to_string(shipped).unwrap();
     for (before, after) in [
@@ -22,6 +23,7 @@ fn profile(folder: &Path) -> String {
         ("requote_interval_ms = 1000", "requote_interval_ms = 100"),
         ("messages_max = 240", "messages_max = 2400"),
         ("orders_free = 1000", "orders_free = 100000\nconduct_large = 1e-6"),
+        ("snapshot_levels = 1000", "snapshot_levels = 1000\ndefinition_interval_s = 1"),
     ] {
         assert!(text.contains(before), "{before}");
         text = text.replace(before, after);

@@ -9,6 +9,7 @@ mod orders;
 mod patterns;
 mod recording;
 mod replay;
+mod rules;
 mod simulate;
 mod trading;
 mod views;

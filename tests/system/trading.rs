@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kimera");
 
-struct Run {
+pub struct Run {
     child: Child,
-    state: PathBuf,
+    pub state: PathBuf,
 }
 
 impl Run {
-    fn start(name: &str, more: &[&str]) -> Self {
+    pub fn start(name: &str, more: &[&str]) -> Self {
         let state = std::env::temp_dir().join(format!("kimera-trading-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&state);
         let child = Command::new(PROGRAM)
@@ -40,11 +40,11 @@ impl Run {
     }
 
     /// Until the engine's status is as wanted, however long that takes here.
-    fn until(&mut self, wanted: impl Fn(&Value) -> bool) {
+    pub fn until(&mut self, mut wanted: impl FnMut(&Value) -> bool) {
         loop {
             assert!(self.child.try_wait().unwrap().is_none(), "the run has ended");
             let status = self.ask("engine", "status", &json!({})).and_then(Result::ok);
-            if status.as_ref().is_some_and(&wanted) {
+            if status.as_ref().is_some_and(&mut wanted) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -56,7 +56,7 @@ impl Run {
     }
 
     /// Ends the run in order: its summary.
-    fn close(&mut self) -> Value {
+    pub fn close(&mut self) -> Value {
         let ending = self.ask("control", "shutdown", &json!({"orders": "cancel"})).unwrap().unwrap();
         assert_eq!(ending["ending"], true);
         let mut text = String::new();
@@ -91,7 +91,7 @@ impl Run {
         let route = &explained["routes"][0];
         assert!(route["id"] == order["body"]["id"] && route["sent"] == true, "{explained}");
         let checks = route["checks"].as_array().unwrap();
-        assert!(checks.len() == 24 && checks.iter().all(|c| c["verdict"] == "passed"), "{explained}");
+        assert!(checks.len() == 26 && checks.iter().all(|c| c["verdict"] == "passed"), "{explained}");
         let stages = explained["latency"].as_array().unwrap();
         assert!(stages.iter().any(|s| s["seat"] == "risk" && s["took_ns"].as_u64() > Some(0)), "{explained}");
     }

@@ -2,8 +2,9 @@
 
 use kimera_protocol::order::OrderFlags;
 use kimera_protocol::{
-    CancelAll, CancelOrder, Command, CommandCode, Decision, InstrumentId, Kind, Message, Nanos, NewOrder,
-    OrderEvent, OrderId, OrderUpdate, Refusal, Seq, Side, Started, TimeInForce, Trading, TradingState,
+    CancelAll, CancelOrder, Command, CommandCode, Decision, Definition, InstrumentId, InstrumentVersion,
+    Kind, Message, Nanos, NewOrder, OrderEvent, OrderId, OrderUpdate, Refusal, Seq, Side, Started,
+    TimeInForce, Trading, TradingState,
 };
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
@@ -19,6 +20,8 @@ pub struct ExecutionConfig {
     pub instrument: InstrumentId,
     /// Venue its orders go to.
     pub venue: u8,
+    /// What orders for it are bound to until the venue says otherwise.
+    pub configured: InstrumentVersion,
     /// When and how quotes are replaced.
     pub parent: ParentConfig,
 }
@@ -44,6 +47,8 @@ impl ExecutionMeters {
 pub struct Execution {
     config: ExecutionConfig,
     sides: [Parent; 2],
+    /// What the venue demands now.
+    version: InstrumentVersion,
     incarnation: u32,
     strategy: u16,
     trading: Trading,
@@ -52,7 +57,7 @@ pub struct Execution {
     meters: ExecutionMeters,
 }
 
-kimera_protocol::state!(Execution { sides, incarnation, strategy, trading, naming, meters } fixed { config });
+kimera_protocol::state!(Execution { sides, version, incarnation, strategy, trading, naming, meters } fixed { config });
 
 impl Execution {
     /// A stage with nothing standing.
@@ -61,6 +66,7 @@ impl Execution {
         Self {
             config,
             sides: [Parent::new(Side::Bid), Parent::new(Side::Ask)],
+            version: config.configured,
             incarnation: 0,
             strategy: 0,
             trading: Trading::default(),
@@ -84,7 +90,7 @@ impl Execution {
             venue: self.config.venue,
             ..NewOrder::default()
         };
-        let (config, incarnation) = (self.config, self.incarnation);
+        let (config, version, incarnation) = (self.config, self.version, self.incarnation);
         for parent in &mut self.sides {
             parent.cancels(now, &config.parent, |id| {
                 self.meters.cancels.add(1);
@@ -96,7 +102,7 @@ impl Execution {
                 naming.1 += 1;
                 OrderId { seq, incarnation, child: naming.1 - 1 }
             };
-            parent.places((seq, now), &config.parent, &base, next, |order| {
+            parent.places((seq, now), (&config.parent, &version), &base, next, |order| {
                 self.meters.placed.add(1);
                 out.send(Port::Line, config.instrument, order);
             });
@@ -125,8 +131,8 @@ impl Actor for Execution {
         let now = message.header.time;
         if let Some(decision) = message.body::<Decision>() {
             self.strategy = decision.strategy as u16;
-            self.sides[0].want(decision.bid);
-            self.sides[1].want(decision.ask);
+            self.sides[0].want(decision.bid, &self.version);
+            self.sides[1].want(decision.ask, &self.version);
             self.settle(message, out);
             return;
         }
@@ -146,6 +152,11 @@ impl Actor for Execution {
             self.sides.iter_mut().for_each(|p| p.refused(refusal.id, now, &self.config.parent));
         } else if let Some(command) = message.body::<Command>() {
             self.command(command, now, out);
+        } else if let Some(definition) = message.body::<Definition>() {
+            // What stands the venue has taken; what comes next goes by the new rules.
+            if message.instrument() == self.config.instrument {
+                self.version.apply(message.header.seq, definition);
+            }
         } else if let Some(started) = message.body::<Started>() {
             self.incarnation = started.incarnation as u32;
             self.trading = Trading::default();
@@ -153,7 +164,8 @@ impl Actor for Execution {
     }
 
     fn digest(&self) -> u64 {
-        self.sides.iter().fold(u64::from(self.incarnation), |d, p| d.rotate_left(17) ^ p.digest())
+        let start = u64::from(self.incarnation) ^ self.version.digest();
+        self.sides.iter().fold(start, |d, p| d.rotate_left(17) ^ p.digest())
     }
 }
 

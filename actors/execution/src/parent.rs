@@ -4,8 +4,11 @@
 //! or of which nothing is known counts in full. So what stands never exceeds what was wanted, and a quote is replaced
 //! only once the fate of the one before is known.
 
+use kimera_protocol::order::OrderFlags;
 use kimera_protocol::state::{Loader, Saver, State, StateError};
-use kimera_protocol::{Level, Nanos, NewOrder, OrderId, OrderRecord, OrderState, Price, Quantity, Seq, Side};
+use kimera_protocol::{
+    InstrumentVersion, Level, Nanos, NewOrder, OrderId, OrderRecord, OrderState, Price, Quantity, Seq, Side,
+};
 
 /// Children of a parent at a time.
 pub const CHILDREN_MAX: usize = 16;
@@ -15,8 +18,6 @@ pub const ORDERS_PER_INPUT: usize = 4;
 /// When a quote is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParentConfig {
-    /// Size step of orders, in 1e-8.
-    pub lot: i64,
     /// Largest child, in 1e-8.
     pub child_size_max: i64,
     /// Distance from what is wanted at which a child is replaced, in ticks.
@@ -135,9 +136,10 @@ impl Parent {
         Self { side, wanted: None, children: Children::new(), unplaced: 0, given: 0, pause_until: Nanos::MIN }
     }
 
-    /// Takes what is wanted from here on; size 0 is nothing.
-    pub fn want(&mut self, level: Level) {
-        self.wanted = Some(level).filter(|l| l.size.0 > 0);
+    /// Takes what is wanted from here on, at the next price that the venue takes; size 0 is nothing.
+    pub fn want(&mut self, level: Level, version: &InstrumentVersion) {
+        let price = version.passively(self.side, level.price);
+        self.wanted = Some(Level { price, ..level }).filter(|l| l.size.0 > 0);
         if self.wanted.is_none() {
             self.unplaced = 0;
         }
@@ -222,25 +224,31 @@ impl Parent {
     pub fn places(
         &mut self,
         (seq, now): (Seq, Nanos),
-        config: &ParentConfig,
+        (config, version): (&ParentConfig, &InstrumentVersion),
         base: &NewOrder,
         mut next: impl FnMut() -> OrderId,
         mut place: impl FnMut(NewOrder),
     ) {
         let Some(wanted) = self.wanted else { return };
-        if now < self.pause_until {
+        if now < self.pause_until || !version.is_open() {
             return;
         }
         if self.children.is_empty() {
             (self.unplaced, self.given) = (wanted.size.0, seq);
         }
-        let child = config.child_size_max - config.child_size_max % config.lot;
+        let child = version.size_down(config.child_size_max);
         for _ in 0..ORDERS_PER_INPUT {
             if !self.children.has_room() {
                 return;
             }
-            let size = (self.unplaced - self.unplaced % config.lot).min(child);
-            if size <= 0 {
+            let size = version.size_down(self.unplaced).min(child);
+            // Behind a change of the rules what was wanted may have no price any more.
+            if size <= 0 || wanted.price.0 <= 0 {
+                return;
+            }
+            // What the venue would not take is not tried.
+            let is_way_out = base.flags & OrderFlags::REDUCE_ONLY != 0;
+            if !is_way_out && !version.reaches_least(wanted.price, Quantity(size)) {
                 return;
             }
             self.unplaced -= size;
@@ -291,8 +299,12 @@ mod tests {
     use kimera_protocol::{OrderEvent, OrderUpdate};
     use proptest::prelude::*;
 
+    /// Lots of 10.
+    fn version() -> InstrumentVersion {
+        InstrumentVersion::configured(1, 10)
+    }
+
     const CONFIG: ParentConfig = ParentConfig {
-        lot: 10,
         child_size_max: 40,
         requote_ticks: 5,
         requote_interval: 100,
@@ -310,7 +322,7 @@ mod tests {
             child += 1;
             OrderId { seq, incarnation: 1, child: child - 1 }
         };
-        parent.places((seq, now), &CONFIG, &NewOrder::default(), next, |o| orders.push(o));
+        parent.places((seq, now), (&CONFIG, &version()), &NewOrder::default(), next, |o| orders.push(o));
         orders
     }
 
@@ -335,13 +347,13 @@ mod tests {
     fn a_budget_is_shared_by_children_and_never_exceeded() {
         let mut parent = Parent::new(Side::Bid);
         assert!(place(&mut parent, 0, 1).is_empty());
-        parent.want(level(100, 95));
+        parent.want(level(100, 95), &version());
         let orders = place(&mut parent, 0, 1);
         let sizes: Vec<_> = orders.iter().map(|o| o.quantity.0).collect();
         assert_eq!(sizes, [40, 40, 10], "whole lots, no child above its largest");
         assert!(place(&mut parent, 1, 2).is_empty(), "what stands is what was wanted");
         assert_eq!(cancels(&mut parent, 1), []);
-        parent.want(level(100, 1_000));
+        parent.want(level(100, 1_000), &version());
         report(&mut parent, &orders[0], OrderEvent::Filled, 2);
         report(&mut parent, &orders[1], OrderEvent::Filled, 2);
         assert!(place(&mut parent, 2, 3).is_empty(), "the last one may still be filled");
@@ -350,18 +362,18 @@ mod tests {
         let more: Vec<_> = (4..12).map(|seq| place(&mut parent, 3, seq).len()).collect();
         assert_eq!(more, [4, 4, 4, 4, 0, 0, 0, 0]);
         assert_eq!(parent.committed(), 16 * 40);
-        parent.want(Level::default());
+        parent.want(Level::default(), &version());
         assert_eq!([4, 4, 4, 4, 0], [0; 5].map(|_| cancels(&mut parent, 4).len()));
     }
 
     #[test]
     fn a_quote_is_replaced_only_when_the_one_before_is_gone() {
         let mut parent = Parent::new(Side::Ask);
-        parent.want(level(100, 10));
+        parent.want(level(100, 10), &version());
         let orders = place(&mut parent, 0, 1);
-        parent.want(level(104, 10));
+        parent.want(level(104, 10), &version());
         assert_eq!(cancels(&mut parent, 500), [], "near enough");
-        parent.want(level(105, 10));
+        parent.want(level(105, 10), &version());
         assert_eq!(cancels(&mut parent, 99), [], "too young");
         assert_eq!(cancels(&mut parent, 100), [orders[0].id]);
         assert_eq!(cancels(&mut parent, 200), [], "asked already");
@@ -372,14 +384,14 @@ mod tests {
         report(&mut parent, &orders[0], OrderEvent::Canceled, 1_300);
         let again = place(&mut parent, 1_300, 2);
         assert_eq!((again[0].price, again[0].side), (Price(105), Side::Ask as u8));
-        parent.want(Level::default());
+        parent.want(Level::default(), &version());
         assert_eq!(cancels(&mut parent, 1_301), [again[0].id], "nothing wanted: at once");
     }
 
     #[test]
     fn after_a_refusal_the_side_waits() {
         let mut parent = Parent::new(Side::Bid);
-        parent.want(level(100, 10));
+        parent.want(level(100, 10), &version());
         let first = place(&mut parent, 0, 1);
         parent.refused(first[0].id, 0, &CONFIG);
         assert!(place(&mut parent, 499, 2).is_empty());
@@ -399,7 +411,7 @@ mod tests {
             for (i, (what, price, size, pick)) in steps.into_iter().enumerate() {
                 let now = i as i64 * 60;
                 match what {
-                    0 => parent.want(level(price, size)),
+                    0 => parent.want(level(price, size), &version()),
                     1 if !orders.is_empty() => {
                         let order = orders[pick.index(orders.len())];
                         let events = [OrderEvent::Acknowledged, OrderEvent::Filled, OrderEvent::Canceled, OrderEvent::Silent];

@@ -14,6 +14,7 @@ use kimera_venues::binance::MarketDecoder;
 
 use crate::backlog::Backlog;
 use crate::book_feed::{BookFeed, Exit, Outcome};
+use crate::definitions::{Definitions, Look};
 
 /// Frames decoded in one duty cycle.
 const FRAMES_PER_CYCLE: usize = 32;
@@ -43,6 +44,8 @@ pub struct FeedConfig {
     pub rest: SocketAddr,
     /// Levels a side of a snapshot.
     pub snapshot_levels: u32,
+    /// How often the venue is asked what it demands of orders.
+    pub definition_interval: Duration,
 }
 
 struct Meters {
@@ -55,6 +58,8 @@ struct Meters {
     snapshots: Counter,
     snapshot_failures: Counter,
     held: Counter,
+    definitions: Counter,
+    definition_failures: Counter,
 }
 
 impl Meters {
@@ -70,6 +75,8 @@ impl Meters {
             snapshots: counter("snapshots"),
             snapshot_failures: counter("snapshot_failures"),
             held: counter("held_deltas"),
+            definitions: counter("definitions"),
+            definition_failures: counter("definition_failures"),
         }
     }
 }
@@ -94,6 +101,7 @@ pub struct Feed {
     snapshot: Option<Exchange>,
     snapshot_not_before: u64,
     snapshot_backoff: Backoff,
+    definitions: Definitions,
     frame: FrameRef,
     /// Monotonic ns of the last look at the clock at which something had arrived.
     heard: u64,
@@ -114,6 +122,7 @@ impl Feed {
 
     fn with_meters(config: FeedConfig, decoder: MarketDecoder, meters: Meters) -> Self {
         let book = BookFeed::new(decoder.instrument().id, decoder.market().chain_rule());
+        let definitions = Definitions::new(config.definition_interval);
         Self {
             config,
             decoder,
@@ -126,6 +135,7 @@ impl Feed {
             snapshot: None,
             snapshot_not_before: 0,
             snapshot_backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(5)),
+            definitions,
             frame: FrameRef::default(),
             heard: 0,
             empty_reads: 0,
@@ -326,6 +336,23 @@ impl Feed {
         true
     }
 
+    /// Asks what the venue demands of orders, and tells the line where that is news.
+    fn define(&mut self, outlet: &mut Outlet) -> bool {
+        let look = self.definitions.look(self.config.rest, &self.decoder);
+        match look {
+            Look::Waits => {}
+            Look::Heard => self.meters.definitions.add(1),
+            Look::Failed => self.meters.definition_failures.add(1),
+        }
+        if let Some(definition) = self.definitions.news(self.frame) {
+            let mut exit = Exit { backlog: &mut self.backlog, outlet };
+            if self.book.define(definition, &mut exit) {
+                self.definitions.told();
+            }
+        }
+        look != Look::Waits
+    }
+
     fn settle_snapshot(&mut self, good: bool) {
         if good {
             self.meters.snapshots.add(1);
@@ -353,6 +380,7 @@ impl Agent for Feed {
         let mut worked = self.connect(outlet);
         worked |= self.read(outlet);
         worked |= self.synchronise(outlet);
+        worked |= self.define(outlet);
         if let Some(state) = self.state_to_tell {
             let mut exit = Exit { backlog: &mut self.backlog, outlet };
             if self.book.tell_state(state, self.frame, &mut exit) {

@@ -3,8 +3,8 @@
 //! No input or output here: the agent brings frames and snapshots and sends what comes out.
 
 use kimera_protocol::{
-    DepthBegin, FeedState, FeedStatus, Flags, FrameRef, GapReason, Gapped, Header, InstrumentId, Kind,
-    Message,
+    Definition, DepthBegin, FeedState, FeedStatus, Flags, FrameRef, GapReason, Gapped, Header, InstrumentId,
+    Kind, Message,
 };
 use kimera_venues::frame::FRAME_MESSAGES_MAX;
 use kimera_venues::{ChainRule, DepthSync, FrameBuffer, SnapshotVerdict, Verdict};
@@ -176,6 +176,13 @@ impl BookFeed {
         let mut header = Header::unsequenced(Kind::Gapped, self.instrument);
         header.flags = Flags::FRAME_END;
         self.gap_told = exit.offer(&[Message::new(header, body)]) != Offer::Refused;
+    }
+
+    /// Tells the line what the venue demands of orders; false where there is no room yet. It ends no frame: no book has changed, so no mark is
+    /// its.
+    pub fn define(&self, definition: Definition, exit: &mut Exit<'_>) -> bool {
+        let header = Header::unsequenced(Kind::Definition, self.instrument);
+        exit.offer(&[Message::new(header, definition)]) != Offer::Refused
     }
 
     /// Tells the line that the connection came or went; false where there is no room yet.

@@ -7,6 +7,7 @@
 pub mod alert;
 pub mod control;
 pub mod decision;
+pub mod definition;
 pub mod error_kind;
 pub mod fixed;
 pub mod hash;
@@ -26,6 +27,7 @@ pub use control::{
     VenueStatus,
 };
 pub use decision::{Decision, HoldReason};
+pub use definition::{Definition, InstrumentStatus, InstrumentVersion};
 pub use error_kind::ErrorKind;
 pub use fixed::{FixedError, Price, Quantity};
 pub use hash::RollingHash;

@@ -28,6 +28,8 @@ pub enum Kind {
     Gapped = 5,
     /// A feed's connection changed state: [`crate::FeedStatus`].
     FeedStatus = 6,
+    /// A venue's rules for an instrument: [`crate::Definition`].
+    Definition = 7,
     /// First record of a run: [`crate::Started`].
     Started = 16,
     /// An operator's or supervisor's command: [`crate::Command`].
@@ -87,6 +89,7 @@ impl Kind {
             4 => Self::Levels,
             5 => Self::Gapped,
             6 => Self::FeedStatus,
+            7 => Self::Definition,
             16 => Self::Started,
             17 => Self::Command,
             18 => Self::Timer,
@@ -121,13 +124,14 @@ impl Kind {
     }
 
     /// True for inputs that every stage has to hear of, also where one before it leaves them out: what became of orders,
-    /// what was commanded, who is there. Nothing of the market is.
+    /// what was commanded, what the venue's rules are, who is there. Nothing that is only of the market is.
     #[must_use]
     pub fn is_for_every_stage(self) -> bool {
         matches!(
             self,
             Self::Started
                 | Self::Command
+                | Self::Definition
                 | Self::Absent
                 | Self::OrderUpdate
                 | Self::VenueStatus
@@ -142,6 +146,7 @@ impl Kind {
             self,
             Self::Gapped
                 | Self::FeedStatus
+                | Self::Definition
                 | Self::Started
                 | Self::Command
                 | Self::Absent
@@ -169,6 +174,7 @@ impl Kind {
             Self::Levels => "levels",
             Self::Gapped => "gapped",
             Self::FeedStatus => "feed-status",
+            Self::Definition => "definition",
             Self::Started => "started",
             Self::Command => "command",
             Self::Timer => "timer",

@@ -3,7 +3,8 @@
 //! the same input.
 
 use kimera_protocol::{
-    Alert, Command, Kind, Message, NewOrder, OrderUpdate, OrphanAdopted, Quote, Refusal, RefusalReason,
+    Alert, Command, Definition, Kind, Message, NewOrder, OrderUpdate, OrphanAdopted, Quote, Refusal,
+    RefusalReason,
 };
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
@@ -20,13 +21,14 @@ pub struct RiskMeters {
     trading_state: Counter,
     epoch: Counter,
     alarms: Counter,
+    definitions: Counter,
     refused: Box<[Counter]>,
 }
 
-kimera_protocol::state!(RiskMeters { passed, trading_state, epoch, alarms, refused });
+kimera_protocol::state!(RiskMeters { passed, trading_state, epoch, alarms, definitions, refused });
 
 impl RiskMeters {
-    /// Counters `risk.passed`, `risk.alarms`, `risk.trading_state`, `risk.epoch` and `risk.refused.<reason>`.
+    /// Counters `risk.passed`, `risk.alarms`, `risk.definitions`, `risk.trading_state`, `risk.epoch` and `risk.refused.<reason>`.
     #[must_use]
     pub fn new(counters: &Counters) -> Self {
         let refused = CHECKS.iter().map(|(r, _)| counters.counter(&format!("risk.refused.{}", r.name())));
@@ -35,6 +37,7 @@ impl RiskMeters {
             trading_state: counters.counter("risk.trading_state"),
             epoch: counters.counter("risk.epoch"),
             alarms: counters.counter("risk.alarms"),
+            definitions: counters.counter("risk.definitions"),
             refused: refused.collect(),
         }
     }
@@ -113,6 +116,9 @@ impl Actor for Risk {
             self.gate.quote(message.header.instrument, quote, time);
         } else if let Some(alert) = message.body::<Alert>() {
             self.gate.alerted(message.header.instrument, alert, time);
+        } else if let Some(definition) = message.body::<Definition>() {
+            let is_new = self.gate.define(message.header.instrument, message.header.seq, definition);
+            self.meters.definitions.add(u64::from(is_new));
         } else if let Some(command) = message.body::<Command>() {
             self.gate.command(command, time);
             self.tell_trading();
@@ -138,7 +144,7 @@ impl Actor for Risk {
     fn digest(&self) -> u64 {
         let equity = self.gate.equity().now();
         self.gate.book().digest()
-            ^ self.gate.holds_digest()
+            ^ self.gate.rules_digest()
             ^ (equity as u64).rotate_left(7)
             ^ ((equity >> 64) as u64).rotate_left(19)
             ^ self.alarms.rotate_left(31)

@@ -2,7 +2,7 @@
 //! refuses, with its own reason. None of them changes anything.
 
 use kimera_protocol::order::OrderFlags;
-use kimera_protocol::{Nanos, NewOrder, RefusalReason, Side, TradingState};
+use kimera_protocol::{InstrumentVersion, Nanos, NewOrder, RefusalReason, Side, TradingState};
 
 use crate::equity::FINE;
 use crate::gate::Gate;
@@ -14,6 +14,8 @@ pub(crate) struct Case<'a> {
     pub order: &'a NewOrder,
     pub instrument: u16,
     pub rules: InstrumentRules,
+    /// What the venue demands now.
+    pub version: InstrumentVersion,
     pub side: Side,
     pub now: Nanos,
     /// It can only make the position smaller.
@@ -24,7 +26,7 @@ pub(crate) struct Case<'a> {
 pub(crate) type Check = (RefusalReason, fn(&Case<'_>) -> bool);
 
 /// The order is fixed: cheap and final ones first, the same for every order.
-pub(crate) const CHECKS: [Check; 19] = [
+pub(crate) const CHECKS: [Check; 21] = [
     (RefusalReason::Halted, |c| c.gate.trading_state() != TradingState::Halted),
     (RefusalReason::NoEquity, |c| c.reduces || c.gate.equity.now() > 0),
     (RefusalReason::DailyLoss, |c| c.reduces || !c.gate.equity.loss_tripped()),
@@ -33,7 +35,9 @@ pub(crate) const CHECKS: [Check; 19] = [
     (RefusalReason::MarketAlert, |c| c.reduces || !c.gate.is_held(c.instrument, c.now)),
     (RefusalReason::Malformed, well_formed),
     (RefusalReason::ReusedIdentity, |c| !c.gate.book.knows(c.order.id)),
-    (RefusalReason::OffStep, |c| c.order.quantity.0 % c.rules.lot_units == 0),
+    (RefusalReason::NotTradable, |c| c.version.is_open() && (c.reduces || c.version.price_step().is_some())),
+    (RefusalReason::OffStep, |c| c.version.is_on_step(c.order.price, c.order.quantity)),
+    (RefusalReason::BelowLeast, reaches_least),
     (RefusalReason::StalePrice, |c| c.reduces || fresh(c)),
     (RefusalReason::PriceCollar, inside_collar),
     (RefusalReason::OrderSize, |c| size_of_decision(c) <= i128::from(c.gate.limits.order_size_max)),
@@ -57,6 +61,11 @@ fn well_formed(c: &Case<'_>) -> bool {
         && c.order.quantity.0 > 0
         && c.order.flags & !OrderFlags::REDUCE_ONLY == 0
         && (c.order.flags & OrderFlags::REDUCE_ONLY == 0 || c.reduces)
+}
+
+/// Venues let what only makes a position smaller be of any size, where it is marked so.
+fn reaches_least(c: &Case<'_>) -> bool {
+    c.order.flags & OrderFlags::REDUCE_ONLY != 0 || c.version.reaches_least(c.order.price, c.order.quantity)
 }
 
 fn fresh(c: &Case<'_>) -> bool {

@@ -2,8 +2,8 @@
 
 use kimera_protocol::order::OrderFlags;
 use kimera_protocol::{
-    Alert, Command, CommandCode, Nanos, NewOrder, OrderEvent, OrderId, OrderRecord, OrderUpdate,
-    OrphanAdopted, Quote, RefusalReason, Seq, Trading, TradingState,
+    Alert, Command, CommandCode, Definition, InstrumentVersion, Nanos, NewOrder, OrderEvent, OrderId,
+    OrderRecord, OrderUpdate, OrphanAdopted, Quote, RefusalReason, Seq, Trading, TradingState,
 };
 
 use crate::book::{Effect, Passed, PositionBook};
@@ -29,6 +29,8 @@ pub struct Gate {
     pub(crate) book: PositionBook,
     pub(crate) equity: Equity,
     rules: Vec<InstrumentRules>,
+    /// What the venue demands now, by instrument.
+    versions: Box<[InstrumentVersion]>,
     references: Vec<Reference>,
     /// Behind an alert, by instrument: until when only ways out pass.
     held_until: Vec<Nanos>,
@@ -38,7 +40,7 @@ pub struct Gate {
     tokens_time: Nanos,
 }
 
-kimera_protocol::state!(Gate { book, equity, references, held_until, trading, tokens, tokens_time } fixed { limits, rules });
+kimera_protocol::state!(Gate { book, equity, versions, references, held_until, trading, tokens, tokens_time } fixed { limits, rules });
 
 const SECOND: i128 = 1_000_000_000;
 
@@ -58,8 +60,21 @@ impl Gate {
         let tokens = i128::from(limits.orders_burst) * SECOND;
         let references = vec![Reference::default(); rules.len()];
         let held_until = vec![Nanos::MIN; rules.len()];
+        let configured = |r: &InstrumentRules| InstrumentVersion::configured(r.tick_units, r.lot_units);
+        let versions = rules.iter().map(configured).collect();
         let trading = Trading::default();
-        Self { limits, book, equity, rules, references, held_until, trading, tokens, tokens_time: 0 }
+        Self {
+            limits,
+            book,
+            equity,
+            rules,
+            versions,
+            references,
+            held_until,
+            trading,
+            tokens,
+            tokens_time: 0,
+        }
     }
 
     /// The trading state.
@@ -135,10 +150,12 @@ impl Gate {
 
     /// True where it can only make the position smaller.
     fn check(&self, order: &NewOrder, instrument: u16, now: Nanos) -> Result<bool, RefusalReason> {
-        let rules = self.rules.get(usize::from(instrument)).copied().ok_or(RefusalReason::Malformed)?;
+        let at = usize::from(instrument);
+        let rules = self.rules.get(at).copied().ok_or(RefusalReason::Malformed)?;
+        let version = *self.versions.get(at).ok_or(RefusalReason::Malformed)?;
         let side = order.side().ok_or(RefusalReason::Malformed)?;
         let reduces = order.quantity.0 > 0 && self.book.reduces(instrument, side, order.quantity.0);
-        let case = Case { gate: self, order, instrument, rules, side, now, reduces };
+        let case = Case { gate: self, order, instrument, rules, version, side, now, reduces };
         match CHECKS.iter().find(|(_, passes)| !passes(&case)) {
             Some((reason, _)) => Err(*reason),
             None => Ok(reduces),
@@ -194,6 +211,11 @@ impl Gate {
         self.equity.mark(value, now, self.limits.daily_loss);
     }
 
+    /// Takes what a venue demands from here on; true where it is another version of the instrument.
+    pub fn define(&mut self, instrument: u16, seq: Seq, definition: &Definition) -> bool {
+        self.versions.get_mut(usize::from(instrument)).is_some_and(|version| version.apply(seq, definition))
+    }
+
     /// Takes a detector's suspicion: it counts for every instrument with the same asset.
     pub fn alerted(&mut self, instrument: u16, alert: &Alert, now: Nanos) {
         let Some(until) = self.limits.alerts.holds_until(alert, now) else { return };
@@ -205,9 +227,10 @@ impl Gate {
         }
     }
 
-    /// A word for what alerts hold.
-    pub(crate) fn holds_digest(&self) -> u64 {
-        self.held_until.iter().fold(0, |digest, until| {
+    /// A word for what alerts hold and what venues demand.
+    pub(crate) fn rules_digest(&self) -> u64 {
+        let versions = self.versions.iter().fold(0, |d: u64, version| d.rotate_left(17) ^ version.digest());
+        self.held_until.iter().fold(versions, |digest, until| {
             (digest ^ *until as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23)
         })
     }

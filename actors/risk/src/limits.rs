@@ -25,7 +25,7 @@ impl BasisPoints {
 pub struct InstrumentRules {
     /// Price step in 1e-8 of the quote asset.
     pub tick_units: i64,
-    /// Size step of our orders in 1e-8 of the base asset.
+    /// Size step of our orders in 1e-8 of the base asset, until the venue says another.
     pub lot_units: i64,
     /// Index of the base asset: exposures of one asset are added up.
     pub asset: u8,

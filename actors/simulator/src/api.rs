@@ -11,8 +11,9 @@ use sha2::Sha256;
 use crate::account::{Account, OrderInfo};
 use crate::book::{text, units};
 use crate::market::Answer;
-use crate::matching::{Depth, Happening, OrderSide, Placement, Refused, Tif, Units};
-use crate::tape::{RecordingProfile, TradingProfile};
+use crate::matching::{Depth, Happening, OrderSide, Placement, Refused, Tif};
+use crate::rules::Rules;
+use crate::tape::RecordingProfile;
 
 /// An error in the venue's form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub struct ApiError {
     pub message: String,
 }
 
-fn error(status: u16, code: i32, message: &str) -> ApiError {
+pub(crate) fn error(status: u16, code: i32, message: &str) -> ApiError {
     ApiError { status, code, message: message.to_owned() }
 }
 
@@ -41,9 +42,7 @@ pub struct OrderApi {
     symbol: String,
     price_decimals: u32,
     size_decimals: u32,
-    tick: Units,
-    lot: Units,
-    min_notional: Units,
+    rules: Rules,
     api_key: String,
     keyed: Hmac<Sha256>,
     listen_key: Option<String>,
@@ -65,11 +64,11 @@ pub type Parameters = BTreeMap<String, String>;
 pub type Done = Result<(Value, Vec<Happening>), ApiError>;
 
 impl OrderApi {
-    /// The order side of a market whose profile has rules for orders; `None` where those are no decimals.
+    /// The order side of a market; `None` where the secret is no key.
     #[must_use]
     pub fn new(
         profile: &RecordingProfile,
-        trading: &TradingProfile,
+        rules: Rules,
         api_key: &str,
         secret: &[u8],
         account: Account,
@@ -78,9 +77,7 @@ impl OrderApi {
             symbol: profile.symbol.clone(),
             price_decimals: profile.price_decimals,
             size_decimals: profile.size_decimals,
-            tick: units(&trading.tick).filter(|t| *t > 0)?,
-            lot: units(&trading.lot).filter(|l| *l > 0)?,
-            min_notional: units(&trading.min_notional)?,
+            rules,
             api_key: api_key.to_owned(),
             keyed: Hmac::<Sha256>::new_from_slice(secret).ok()?,
             listen_key: None,
@@ -219,21 +216,8 @@ impl OrderApi {
         let precision = || error(400, -1111, "Precision is over the maximum defined for this asset.");
         let price = units(get("price")?).filter(|p| *p > 0).ok_or_else(precision)?;
         let size = units(get("quantity")?).filter(|q| *q > 0).ok_or_else(precision)?;
-        if price % self.tick != 0 {
-            return Err(error(400, -4014, "Price not increased by tick size."));
-        }
-        if size % self.lot != 0 {
-            return Err(precision());
-        }
         let reduce_only = p.get("reduceOnly").is_some_and(|r| r == "true");
-        let notional = i128::from(price) * i128::from(size) / 100_000_000;
-        if notional < i128::from(self.min_notional) && !reduce_only {
-            return Err(error(
-                400,
-                -4164,
-                "Order's notional must be no smaller than the minimum (unless you choose reduce only).",
-            ));
-        }
+        self.rules.check(price, size, reduce_only)?;
         let client_id = get("newClientOrderId")?.clone();
         let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'/' | b'_' | b'-');
         if client_id.is_empty() || client_id.len() > 36 || !client_id.bytes().all(legal) {
@@ -301,7 +285,6 @@ impl OrderApi {
                 | "/fapi/v1/allOrders"
                 | "/fapi/v1/userTrades"
                 | "/fapi/v2/account"
-                | "/fapi/v1/exchangeInfo"
                 | "/fapi/v1/listenKey"
                 | "/fapi/v1/allOpenOrders"
                 | "/fapi/v1/countdownCancelAll"
@@ -309,10 +292,8 @@ impl OrderApi {
     }
 
     fn http_done(&mut self, method: &str, path: &str, key: Option<&str>, signed: &str, now_ms: i64) -> Done {
-        match (method, path) {
-            ("GET", "/fapi/v1/exchangeInfo") => return Ok((self.exchange_info(now_ms), Vec::new())),
-            (_, "/fapi/v1/listenKey") => return self.listen_key(method, key),
-            _ => {}
+        if path == "/fapi/v1/listenKey" {
+            return self.listen_key(method, key);
         }
         let payload = signed.split("&signature=").next().unwrap_or_default();
         let parameters: Parameters = signed
@@ -403,6 +384,11 @@ impl OrderApi {
         }
     }
 
+    /// From now on orders have to keep to these rules.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     /// From now on this trade is told to nobody; the account keeps it.
     pub fn hide_trade(&mut self, trade_id: u64) {
         self.hidden_trade = Some(trade_id);
@@ -412,23 +398,6 @@ impl OrderApi {
     #[must_use]
     pub fn is_listen_key(&self, key: &str) -> bool {
         self.listen_key.as_deref() == Some(key)
-    }
-
-    fn exchange_info(&self, now_ms: i64) -> Value {
-        let (price, size) = (|u| text(u, self.price_decimals), |u| text(u, self.size_decimals));
-        json!({
-            "timezone": "UTC", "serverTime": now_ms,
-            "rateLimits": [{"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 300}],
-            "symbols": [{
-                "symbol": self.symbol, "status": "TRADING", "contractType": "PERPETUAL", "quoteAsset": "USDT",
-                "marginAsset": "USDT", "orderTypes": ["LIMIT"], "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
-                "filters": [
-                    {"filterType": "PRICE_FILTER", "tickSize": price(self.tick), "minPrice": price(self.tick)},
-                    {"filterType": "LOT_SIZE", "stepSize": size(self.lot), "minQty": size(self.lot)},
-                    {"filterType": "MIN_NOTIONAL", "notional": text(self.min_notional, 0).trim_end_matches('.')},
-                ],
-            }],
-        })
     }
 
     fn account_json(&self) -> Value {

@@ -19,6 +19,7 @@ pub mod connection;
 pub mod kept_clock;
 pub mod market;
 pub mod matching;
+pub mod rules;
 pub mod server;
 pub mod synthetic;
 pub mod tape;

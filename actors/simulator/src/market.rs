@@ -5,6 +5,7 @@ use tungstenite::Utf8Bytes;
 use crate::api::OrderApi;
 use crate::book::{Delta, VenueBook, units};
 use crate::matching::{Happening, OrderSide};
+use crate::rules::Rules;
 use crate::tape::Recording;
 
 /// An HTTP answer.
@@ -45,6 +46,8 @@ pub struct Market {
     book: VenueBook,
     waiting: Vec<Delta>,
     snapshot: Option<Utf8Bytes>,
+    /// What it demands of orders; none where the tape's are no rules.
+    rules: Option<Rules>,
     orders: Option<OrderApi>,
     happenings: Vec<Happening>,
     failed: Option<String>,
@@ -63,6 +66,7 @@ impl Market {
     #[must_use]
     pub fn new(recording: Recording) -> Self {
         Self {
+            rules: Rules::of(&recording.profile),
             recording,
             next: 0,
             book: VenueBook::default(),
@@ -165,6 +169,25 @@ impl Market {
         self.orders = Some(orders);
     }
 
+    /// What it demands of orders; none where the tape's are no rules.
+    #[must_use]
+    pub fn rules(&self) -> Option<&Rules> {
+        self.rules.as_ref()
+    }
+
+    /// Demands from now on what a query changes: see [`Rules::changed`].
+    ///
+    /// # Errors
+    /// What it says that is no rule.
+    pub fn change_rules(&mut self, query: &str) -> Result<(), String> {
+        let rules = self.rules.as_ref().ok_or("this market has no rules")?.changed(query)?;
+        if let Some(orders) = &mut self.orders {
+            orders.set_rules(rules.clone());
+        }
+        self.rules = Some(rules);
+        Ok(())
+    }
+
     /// The order side, where this market has one.
     #[must_use]
     pub fn orders(&self) -> Option<&OrderApi> {
@@ -239,6 +262,10 @@ impl Market {
             "ping" => Outcome::Now(Answer::ok("{}")),
             "time" => Outcome::Now(Answer::ok(format!("{{\"serverTime\":{}}}", now / 1_000_000))),
             "depth" => self.depth(query, now),
+            "exchangeInfo" => Outcome::Now(self.rules.as_ref().map_or_else(
+                || Answer::error(404, -1, "no rules are known"),
+                |rules| Answer::ok(rules.exchange_info(self.profile(), now / 1_000_000).to_string()),
+            )),
             _ => Outcome::Now(Answer::error(404, -1, "no such path")),
         }
     }

@@ -107,6 +107,11 @@ impl Server {
             MarketClock { origin: tape.start, start: u64::MAX, speed: config.speed.clamp(1, 100) };
         let end = tape.end;
         let mut markets: Vec<_> = tape.recordings.into_iter().map(Market::new).collect();
+        if let Some(market) = markets.iter().find(|market| market.rules().is_none()) {
+            let text =
+                format!("{}: the tape's rules are no decimals, or a step is not positive", market.name());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         if let Some(kept) = config.clock.as_deref().map(KeptClock::load).transpose()?.flatten() {
             clock = kept.clock;
             let now = clock.now();
@@ -319,6 +324,8 @@ impl Server {
         }
         let outcome = if request.path.starts_with("/kimera/v1/clock") {
             Outcome::Now(self.clock_request(request))
+        } else if request.path == "/kimera/v1/rules" {
+            Outcome::Now(self.rules_request(market, request))
         } else if let Some(answer) = self.order_request(market, request) {
             Outcome::Now(answer)
         } else {
@@ -367,6 +374,26 @@ impl Server {
         )
     }
 
+    /// `POST /kimera/v1/rules?tick=0.50&lot=0.002&min_notional=5&status=BREAK`: what the market demands of orders from now on.
+    fn rules_request(&mut self, market: usize, request: &Request) -> Answer {
+        if request.method != "POST" {
+            return Answer::error(405, -1, "POST changes the rules; exchangeInfo says them");
+        }
+        match self.markets[market].change_rules(&request.query) {
+            Ok(()) => Answer::ok("{}"),
+            Err(wrong) => Answer::error(400, -1102, &wrong),
+        }
+    }
+
+    /// A market demands something else of orders from now on: see [`crate::rules::Rules::changed`].
+    ///
+    /// # Errors
+    /// Where there is no such market, or what is said is no rule.
+    pub fn change_rules(&mut self, market: &str, query: &str) -> Result<(), String> {
+        let market = self.markets.iter_mut().find(|m| m.name() == market);
+        market.ok_or("no such market")?.change_rules(query)
+    }
+
     /// `GET /kimera/v1/clock`; `POST /kimera/v1/clock/start?delay_ms=N` starts it once and says what holds.
     fn clock_request(&mut self, request: &Request) -> Answer {
         match (request.method.as_str(), request.path.as_str()) {
@@ -403,14 +430,13 @@ fn open_orders(market: &mut Market, key: &str, secret: &[u8], file: Option<&Path
     let profile = market.profile().clone();
     let Some(trading) = &profile.trading else { return Ok(()) };
     let broken = || {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{}: trading rules are no decimals", profile.market),
-        )
+        let text = format!("{}: balance or rules are no decimals", profile.market);
+        io::Error::new(io::ErrorKind::InvalidData, text)
     };
+    let rules = market.rules().cloned().ok_or_else(broken)?;
     let balance = crate::book::units(&trading.balance).ok_or_else(broken)?;
     let account = Account::open(file, balance, Matching::new(Fees::default()), market.book())?;
-    let orders = OrderApi::new(&profile, trading, key, secret, account).ok_or_else(broken)?;
+    let orders = OrderApi::new(&profile, rules, key, secret, account).ok_or_else(broken)?;
     market.serve_orders(orders);
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use tungstenite::Utf8Bytes;
 
 use crate::book::text;
-use crate::tape::{Frame, Recording, RecordingProfile, Tape, TradingProfile};
+use crate::tape::{Frame, Recording, RecordingProfile, RulesProfile, Tape, TradingProfile};
 
 /// Market time at which a synthetic tape begins.
 const START: i64 = 1_723_161_600_000_000_000;
@@ -52,12 +52,12 @@ impl Maker {
             sha256: String::new(),
             price_decimals: if spot { 8 } else { 2 },
             size_decimals: if spot { 8 } else { 3 },
-            trading: (!spot).then(|| TradingProfile {
-                tick: "0.10".into(),
-                lot: "0.001".into(),
-                min_notional: "100".into(),
-                balance: balance.into(),
-            }),
+            rules: RulesProfile {
+                tick: if spot { "0.01" } else { "0.10" }.into(),
+                lot: if spot { "0.00001" } else { "0.001" }.into(),
+                min_notional: if spot { "5" } else { "100" }.into(),
+            },
+            trading: (!spot).then(|| TradingProfile { balance: balance.into() }),
         };
         let depth = if spot { "btcusdt@depth@100ms" } else { "btcusdt@depth@0ms" };
         let streams = [depth, "btcusdt@bookTicker", "btcusdt@trade"].map(str::to_owned).to_vec();

@@ -36,20 +36,28 @@ pub struct RecordingProfile {
     pub price_decimals: u32,
     /// Decimals of a size on this market's wire.
     pub size_decimals: u32,
-    /// Rules for orders; none where the market takes none.
+    /// What the market demands of orders.
+    pub rules: RulesProfile,
+    /// The account; none where the market takes no orders.
     pub trading: Option<TradingProfile>,
 }
 
-/// Rules for orders, as decimals.
-#[derive(Clone, Debug, Deserialize)]
+/// What a market demands of orders, as decimals.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TradingProfile {
+pub struct RulesProfile {
     /// Price step.
     pub tick: String,
-    /// Size step.
+    /// Size step, and the least size.
     pub lot: String,
     /// Least notional of an order.
     pub min_notional: String,
+}
+
+/// The account of a market that takes orders.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TradingProfile {
     /// What the account starts with, in the quote asset.
     pub balance: String,
 }

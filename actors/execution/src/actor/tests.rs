@@ -1,6 +1,6 @@
 //! Decisions in, orders out.
 
-use kimera_protocol::{Body, Header, Level, OrderEvent, Price, Quantity};
+use kimera_protocol::{Body, Header, InstrumentStatus, Level, OrderEvent, Price, Quantity};
 
 use super::*;
 
@@ -16,14 +16,14 @@ struct Rig {
 impl Rig {
     fn started() -> Self {
         let parent = ParentConfig {
-            lot: LOT,
             child_size_max: 10 * LOT,
             requote_ticks: 10,
             requote_interval: 1_000,
             cancel_retry: 5_000,
             refusal_pause: 500,
         };
-        let config = ExecutionConfig { instrument: PERP, venue: 1, parent };
+        let configured = InstrumentVersion::configured(10_000_000, LOT);
+        let config = ExecutionConfig { instrument: PERP, venue: 1, configured, parent };
         let stage = Execution::new(config, ExecutionMeters::new(&Counters::detached()));
         let mut rig = Self { stage, seq: 0, time: 0 };
         rig.send(Started { incarnation: 3, ..Started::default() });
@@ -120,4 +120,46 @@ fn a_halt_cancels_everything_by_one_message() {
     rig.send(Command { code: CommandCode::Reduce as u64, epoch: 2, ..Command::default() });
     let out = orders(&rig.send(wants(0, 200)));
     assert_eq!(out[0].flags, OrderFlags::REDUCE_ONLY);
+}
+
+/// From the input on that says so, orders keep to what the venue demands; what it does not take is not tried.
+#[test]
+fn orders_keep_to_the_newest_version_of_their_instrument() {
+    let mut rig = Rig::started();
+    let rules = Definition {
+        tick_units: 50_000_000, // five ticks of the run
+        lot_units: 2 * LOT,
+        size_min: 4 * LOT,
+        notional_min: 0,
+        status: InstrumentStatus::Trading as u64,
+        ..Definition::default()
+    };
+    let placed = |messages: &[Message]| -> Vec<_> {
+        orders(messages).iter().map(|o| (o.side, o.price.0, o.quantity.0 / LOT)).collect()
+    };
+    assert_eq!(placed(&rig.send(wants(503, 0))), [(0, 503, 5)]);
+    let passed_on = rig.send(rules);
+    assert_eq!(passed_on.len(), 1, "what stands the venue has taken: {passed_on:?}");
+    assert_eq!(passed_on[0].body::<Definition>(), Some(&rules));
+    assert_eq!(placed(&rig.send(wants(503, 521))), [(1, 525, 4)]);
+    for (named, unwanted) in [
+        ("is closed", Definition { status: InstrumentStatus::CancelOnly as u64, ..rules }),
+        ("wants more", Definition { size_min: 6 * LOT, ..rules }),
+        ("wants dearer ones", Definition { notional_min: 1_000_000_000_000, ..rules }),
+        ("has no such price", Definition { tick_units: 10_000_000 * 600, ..rules }),
+    ] {
+        let mut rig = Rig::started();
+        rig.send(unwanted);
+        assert_eq!(placed(&rig.send(wants(503, 0))), [], "{named}");
+        rig.send(rules);
+        assert_eq!(placed(&rig.send(wants(503, 0))), [(0, 500, 4)], "{named}");
+    }
+    // Rules of another instrument are none of ours.
+    let mut rig = Rig::started();
+    let header = Header { seq: 9, instrument: 0, ..Header::default() };
+    let mut out = Outbox::new(OUTPUTS_MAX);
+    let other = Message::new(header, rules);
+    out.begin(&other);
+    rig.stage.handle(Input { message: &other, joined: &[] }, &mut out);
+    assert_eq!(placed(&rig.send(wants(503, 0))), [(0, 503, 5)]);
 }

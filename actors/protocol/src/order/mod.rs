@@ -354,11 +354,15 @@ pub enum RefusalReason {
     MarketAlert = 22,
     /// Compliance: orders of the same owner have looked like manipulation a moment ago.
     Conduct = 23,
+    /// The venue does not trade it now, or its price step cannot be said in the run's ticks.
+    NotTradable = 24,
+    /// Less than the venue takes as one order.
+    BelowLeast = 25,
 }
 
 impl RefusalReason {
     /// Every reason.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Halted,
         Self::ReducingOnly,
         Self::Malformed,
@@ -382,6 +386,8 @@ impl RefusalReason {
         Self::ReusedIdentity,
         Self::MarketAlert,
         Self::Conduct,
+        Self::NotTradable,
+        Self::BelowLeast,
     ];
 
     /// The reason of a code.
@@ -414,6 +420,8 @@ impl RefusalReason {
             Self::OwnTrade => "own-trade",
             Self::OrderToTrade => "order-to-trade",
             Self::Conduct => "conduct",
+            Self::NotTradable => "not-tradable",
+            Self::BelowLeast => "below-least",
             Self::MessageRate => "message-rate",
             Self::ReusedIdentity => "reused-identity",
             Self::MarketAlert => "market-alert",

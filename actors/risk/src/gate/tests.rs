@@ -2,7 +2,8 @@
 
 use kimera_protocol::order::OrderFlags;
 use kimera_protocol::{
-    AlertPolicy, Level, OrderEvent, OrderId, Price, Quantity, Severity, Side, TimeInForce,
+    AlertPolicy, InstrumentStatus, Level, Loader, OrderEvent, OrderId, Price, Quantity, Saver, Severity,
+    Side, TimeInForce,
 };
 use proptest::prelude::*;
 
@@ -149,6 +150,49 @@ fn each_reason_at_its_limit_and_a_unit_beyond() {
     );
     let broke = Limits { equity_start: 0, ..Limits::default() };
     assert_eq!(refusal(&mut gate_with(broke), &buy(1)), Some(R::NoEquity));
+}
+
+/// Behind a change of the venue's rules orders are judged by them, and by nothing that was true before.
+#[test]
+fn orders_are_judged_by_the_newest_version_of_their_instrument() {
+    use RefusalReason as R;
+    let lot = UNIT / 1_000;
+    let rules = Definition {
+        tick_units: UNIT / 2, // five ticks of the run
+        lot_units: 2 * lot,
+        size_min: 4 * lot,
+        notional_min: 500 * UNIT,
+        status: InstrumentStatus::Trading as u64,
+        ..Definition::default()
+    };
+    let mut gate = gate();
+    hold(&mut gate, 1, Side::Bid, 20 * lot);
+    assert!(!gate.define(9, 5, &rules), "no such instrument");
+    assert!(gate.define(1, 5, &rules) && !gate.define(1, 6, &rules));
+    let at = |o: NewOrder| refusal(&mut gate.clone(), &o);
+    assert_eq!(at(order(2, Side::Bid, MID, 10 * lot)), None);
+    assert_eq!(at(order(2, Side::Bid, MID + 1, 10 * lot)), Some(R::OffStep));
+    assert_eq!(at(order(2, Side::Bid, MID, 9 * lot)), Some(R::OffStep));
+    assert_eq!(at(order(2, Side::Bid, MID, 2 * lot)), Some(R::BelowLeast));
+    // 0.010 at 49,999.00 is a notional of 499.99; on the way out nobody minds.
+    let out = order(2, Side::Ask, MID - 10, 10 * lot);
+    assert_eq!(at(out), Some(R::BelowLeast));
+    assert_eq!(at(NewOrder { flags: OrderFlags::REDUCE_ONLY, ..out }), None);
+    for (tick_units, status, more, less) in [
+        (UNIT / 2, InstrumentStatus::CancelOnly as u64, Some(R::NotTradable), Some(R::NotTradable)),
+        (UNIT / 2, 77, Some(R::NotTradable), Some(R::NotTradable)),
+        // A tick that this run's prices cannot say: only ways out pass.
+        (UNIT / 100, InstrumentStatus::Trading as u64, Some(R::NotTradable), None),
+        (UNIT / 4, InstrumentStatus::Trading as u64, Some(R::NotTradable), None),
+    ] {
+        assert!(gate.define(1, 7, &Definition { tick_units, status, ..rules }));
+        let at = |o: NewOrder| refusal(&mut gate.clone(), &o);
+        assert_eq!(at(order(2, Side::Bid, MID - 10, 12 * lot)), more);
+        assert_eq!(at(order(2, Side::Ask, MID + 10, 12 * lot)), less);
+    }
+    let mut restored = Gate::new(Limits::default(), self::rules());
+    Loader::new(&Saver::of(&gate)).into_state(&mut restored).unwrap();
+    assert_eq!(restored, gate);
 }
 
 #[test]

@@ -3,17 +3,13 @@
 use super::*;
 use crate::book::VenueBook;
 use crate::matching::{Fees, Matching};
+use crate::tape::{RulesProfile, TradingProfile};
 
 const SECRET: &[u8] = b"NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j";
 const KEY: &str = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A";
 
 fn api() -> (OrderApi, VenueBook) {
-    let trading = TradingProfile {
-        tick: "0.10".into(),
-        lot: "0.001".into(),
-        min_notional: "100".into(),
-        balance: "1000".into(),
-    };
+    let rules = RulesProfile { tick: "0.10".into(), lot: "0.001".into(), min_notional: "100".into() };
     let profile = RecordingProfile {
         market: "usdm".into(),
         symbol: "BTCUSDT".into(),
@@ -21,7 +17,8 @@ fn api() -> (OrderApi, VenueBook) {
         sha256: String::new(),
         price_decimals: 2,
         size_decimals: 3,
-        trading: Some(trading.clone()),
+        rules,
+        trading: Some(TradingProfile { balance: "1000".into() }),
     };
     let mut book = VenueBook::default();
     book.snapshot(
@@ -29,7 +26,7 @@ fn api() -> (OrderApi, VenueBook) {
         &mut Vec::new(),
     );
     let account = Account::open(None, 100_000_000_000, Matching::new(Fees::default()), &book).unwrap();
-    (OrderApi::new(&profile, &trading, KEY, SECRET, account).unwrap(), book)
+    (OrderApi::new(&profile, Rules::of(&profile).unwrap(), KEY, SECRET, account).unwrap(), book)
 }
 
 fn signed(api: &OrderApi, method: &str, parameters: &[(&str, &str)]) -> String {

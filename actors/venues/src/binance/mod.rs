@@ -5,6 +5,7 @@
 //! speed, not correctness.
 
 pub mod account;
+mod definition;
 mod fast;
 mod generic;
 pub mod orders;
@@ -12,7 +13,7 @@ pub mod signing;
 mod template;
 pub mod user_data;
 
-use kimera_protocol::{DepthBegin, FrameRef, Instrument};
+use kimera_protocol::{Definition, DepthBegin, FrameRef, Instrument};
 
 use crate::depth_sync::ChainRule;
 use crate::frame::{DecodeError, Decoded, FrameBuffer};
@@ -53,6 +54,15 @@ impl Market {
             Self::UsdM => "/fapi/v1/depth",
         };
         format!("{base}?symbol={symbol}&limit={levels}")
+    }
+
+    /// Path of what the venue demands of orders. USD-M describes every symbol, whatever is asked.
+    #[must_use]
+    pub fn definition_path(self, symbol: &str) -> String {
+        match self {
+            Self::Spot => format!("/api/v3/exchangeInfo?symbol={symbol}"),
+            Self::UsdM => "/fapi/v1/exchangeInfo".into(),
+        }
     }
 
     /// Path of the combined market-data stream of a symbol: trades, best prices, depth.
@@ -141,6 +151,14 @@ impl MarketDecoder {
             out.restart();
         }
         result
+    }
+
+    /// Reads what the venue demands of orders.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: what is missing, or is no step.
+    pub fn decode_definition(&self, body: &[u8]) -> Result<Definition, DecodeError> {
+        definition::decode(&self.instrument.symbol, body)
     }
 }
 
