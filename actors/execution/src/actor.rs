@@ -90,20 +90,19 @@ impl Execution {
             venue: self.config.venue,
             ..NewOrder::default()
         };
-        let (config, version, incarnation) = (self.config, self.version, self.incarnation);
-        for parent in &mut self.sides {
+        let Self { config, sides, version, incarnation, naming, meters, .. } = self;
+        for parent in sides {
             parent.cancels(now, &config.parent, |id| {
-                self.meters.cancels.add(1);
+                meters.cancels.add(1);
                 let cancel = CancelOrder { id, venue: u64::from(config.venue), ..CancelOrder::default() };
                 out.send(Port::Line, config.instrument, cancel);
             });
-            let naming = &mut self.naming;
             let next = || {
                 naming.1 += 1;
-                OrderId { seq, incarnation, child: naming.1 - 1 }
+                OrderId { seq, incarnation: *incarnation, child: naming.1 - 1 }
             };
-            parent.places((seq, now), (&config.parent, &version), &base, next, |order| {
-                self.meters.placed.add(1);
+            parent.places((seq, now), (&config.parent, version), &base, next, |order| {
+                meters.placed.add(1);
                 out.send(Port::Line, config.instrument, order);
             });
         }

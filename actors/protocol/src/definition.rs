@@ -92,53 +92,57 @@ pub struct InstrumentVersion {
     pub seq: Seq,
     /// Tick of the run's prices, in 1e-8 of the quote asset.
     grid_units: i64,
-    rules: Definition,
+    tick_units: i64,
+    lot_units: i64,
+    size_min: i64,
+    notional_min: i64,
+    status: u64,
 }
 
-crate::state!(InstrumentVersion { seq, rules } fixed { grid_units });
-crate::state!(Definition { tick_units, lot_units, size_min, notional_min, status } fixed { frame, reserved });
+crate::state!(InstrumentVersion { seq, tick_units, lot_units, size_min, notional_min, status } fixed { grid_units });
 
 impl InstrumentVersion {
     /// What the configuration says, until the venue has spoken.
     #[must_use]
     pub fn configured(tick_units: i64, lot_units: i64) -> Self {
         let status = InstrumentStatus::Trading as u64;
-        let rules =
-            Definition { tick_units, lot_units, size_min: lot_units, status, ..Definition::default() };
-        Self { seq: 0, grid_units: tick_units, rules }
+        Self {
+            seq: 0,
+            grid_units: tick_units,
+            tick_units,
+            lot_units,
+            size_min: lot_units,
+            notional_min: 0,
+            status,
+        }
     }
 
     /// Takes what the venue says; true where it is another version than before. Steps that are none are left out.
     pub fn apply(&mut self, seq: Seq, definition: &Definition) -> bool {
-        if definition.tick_units <= 0 || definition.lot_units <= 0 || definition.agrees(&self.rules) {
+        let Definition { tick_units, lot_units, size_min, notional_min, status, .. } = *definition;
+        let new = Self { seq: self.seq, tick_units, lot_units, size_min, notional_min, status, ..*self };
+        if tick_units <= 0 || lot_units <= 0 || new == *self {
             return false;
         }
-        let frame = FrameRef::default();
-        *self = Self { seq, rules: Definition { frame, ..*definition }, ..*self };
+        *self = Self { seq, ..new };
         true
-    }
-
-    /// The rules.
-    #[must_use]
-    pub fn rules(&self) -> &Definition {
-        &self.rules
     }
 
     /// True where the venue takes orders.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.rules.status() == InstrumentStatus::Trading
+        InstrumentStatus::from_code(self.status) == InstrumentStatus::Trading
     }
 
     /// The venue's price step in ticks of the run; none where it is no whole number of them.
     #[inline]
     #[must_use]
     pub fn price_step(&self) -> Option<i64> {
-        if self.rules.tick_units == self.grid_units {
+        if self.tick_units == self.grid_units {
             return Some(1);
         }
-        let fits = self.rules.tick_units.checked_rem(self.grid_units) == Some(0);
-        fits.then(|| self.rules.tick_units / self.grid_units)
+        let fits = self.tick_units.checked_rem(self.grid_units) == Some(0);
+        fits.then(|| self.tick_units / self.grid_units)
     }
 
     /// The price that the venue takes next to this one, away from the market: never a better one for the other side.
@@ -159,14 +163,14 @@ impl InstrumentVersion {
     #[inline]
     #[must_use]
     pub fn size_down(&self, size: i64) -> i64 {
-        let size = size - size.checked_rem(self.rules.lot_units).unwrap_or(size);
-        if size < self.rules.size_min { 0 } else { size }
+        let size = size - size.checked_rem(self.lot_units).unwrap_or(size);
+        if size < self.size_min { 0 } else { size }
     }
 
     /// True where price and size are whole steps. Where the venue's tick cannot be said in the run's nobody knows: a price is taken then.
     #[must_use]
     pub fn is_on_step(&self, price: Price, size: Quantity) -> bool {
-        size.0.checked_rem(self.rules.lot_units) == Some(0)
+        size.0.checked_rem(self.lot_units) == Some(0)
             && self.price_step().is_none_or(|step| price.0.checked_rem(step) == Some(0))
     }
 
@@ -174,15 +178,14 @@ impl InstrumentVersion {
     #[must_use]
     pub fn reaches_least(&self, price: Price, size: Quantity) -> bool {
         let notional = (i128::from(price.0) * i128::from(self.grid_units)).saturating_mul(size.0.into());
-        size.0 >= self.rules.size_min && notional >= i128::from(self.rules.notional_min) * i128::from(UNIT)
+        size.0 >= self.size_min && notional >= i128::from(self.notional_min) * i128::from(UNIT)
     }
 
     /// A word for all of it.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        let Definition { tick_units, lot_units, size_min, notional_min, status, .. } = self.rules;
-        let words = [tick_units, lot_units, size_min, notional_min].map(|w| w as u64);
-        [self.seq, status]
+        let words = [self.tick_units, self.lot_units, self.size_min, self.notional_min].map(|w| w as u64);
+        [self.seq, self.status]
             .iter()
             .chain(&words)
             .fold(0, |digest, word| (digest ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23))
