@@ -22,7 +22,7 @@ pub(crate) use condition::Condition;
 pub use lexer::Place;
 #[cfg(test)]
 pub(crate) use program::Aggregate;
-pub(crate) use program::{Context, Contiguity, Link, Not, Op, evaluate};
+pub(crate) use program::{Context, Contiguity, Edge, Link, Not, Op, evaluate};
 pub use program::{Program, Skip};
 
 /// What is wrong with a text, and where.

@@ -9,12 +9,13 @@ mod runs;
 mod store;
 #[cfg(test)]
 mod tests;
+mod usual;
 
 use kimera_protocol::Nanos;
 
 use self::runs::{Run, Runs, State};
 use self::store::{NONE, Store};
-use crate::language::{Contiguity, KEYS_MAX, Link, Not, Program, Skip};
+use crate::language::{Contiguity, Edge, KEYS_MAX, Link, Not, Program, Skip};
 use crate::schema::{Event, Value};
 
 /// How much a matcher keeps, at most.
@@ -72,6 +73,8 @@ struct Pending {
 /// A compiled pattern and everything under way.
 pub struct Matcher {
     program: Program,
+    /// Where its runs stand behind their first event, if that is one place.
+    beginning: Option<(u16, u8)>,
     bounds: Bounds,
     store: Store,
     runs: Runs,
@@ -90,7 +93,7 @@ pub struct Matcher {
 
 // Between two events nothing is pending, and what else is left out is made anew for each.
 kimera_protocol::state!(Matcher { store, runs, next_look, overflows, now } fixed {
-    program, bounds, has_trailing, here, pending, path, values
+    program, beginning, bounds, has_trailing, here, pending, path, values
 });
 
 impl Matcher {
@@ -104,6 +107,7 @@ impl Matcher {
         Self {
             has_trailing,
             values: Vec::with_capacity(program.emit.len()),
+            beginning: usual::only_beginning(&program),
             program,
             bounds,
             store: Store::new(bounds.events, links),
@@ -189,7 +193,12 @@ impl Matcher {
     fn take_in(&mut self, event: &Event, found: &mut dyn FnMut(&Found<'_>)) {
         let Some(key) = self.key(event) else { return };
         // Most events begin nothing, and most find nobody who waits for them.
-        if self.runs.is_empty() || !self.runs.has(&key) {
+        let known = if self.runs.is_empty() { None } else { self.runs.find(&key) };
+        if let Some(partition) = known {
+            if self.begins_anew(partition, event, &key) {
+                return;
+            }
+        } else {
             let begins = |edge: &u16| {
                 let to = self.program.edges[usize::from(*edge)].to;
                 to.is_some_and(|step| self.fits(step, event, NONE, &key))
@@ -260,6 +269,21 @@ impl Matcher {
         }
     }
 
+    /// True where an event is one that must not come at an edge, for a run that ends with `end` and has waited.
+    fn is_stopped(
+        &self,
+        edge: &Edge,
+        (end, has_waited): (u32, bool),
+        event: &Event,
+        key: &[u64; KEYS_MAX],
+    ) -> bool {
+        edge.nots.iter().any(|not: &Not| {
+            not.ty == event.ty
+                && !(not.is_next_only && has_waited)
+                && self.store.holds(not.condition.as_ref(), Some(event), end, key)
+        })
+    }
+
     /// Shows an event to a run.
     fn show(&mut self, at: u32, event: &Event, partition: u32, kept: &mut u32) {
         let Run { id, state, end, has_waited, first_time, .. } = *self.runs.get(at);
@@ -271,16 +295,14 @@ impl Matcher {
         let stays = match state {
             State::Wait(edge) => {
                 let edge = &self.program.edges[usize::from(edge)];
-                let hits = |not: &Not| {
-                    not.ty == event.ty
-                        && !(not.is_next_only && has_waited)
-                        && self.store.holds(not.condition.as_ref(), Some(event), end, key)
-                };
-                if edge.nots.iter().any(hits) {
+                if self.is_stopped(edge, (end, has_waited), event, key) {
                     false
                 } else if let Some(step) = edge.to {
                     let link = edge.link;
                     let fits = self.fits(step, event, end, key);
+                    if fits && link != Link::Every && self.goes_on(at, (step, 1), event, kept) {
+                        return;
+                    }
                     if fits {
                         self.take(Some(at), step, 1, event, partition, kept);
                     }
@@ -292,6 +314,10 @@ impl Matcher {
             State::Loop(step, count) => {
                 let contiguity = self.program.steps[usize::from(step)].contiguity;
                 let fits = self.fits(step, event, end, key);
+                let ends = contiguity != Contiguity::Combinations;
+                if fits && ends && self.goes_on(at, (step, count + 1), event, kept) {
+                    return;
+                }
                 if fits {
                     self.take(Some(at), step, count + 1, event, partition, kept);
                 }
@@ -408,15 +434,20 @@ impl Matcher {
             self.give_up(oldest);
             begun = self.runs.begin(partition, run);
         }
-        if let Some(within) = self.program.within
-            && (self.has_trailing || self.next_look == Nanos::MAX)
-        {
-            self.next_look = self.next_look.min(run.first_time.saturating_add(within));
-        }
+        self.look_in_time(run.first_time);
         if begun.is_some() {
             self.store.hold(run.end);
         }
         begun.unwrap_or(0)
+    }
+
+    /// Runs are looked through when the time of one that began then is over, or not much later.
+    fn look_in_time(&mut self, first_time: Nanos) {
+        if let Some(within) = self.program.within
+            && (self.has_trailing || self.next_look == Nanos::MAX)
+        {
+            self.next_look = self.next_look.min(first_time.saturating_add(within));
+        }
     }
 
     /// A run has come to an end of the pattern; said behind everything else of this event.

@@ -223,9 +223,45 @@ impl Runs {
         self.count == 0
     }
 
-    /// True where a key has runs.
-    pub(super) fn has(&self, key: &[u64; KEYS_MAX]) -> bool {
-        self.table[self.place(key)] != NONE
+    /// The partition of a key that has runs.
+    pub(super) fn find(&self, key: &[u64; KEYS_MAX]) -> Option<u32> {
+        Some(self.table[self.place(key)]).filter(|partition| *partition != NONE)
+    }
+
+    /// The run of a partition that has no other.
+    pub(super) fn only(&self, partition: u32) -> Option<(u32, &Run)> {
+        let Partition { count, oldest, .. } = self.partitions[partition as usize];
+        (count == 1).then(|| (oldest, self.get(oldest)))
+    }
+
+    /// A run ends, and another begins in its place with one event at the same place of the pattern.
+    pub(super) fn begin_anew(&mut self, at: u32, first: u64, first_time: Nanos) {
+        let run = &mut self.runs[at as usize];
+        *run = Run { id: self.next_id, first, first_time, rival: 0, has_waited: false, ..*run };
+        self.next_id += 1;
+    }
+
+    /// A run ends, and the one that goes on from it begins in its place: the newest of the partition.
+    pub(super) fn go_on(&mut self, at: u32, state: State, end: u32) {
+        let Run { partition, older, newer, .. } = self.runs[at as usize];
+        let run = &mut self.runs[at as usize];
+        (run.id, run.state, run.end) = (self.next_id, state, end);
+        (run.rival, run.has_waited) = (0, false);
+        self.next_id += 1;
+        if newer == NONE {
+            return;
+        }
+        let partition = &mut self.partitions[partition as usize];
+        let newest = std::mem::replace(&mut partition.newest, at);
+        if older == NONE {
+            partition.oldest = newer;
+        } else {
+            self.runs[older as usize].newer = newer;
+        }
+        self.runs[newer as usize].older = older;
+        self.runs[newest as usize].newer = at;
+        let run = &mut self.runs[at as usize];
+        (run.older, run.newer) = (newest, NONE);
     }
 
     /// Places behind the last run are not looked through any more.

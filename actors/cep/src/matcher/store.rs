@@ -79,6 +79,23 @@ impl Store {
         Some(link)
     }
 
+    /// The same for a run that goes on: what it held of the chain before is held by the link now, and the new end is its.
+    pub(super) fn go_on(&mut self, before: u32, event: u32, binding: u8) -> Option<u32> {
+        let link = self.free_taken.pop()?;
+        let length = self.length(before) + 1;
+        self.taken[link as usize] = Taken { event, before, refs: 1, binding, length };
+        self.events[event as usize].refs += 1;
+        Some(link)
+    }
+
+    /// Another event in the place of the only one of a chain that has one holder.
+    pub(super) fn replace(&mut self, end: u32, event: &Event) {
+        let link = &self.taken[end as usize];
+        let slot = &mut self.events[link.event as usize];
+        debug_assert!(link.refs == 1 && link.before == NONE && slot.refs == 1);
+        slot.event = *event;
+    }
+
     /// One more holds the chain that ends here.
     pub(super) fn hold(&mut self, end: u32) {
         if end != NONE {
