@@ -98,6 +98,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
             rest: market,
             snapshot_levels: section.snapshot_levels,
             definition_interval: Duration::from_secs(section.definition_interval_s.into()),
+            gateway: (section.feed == config.strategy.trades).then(|| config.account.gateway.clone()),
         };
         let decoder = MarketDecoder::new(section.market.dialect(), instrument);
         let faulty = |feed| FaultyAgent::new(feed, &section.feed, faults);

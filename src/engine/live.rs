@@ -16,6 +16,7 @@ use kimera_runtime::{KillWord, Port, Pulse, files, world};
 use serde_json::json;
 
 use super::control::{Ask, EngineHandler, PATIENCE, Wish};
+use super::definitions::DefinitionFailures;
 use super::faults::Faults;
 use super::opinions::Estimators;
 use super::orphan::{Orphan, Standing};
@@ -128,9 +129,11 @@ pub fn run(
     executor.seal();
     let recovery = built.recovery.clone();
     let recovering = recovery.as_ref().map(|_| Recovering::Asking);
+    let definitions = DefinitionFailures::new(run.config, &built.counters);
     let memory = Watched::new(&built.counters, run.options.canary);
     let mut live = Live {
         memory,
+        definitions,
         opinions,
         run,
         built,
@@ -231,6 +234,7 @@ pub(super) struct Live<'a> {
     pub(super) say_at: u64,
     /// What this process takes of the machine.
     memory: Watched,
+    definitions: DefinitionFailures,
     /// Slow estimators, as long as they are well.
     opinions: Option<Estimators>,
     /// Says that this engine is alive.
@@ -262,6 +266,7 @@ impl Live<'_> {
             clock::sleep(HOUSEKEEPING);
             self.built.counters.heartbeat(monotonic_ns());
             self.memory.look();
+            self.definitions.follow();
             self.follow_opinions();
             if let Some(pulse) = &self.pulse {
                 pulse.beat();

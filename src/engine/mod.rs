@@ -16,6 +16,7 @@ pub mod build;
 pub mod closing;
 pub mod commands;
 pub mod control;
+mod definitions;
 mod disk;
 pub mod endpoints;
 pub mod faults;

@@ -81,7 +81,8 @@ fn defined(message: &Message, definition: &Definition, names: &Names, time: &str
         let run = decimal(own);
         tracing::warn!(
             target: Market.name(), seq, market_time = time, feed, tick, run,
-            "the venue's tick is no multiple of the run's: only ways out pass until a start whose configuration has another tick"
+            "the venue's tick is no multiple of the run's: prices between the run's ticks break its book; end the run, close at the venue what is open, and start \
+             afresh with a tick that the venue's is a multiple of"
         );
     }
 }

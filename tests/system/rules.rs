@@ -48,19 +48,14 @@ fn a_venue_that_changes_its_rules_is_followed() {
     let config = profile(&folder);
     let mut run = Run::start("rules", &["--speed", "20", "--config", &config]);
     let known = |n: u64| move |s: &Value| s["definitions"].as_u64() == Some(n);
-    let mut sent = 0;
-    let mut some_more = |run: &mut Run| {
-        let mut now = 0;
-        run.until(|s| {
-            now = s["orders"]["sent"].as_u64().unwrap_or(0);
-            now >= sent + 10
-        });
-        sent = now;
+    let some_more = |run: &mut Run| {
+        let (mut before, count) = (None, |s: &Value| s["orders"]["sent"].as_u64().unwrap_or(0));
+        run.until(|s| count(s) >= *before.get_or_insert(count(s)) + 12);
     };
     // Both instruments have said what they demand: least notionals, which the configuration does not know.
     run.until(known(2));
     some_more(&mut run);
-    demand(&run, "tick=0.50&lot=0.002");
+    demand(&run, "tick=0.50&lot=0.003");
     run.until(known(3));
     some_more(&mut run);
     demand(&run, "status=BREAK");
@@ -82,11 +77,12 @@ fn a_venue_that_changes_its_rules_is_followed() {
     let told = told(&run);
     let versions: Vec<u64> = told.iter().filter(|t| t.0).map(|t| t.3).collect();
     assert_eq!(versions.len(), 4, "{versions:?}");
-    let on_step = |(_, price, size, _): &(bool, i64, i64, u64)| price % 5 == 0 && size % 2 == 0;
+    let on_step = |(_, price, size, _): &(bool, i64, i64, u64)| price % 5 == 0 && size % 3 == 0;
     let orders = |from: u64, until: u64| told.iter().filter(move |t| !t.0 && (from..until).contains(&t.3));
     assert!(orders(0, versions[1]).any(|o| !on_step(o)), "before the change other steps were used");
     let coarse: Vec<_> = orders(versions[1], versions[2]).collect();
     assert!(coarse.len() >= 10 && coarse.iter().all(|o| on_step(o)), "{coarse:?}");
+    assert!(coarse.iter().all(|o| o.2 == 9), "of 0.010 in steps of 0.003: {coarse:?}");
     assert_eq!(orders(versions[2], versions[3]).count(), 0, "there is no market");
     assert!(orders(versions[3], u64::MAX).any(|o| !on_step(o)), "the steps are fine again");
     std::fs::remove_dir_all(folder).unwrap();

@@ -31,15 +31,17 @@ pub struct ExecutionConfig {
 pub struct ExecutionMeters {
     placed: Counter,
     cancels: Counter,
+    withheld: Counter,
 }
 
-kimera_protocol::state!(ExecutionMeters { placed, cancels });
+kimera_protocol::state!(ExecutionMeters { placed, cancels, withheld });
 
 impl ExecutionMeters {
-    /// Counters `execution.placed` and `execution.cancels`.
+    /// Counters `execution.placed`, `execution.cancels` and `execution.withheld`: how often a side wanted what the venue would not take.
     #[must_use]
     pub fn new(counters: &Counters) -> Self {
-        Self { placed: counters.counter("execution.placed"), cancels: counters.counter("execution.cancels") }
+        let counter = |what: &str| counters.counter(&format!("execution.{what}"));
+        Self { placed: counter("placed"), cancels: counter("cancels"), withheld: counter("withheld") }
     }
 }
 
@@ -92,7 +94,7 @@ impl Execution {
         };
         let Self { config, sides, version, incarnation, naming, meters, .. } = self;
         for parent in sides {
-            parent.cancels(now, &config.parent, |id| {
+            parent.cancels(now, (&config.parent, version), |id| {
                 meters.cancels.add(1);
                 let cancel = CancelOrder { id, venue: u64::from(config.venue), ..CancelOrder::default() };
                 out.send(Port::Line, config.instrument, cancel);
@@ -101,10 +103,11 @@ impl Execution {
                 naming.1 += 1;
                 OrderId { seq, incarnation: *incarnation, child: naming.1 - 1 }
             };
-            parent.places((seq, now), (&config.parent, version), &base, next, |order| {
+            let takes = parent.places((seq, now), (&config.parent, version), &base, next, |order| {
                 meters.placed.add(1);
                 out.send(Port::Line, config.instrument, order);
             });
+            meters.withheld.add(u64::from(!takes));
         }
     }
 
@@ -130,8 +133,8 @@ impl Actor for Execution {
         let now = message.header.time;
         if let Some(decision) = message.body::<Decision>() {
             self.strategy = decision.strategy as u16;
-            self.sides[0].want(decision.bid, &self.version);
-            self.sides[1].want(decision.ask, &self.version);
+            self.sides[0].want(decision.bid);
+            self.sides[1].want(decision.ask);
             self.settle(message, out);
             return;
         }

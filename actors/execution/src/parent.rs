@@ -7,7 +7,7 @@
 use kimera_protocol::order::OrderFlags;
 use kimera_protocol::state::{Loader, Saver, State, StateError};
 use kimera_protocol::{
-    InstrumentVersion, Level, Nanos, NewOrder, OrderId, OrderRecord, OrderState, Price, Quantity, Seq, Side,
+    InstrumentVersion, Level, Nanos, NewOrder, OrderId, OrderRecord, OrderState, Quantity, Seq, Side,
 };
 
 /// Children of a parent at a time.
@@ -136,10 +136,9 @@ impl Parent {
         Self { side, wanted: None, children: Children::new(), unplaced: 0, given: 0, pause_until: Nanos::MIN }
     }
 
-    /// Takes what is wanted from here on, at the next price that the venue takes; size 0 is nothing.
-    pub fn want(&mut self, level: Level, version: &InstrumentVersion) {
-        let price = version.passively(self.side, level.price);
-        self.wanted = Some(Level { price, ..level }).filter(|l| l.size.0 > 0);
+    /// Takes what is wanted from here on; size 0 is nothing.
+    pub fn want(&mut self, level: Level) {
+        self.wanted = Some(level).filter(|l| l.size.0 > 0);
         if self.wanted.is_none() {
             self.unplaced = 0;
         }
@@ -198,14 +197,19 @@ impl Parent {
     }
 
     /// Calls `cancel` for each child that should not stand as it is.
-    pub fn cancels(&mut self, now: Nanos, config: &ParentConfig, mut cancel: impl FnMut(OrderId)) {
-        let wanted = self.wanted;
+    pub fn cancels(
+        &mut self,
+        now: Nanos,
+        (config, version): (&ParentConfig, &InstrumentVersion),
+        mut cancel: impl FnMut(OrderId),
+    ) {
+        let (wanted, step) = (self.wanted, version.price_step());
         let mut asked = 0;
         for index in self.children.indices() {
             let child = &mut self.children.places[index];
             let asked_lately =
                 child.cancel_asked.is_some_and(|at| now.saturating_sub(at) < config.cancel_retry);
-            if asked_lately || !child.is_misplaced(wanted, now, config) {
+            if asked_lately || !child.is_misplaced((wanted, step), now, config) {
                 continue;
             }
             if asked == ORDERS_PER_INPUT {
@@ -219,8 +223,9 @@ impl Parent {
         }
     }
 
-    /// Calls `place` for each new child. A budget of as much as is wanted is given only where nothing of this side may
-    /// still be filled. `next` makes identities; `base` holds what all children have in common.
+    /// Calls `place` for each new child, at the next price that the venue takes. A budget of as much as is wanted is given only where nothing of this
+    /// side may still be filled. `next` makes identities; `base` holds what all children have in common. False where something is wanted, nothing
+    /// stands, and the venue would not take it.
     pub fn places(
         &mut self,
         (seq, now): (Seq, Nanos),
@@ -228,33 +233,31 @@ impl Parent {
         base: &NewOrder,
         mut next: impl FnMut() -> OrderId,
         mut place: impl FnMut(NewOrder),
-    ) {
-        let Some(wanted) = self.wanted else { return };
-        if now < self.pause_until || !version.is_open() {
-            return;
+    ) -> bool {
+        let Some(wanted) = self.wanted else { return true };
+        if now < self.pause_until {
+            return true;
         }
+        let is_way_out = base.flags & OrderFlags::REDUCE_ONLY != 0;
+        let price = version.passively(self.side, wanted.price);
         if self.children.is_empty() {
             (self.unplaced, self.given) = (wanted.size.0, seq);
         }
         let child = version.size_down(config.child_size_max);
         for _ in 0..ORDERS_PER_INPUT {
-            if !self.children.has_room() {
-                return;
+            if !self.children.has_room() || self.unplaced == 0 {
+                return true;
             }
             let size = version.size_down(self.unplaced).min(child);
-            // Behind a change of the rules what was wanted may have no price any more.
-            if size <= 0 || wanted.price.0 <= 0 {
-                return;
-            }
-            // What the venue would not take is not tried.
-            let is_way_out = base.flags & OrderFlags::REDUCE_ONLY != 0;
-            if !is_way_out && !version.reaches_least(wanted.price, Quantity(size)) {
-                return;
+            // What the venue would not take is not tried; of a way out it says so itself.
+            let takes = is_way_out || (version.is_open() && version.reaches_least(price, Quantity(size)));
+            if size <= 0 || price.0 <= 0 || !takes {
+                return !self.children.is_empty();
             }
             self.unplaced -= size;
             let order = NewOrder {
                 id: next(),
-                price: wanted.price,
+                price,
                 quantity: Quantity(size),
                 side: self.side as u8,
                 parent: self.given,
@@ -263,6 +266,7 @@ impl Parent {
             self.children.add(Child { record: OrderRecord::new(order), placed: now, cancel_asked: None });
             place(order);
         }
+        true
     }
 
     /// A digest of the children.
@@ -282,13 +286,15 @@ impl Parent {
 impl Child {
     /// True where it should be cancelled: nothing is wanted, less is wanted, or it has stood long enough at a price
     /// too far from the one wanted.
-    fn is_misplaced(&self, wanted: Option<Level>, now: Nanos, config: &ParentConfig) -> bool {
+    fn is_misplaced(&self, (wanted, step): (Option<Level>, i64), now: Nanos, config: &ParentConfig) -> bool {
         let Some(wanted) = wanted else { return true };
         if self.record.remaining() > wanted.size.0 {
             return true;
         }
-        let Price(price) = self.record.order.price;
-        let far = (price - wanted.price.0).abs() >= config.requote_ticks;
+        // Where the venue's step is coarse a price stands for all those that are rounded to it.
+        let off = wanted.price.0 - self.record.order.price.0;
+        let outward = if self.record.order.side == Side::Bid as u8 { off } else { -off };
+        let far = (outward - (step - 1)).max(-outward) >= config.requote_ticks;
         far && now.saturating_sub(self.placed) >= config.requote_interval
     }
 }
@@ -296,7 +302,7 @@ impl Child {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kimera_protocol::{OrderEvent, OrderUpdate};
+    use kimera_protocol::{OrderEvent, OrderUpdate, Price};
     use proptest::prelude::*;
 
     /// Lots of 10.
@@ -328,7 +334,7 @@ mod tests {
 
     fn cancels(parent: &mut Parent, now: Nanos) -> Vec<OrderId> {
         let mut ids = Vec::new();
-        parent.cancels(now, &CONFIG, |id| ids.push(id));
+        parent.cancels(now, (&CONFIG, &version()), |id| ids.push(id));
         ids
     }
 
@@ -347,13 +353,13 @@ mod tests {
     fn a_budget_is_shared_by_children_and_never_exceeded() {
         let mut parent = Parent::new(Side::Bid);
         assert!(place(&mut parent, 0, 1).is_empty());
-        parent.want(level(100, 95), &version());
+        parent.want(level(100, 95));
         let orders = place(&mut parent, 0, 1);
         let sizes: Vec<_> = orders.iter().map(|o| o.quantity.0).collect();
         assert_eq!(sizes, [40, 40, 10], "whole lots, no child above its largest");
         assert!(place(&mut parent, 1, 2).is_empty(), "what stands is what was wanted");
         assert_eq!(cancels(&mut parent, 1), []);
-        parent.want(level(100, 1_000), &version());
+        parent.want(level(100, 1_000));
         report(&mut parent, &orders[0], OrderEvent::Filled, 2);
         report(&mut parent, &orders[1], OrderEvent::Filled, 2);
         assert!(place(&mut parent, 2, 3).is_empty(), "the last one may still be filled");
@@ -362,18 +368,18 @@ mod tests {
         let more: Vec<_> = (4..12).map(|seq| place(&mut parent, 3, seq).len()).collect();
         assert_eq!(more, [4, 4, 4, 4, 0, 0, 0, 0]);
         assert_eq!(parent.committed(), 16 * 40);
-        parent.want(Level::default(), &version());
+        parent.want(Level::default());
         assert_eq!([4, 4, 4, 4, 0], [0; 5].map(|_| cancels(&mut parent, 4).len()));
     }
 
     #[test]
     fn a_quote_is_replaced_only_when_the_one_before_is_gone() {
         let mut parent = Parent::new(Side::Ask);
-        parent.want(level(100, 10), &version());
+        parent.want(level(100, 10));
         let orders = place(&mut parent, 0, 1);
-        parent.want(level(104, 10), &version());
+        parent.want(level(104, 10));
         assert_eq!(cancels(&mut parent, 500), [], "near enough");
-        parent.want(level(105, 10), &version());
+        parent.want(level(105, 10));
         assert_eq!(cancels(&mut parent, 99), [], "too young");
         assert_eq!(cancels(&mut parent, 100), [orders[0].id]);
         assert_eq!(cancels(&mut parent, 200), [], "asked already");
@@ -384,14 +390,14 @@ mod tests {
         report(&mut parent, &orders[0], OrderEvent::Canceled, 1_300);
         let again = place(&mut parent, 1_300, 2);
         assert_eq!((again[0].price, again[0].side), (Price(105), Side::Ask as u8));
-        parent.want(Level::default(), &version());
+        parent.want(Level::default());
         assert_eq!(cancels(&mut parent, 1_301), [again[0].id], "nothing wanted: at once");
     }
 
     #[test]
     fn after_a_refusal_the_side_waits() {
         let mut parent = Parent::new(Side::Bid);
-        parent.want(level(100, 10), &version());
+        parent.want(level(100, 10));
         let first = place(&mut parent, 0, 1);
         parent.refused(first[0].id, 0, &CONFIG);
         assert!(place(&mut parent, 499, 2).is_empty());
@@ -411,7 +417,7 @@ mod tests {
             for (i, (what, price, size, pick)) in steps.into_iter().enumerate() {
                 let now = i as i64 * 60;
                 match what {
-                    0 => parent.want(level(price, size), &version()),
+                    0 => parent.want(level(price, size)),
                     1 if !orders.is_empty() => {
                         let order = orders[pick.index(orders.len())];
                         let events = [OrderEvent::Acknowledged, OrderEvent::Filled, OrderEvent::Canceled, OrderEvent::Silent];

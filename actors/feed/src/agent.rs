@@ -14,7 +14,7 @@ use kimera_venues::binance::MarketDecoder;
 
 use crate::backlog::Backlog;
 use crate::book_feed::{BookFeed, Exit, Outcome};
-use crate::definitions::{Definitions, Look};
+use crate::definitions::{Definitions, Look, Rejections};
 
 /// Frames decoded in one duty cycle.
 const FRAMES_PER_CYCLE: usize = 32;
@@ -46,6 +46,8 @@ pub struct FeedConfig {
     pub snapshot_levels: u32,
     /// How often the venue is asked what it demands of orders.
     pub definition_interval: Duration,
+    /// The gateway that trades the instrument, if one does.
+    pub gateway: Option<String>,
 }
 
 struct Meters {
@@ -75,7 +77,7 @@ impl Meters {
             snapshots: counter("snapshots"),
             snapshot_failures: counter("snapshot_failures"),
             held: counter("held_deltas"),
-            definitions: counter("definitions"),
+            definitions: counter("definition_answers"),
             definition_failures: counter("definition_failures"),
         }
     }
@@ -117,12 +119,13 @@ impl Feed {
     #[must_use]
     pub fn new(config: FeedConfig, decoder: MarketDecoder, counters: &Counters) -> Self {
         let meters = Meters::new(&config.name, |name| counters.counter(name));
-        Self::with_meters(config, decoder, meters)
+        Self::with_meters(config, decoder, meters, counters)
     }
 
-    fn with_meters(config: FeedConfig, decoder: MarketDecoder, meters: Meters) -> Self {
+    fn with_meters(config: FeedConfig, decoder: MarketDecoder, meters: Meters, counters: &Counters) -> Self {
         let book = BookFeed::new(decoder.instrument().id, decoder.market().chain_rule());
-        let definitions = Definitions::new(config.definition_interval);
+        let rejections = config.gateway.as_deref().map(|gateway| Rejections::of(gateway, counters));
+        let definitions = Definitions::new(config.definition_interval, rejections);
         Self {
             config,
             decoder,
@@ -150,7 +153,7 @@ impl Feed {
     #[must_use]
     pub fn instead(config: FeedConfig, decoder: MarketDecoder, counters: &Counters) -> Self {
         let meters = Meters::new(&config.name, |name| counters.counter_of(name));
-        let mut feed = Self::with_meters(config, decoder, meters);
+        let mut feed = Self::with_meters(config, decoder, meters, counters);
         let connections = u32::try_from(feed.meters.connections.get()).unwrap_or(u32::MAX);
         feed.frame = FrameRef { epoch: feed.frame.epoch.max(connections), number: 0 };
         feed.book.was_synchronised();

@@ -7,12 +7,15 @@ use kimera_protocol::{Definition, FrameRef};
 use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::net::http::Exchange;
 use kimera_runtime::net::tcp::Backoff;
+use kimera_runtime::{Counter, Counters};
 use kimera_venues::binance::MarketDecoder;
 
 /// Largest answer: USD-M describes every symbol it has.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Looks between two at the clock.
 const LOOKS_PER_CLOCK: u32 = 1_024;
+/// Where orders are rejected the venue is asked again at once, but no more often than this, ns.
+const LEAST_INTERVAL: u64 = 1_000_000_000;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What came of a look.
@@ -26,9 +29,37 @@ pub enum Look {
     Failed,
 }
 
+/// Orders that a gateway has seen rejected for the venue's rules: those are others than are known.
+pub struct Rejections {
+    counters: Counters,
+    label: String,
+    counter: Counter,
+    seen: u64,
+}
+
+impl Rejections {
+    /// Those of a gateway, whether it counts already or not.
+    #[must_use]
+    pub fn of(gateway: &str, counters: &Counters) -> Self {
+        let label = format!("{gateway}.off_rules");
+        Self { counter: counters.counter_of(&label), counters: counters.clone(), label, seen: 0 }
+    }
+
+    /// True where there are new ones.
+    fn any(&mut self) -> bool {
+        if !self.counter.is_attached() {
+            self.counter = self.counters.counter_of(&self.label);
+        }
+        let count = self.counter.get();
+        count != std::mem::replace(&mut self.seen, count)
+    }
+}
+
 /// The questions and the last answer.
 pub struct Definitions {
     interval: u64,
+    rejections: Option<Rejections>,
+    asked: u64,
     /// Looks since the last one at the clock.
     looks: u32,
     not_before: u64,
@@ -39,10 +70,12 @@ pub struct Definitions {
 }
 
 impl Definitions {
-    /// Asks at once, and then so long behind each answer.
+    /// Asks at once, and then so long behind each answer, or soon behind a rejection.
     #[must_use]
-    pub fn new(interval: Duration) -> Self {
+    pub fn new(interval: Duration, rejections: Option<Rejections>) -> Self {
         Self {
+            rejections,
+            asked: 0,
             interval: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
             looks: 0,
             not_before: 0,
@@ -66,16 +99,24 @@ impl Definitions {
             return self.settle(definition, monotonic_ns());
         }
         self.looks = self.looks.wrapping_add(1);
-        if self.looks % LOOKS_PER_CLOCK != 1 || monotonic_ns() < self.not_before {
+        if self.looks % LOOKS_PER_CLOCK != 1 {
             return Look::Waits;
         }
+        let now = monotonic_ns();
+        if self.rejections.as_mut().is_some_and(Rejections::any) {
+            self.not_before = self.not_before.min(self.asked.saturating_add(LEAST_INTERVAL));
+        }
+        if now < self.not_before {
+            return Look::Waits;
+        }
+        self.asked = now;
         let path = decoder.market().definition_path(&decoder.instrument().symbol);
         match Exchange::start(rest, "GET", &path, &[], b"", ANSWER_BYTES_MAX, ANSWER_TIMEOUT) {
             Ok(exchange) => {
                 self.asking = Some(exchange);
                 Look::Waits
             }
-            Err(_) => self.settle(None, monotonic_ns()),
+            Err(_) => self.settle(None, now),
         }
     }
 
@@ -108,7 +149,7 @@ mod tests {
 
     #[test]
     fn only_news_are_told() {
-        let mut definitions = Definitions::new(Duration::from_secs(60));
+        let mut definitions = Definitions::new(Duration::from_secs(60), None);
         let frame = FrameRef { epoch: 2, number: 7 };
         let rules = |tick_units| Definition { tick_units, lot_units: 5, ..Definition::default() };
         assert_eq!(definitions.news(frame), None);

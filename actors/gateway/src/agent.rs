@@ -14,13 +14,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kimera_protocol::{
-    CancelAll, CancelOrder, Header, Instrument, InstrumentId, Kind, Message, NewOrder, OrderId, OrderRecord,
-    TradingState, VenueStatus,
+    CancelAll, CancelOrder, Header, Instrument, InstrumentId, Kind, Message, NewOrder, OrderEvent, OrderId,
+    OrderRecord, OrderUpdate, TradingState, VenueStatus,
 };
 use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::failpoint;
 use kimera_runtime::net::http::Exchange;
 use kimera_runtime::{AbsenceGate, Agent, Durability, KillWord, MarketClock, Port, Ports, Tsc, Word, Work};
+use kimera_venues::binance::definition::is_about_rules;
 use kimera_venues::binance::orders::{Asked, OrderWriter, RECEIVE_WINDOW_MS, read_response};
 use kimera_venues::binance::signing::Signer;
 use kimera_venues::binance::user_data::{UserEvent, read_user_event};
@@ -527,6 +528,9 @@ impl Gateway {
             if !ports.send(Port::Input, message) {
                 break;
             }
+            let is_about_rules =
+                |u: &OrderUpdate| u.event == OrderEvent::Rejected as u8 && is_about_rules(u.code.into());
+            self.meters.off_rules.add(u64::from(message.body().is_some_and(is_about_rules)));
             self.staged.pop_front();
             self.meters.reports.add(1);
             worked = true;

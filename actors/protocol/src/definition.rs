@@ -3,7 +3,7 @@
 //! Books, features and orders of a run count in the tick that its configuration names. A venue may change its rules while the run goes on: its
 //! feed says so ([`Definition`]), and from that place in the sequence on every stage that makes or judges orders goes by the new
 //! [`InstrumentVersion`]. A tick that is a multiple of the configured one is only a coarser step on the same scale. A finer one, or one that is
-//! no multiple, cannot be said in the run's prices: then only ways out may pass, until a start with another configuration.
+//! no multiple, has prices that the run cannot say: then only ways out may pass, at prices that both can say.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -92,6 +92,8 @@ pub struct InstrumentVersion {
     pub seq: Seq,
     /// Tick of the run's prices, in 1e-8 of the quote asset.
     grid_units: i64,
+    /// Smallest step that both can say, in ticks of the run.
+    price_step: i64,
     tick_units: i64,
     lot_units: i64,
     size_min: i64,
@@ -99,7 +101,7 @@ pub struct InstrumentVersion {
     status: u64,
 }
 
-crate::state!(InstrumentVersion { seq, tick_units, lot_units, size_min, notional_min, status } fixed { grid_units });
+crate::state!(InstrumentVersion { seq, price_step, tick_units, lot_units, size_min, notional_min, status } fixed { grid_units });
 
 impl InstrumentVersion {
     /// What the configuration says, until the venue has spoken.
@@ -109,6 +111,7 @@ impl InstrumentVersion {
         Self {
             seq: 0,
             grid_units: tick_units,
+            price_step: 1,
             tick_units,
             lot_units,
             size_min: lot_units,
@@ -124,7 +127,9 @@ impl InstrumentVersion {
         if tick_units <= 0 || lot_units <= 0 || new == *self {
             return false;
         }
-        *self = Self { seq, ..new };
+        // The least common multiple of both ticks, in those of the run.
+        let price_step = tick_units / gcd(tick_units, self.grid_units);
+        *self = Self { seq, price_step, ..new };
         true
     }
 
@@ -134,44 +139,43 @@ impl InstrumentVersion {
         InstrumentStatus::from_code(self.status) == InstrumentStatus::Trading
     }
 
-    /// The venue's price step in ticks of the run; none where it is no whole number of them.
+    /// Smallest step of prices that the venue takes and the run can say, in ticks of the run.
     #[inline]
     #[must_use]
-    pub fn price_step(&self) -> Option<i64> {
-        if self.tick_units == self.grid_units {
-            return Some(1);
-        }
-        let fits = self.tick_units.checked_rem(self.grid_units) == Some(0);
-        fits.then(|| self.tick_units / self.grid_units)
+    pub fn price_step(&self) -> i64 {
+        self.price_step.max(1)
+    }
+
+    /// True where the run can say every price of the venue.
+    #[must_use]
+    pub fn is_sayable(&self) -> bool {
+        self.tick_units.checked_rem(self.grid_units) == Some(0)
     }
 
     /// The price that the venue takes next to this one, away from the market: never a better one for the other side.
     #[inline]
     #[must_use]
     pub fn passively(&self, side: Side, price: Price) -> Price {
-        match self.price_step() {
-            None | Some(1) => price,
-            Some(step) => {
-                let below = price.0.div_euclid(step) * step;
-                let is_on_step = below == price.0;
-                Price(if side == Side::Bid || is_on_step { below } else { below.saturating_add(step) })
-            }
+        let step = self.price_step();
+        if step == 1 {
+            return price;
         }
+        let below = price.0.div_euclid(step).saturating_mul(step);
+        let is_on_step = below == price.0;
+        Price(if side == Side::Bid || is_on_step { below } else { below.saturating_add(step) })
     }
 
-    /// The largest size that the venue takes and that is no larger than this one; 0 where that is less than its least.
+    /// The largest size in whole lots that is no larger than this one.
     #[inline]
     #[must_use]
     pub fn size_down(&self, size: i64) -> i64 {
-        let size = size - size.checked_rem(self.lot_units).unwrap_or(size);
-        if size < self.size_min { 0 } else { size }
+        size - size.checked_rem(self.lot_units).unwrap_or(size)
     }
 
-    /// True where price and size are whole steps. Where the venue's tick cannot be said in the run's nobody knows: a price is taken then.
+    /// True where price and size are whole steps.
     #[must_use]
     pub fn is_on_step(&self, price: Price, size: Quantity) -> bool {
-        size.0.checked_rem(self.lot_units) == Some(0)
-            && self.price_step().is_none_or(|step| price.0.checked_rem(step) == Some(0))
+        size.0.checked_rem(self.lot_units) == Some(0) && price.0 % self.price_step() == 0
     }
 
     /// True where an order is as large as the venue demands of one.
@@ -190,6 +194,13 @@ impl InstrumentVersion {
             .chain(&words)
             .fold(0, |digest, word| (digest ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23))
     }
+}
+
+fn gcd(mut a: i64, mut b: i64) -> i64 {
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a.max(1)
 }
 
 #[cfg(test)]
@@ -211,10 +222,10 @@ mod tests {
     #[test]
     fn a_version_is_another_one_only_where_the_rules_are() {
         let mut version = configured();
-        assert_eq!((version.seq, version.price_step(), version.is_open()), (0, Some(1), true));
+        assert_eq!((version.seq, version.price_step(), version.is_open()), (0, 1, true));
         let coarser = definition(50_000_000, 200_000);
         assert!(version.apply(7, &coarser) && !version.apply(8, &coarser));
-        assert_eq!((version.seq, version.price_step()), (7, Some(5)));
+        assert_eq!((version.seq, version.price_step()), (7, 5));
         // Who has read it is none of the rules.
         let frame = FrameRef { epoch: 4, number: 9 };
         assert!(!version.apply(9, &Definition { frame, ..coarser }));
@@ -242,7 +253,7 @@ mod tests {
         assert!(!version.is_on_step(Price(603), Quantity(200_000)));
         assert!(!version.is_on_step(Price(605), Quantity(300_000)));
         assert!(version.is_on_step(Price(605), Quantity(400_000)));
-        assert_eq!((version.size_down(700_000), version.size_down(399_999)), (600_000, 0));
+        assert_eq!((version.size_down(700_000), version.size_down(199_999)), (600_000, 0));
         // 0.004 at 25,000.00 is a notional of 100.
         assert!(version.reaches_least(Price(250_000), Quantity(400_000)));
         assert!(!version.reaches_least(Price(249_999), Quantity(400_000)));
@@ -250,14 +261,16 @@ mod tests {
     }
 
     #[test]
-    fn a_tick_that_is_no_multiple_has_no_step() {
-        for tick in [1_000_000, 15_000_000] {
+    fn of_a_tick_that_is_no_multiple_only_what_both_can_say_is_used() {
+        for (tick, step) in [(1_000_000, 1), (5_000_000, 1), (15_000_000, 3), (25_000_000, 5)] {
             let mut version = configured();
-            assert!(version.apply(1, &definition(tick, 100_000)));
-            assert_eq!(version.price_step(), None);
-            assert_eq!(version.passively(Side::Ask, Price(603)), Price(603));
-            assert!(version.is_on_step(Price(603), Quantity(100_000)));
+            assert!(version.apply(1, &definition(tick, 100_000)) && !version.is_sayable());
+            assert_eq!((version.price_step(), 10_000_000 * step % tick), (step, 0), "{tick}");
+            assert!(version.is_on_step(version.passively(Side::Ask, Price(601)), Quantity(100_000)));
         }
+        let mut version = configured();
+        version.apply(1, &definition(30_000_000, 100_000));
+        assert!(version.is_sayable() && version.price_step() == 3);
     }
 
     proptest! {

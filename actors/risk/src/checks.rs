@@ -35,7 +35,7 @@ pub(crate) const CHECKS: [Check; 21] = [
     (RefusalReason::MarketAlert, |c| c.reduces || !c.gate.is_held(c.instrument, c.now)),
     (RefusalReason::Malformed, well_formed),
     (RefusalReason::ReusedIdentity, |c| !c.gate.book.knows(c.order.id)),
-    (RefusalReason::NotTradable, |c| c.version.is_open() && (c.reduces || c.version.price_step().is_some())),
+    (RefusalReason::NotTradable, |c| c.reduces || (c.version.is_open() && c.version.is_sayable())),
     (RefusalReason::OffStep, |c| c.version.is_on_step(c.order.price, c.order.quantity)),
     (RefusalReason::BelowLeast, reaches_least),
     (RefusalReason::StalePrice, |c| c.reduces || fresh(c)),

@@ -62,7 +62,8 @@ impl Rules {
     /// # Errors
     /// The venue's code and text.
     pub fn check(&self, price: Units, size: Units, reduce_only: bool) -> Result<(), ApiError> {
-        if self.status != "TRADING" {
+        // The venue speaks of opening: what only closes is taken, unless nothing is.
+        if self.status == "BREAK" || (self.status != "TRADING" && !reduce_only) {
             return Err(error(400, -4140, "Invalid symbol status for opening position."));
         }
         if price % self.tick != 0 {

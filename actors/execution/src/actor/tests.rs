@@ -122,6 +122,43 @@ fn a_halt_cancels_everything_by_one_message() {
     assert_eq!(out[0].flags, OrderFlags::REDUCE_ONLY);
 }
 
+/// What is wanted was said before the change: what is sent behind it goes by the new rules all the same.
+#[test]
+fn a_quote_that_is_replaced_behind_a_change_has_the_new_step() {
+    let mut rig = Rig::started();
+    let first = orders(&rig.send(wants(503, 0)))[0];
+    rig.time = 1_000;
+    assert_eq!(rig.send(wants(523, 0)).len(), 1, "the cancel");
+    rig.send(Definition { tick_units: 50_000_000, lot_units: LOT, status: 1, ..Definition::default() });
+    let again = orders(&rig.send(report(&first, OrderEvent::Canceled)));
+    assert_eq!(again.iter().map(|o| o.price.0).collect::<Vec<_>>(), [520]);
+    // A coarse price stands for all those that are rounded to it, and for those within ten ticks of them.
+    let mut placed_for = |bid: i64| {
+        rig.time += 1_000;
+        rig.send(wants(bid, 0)).iter().any(|m| m.kind() == Some(Kind::CancelOrder))
+    };
+    assert!(!placed_for(520) && !placed_for(533) && !placed_for(511) && placed_for(510));
+}
+
+/// Only ways out may be smaller than the venue's least, or leave while it takes no others.
+#[test]
+fn a_way_out_is_of_any_size_and_leaves_at_any_time() {
+    for rules in [
+        Definition { size_min: 9 * LOT, status: InstrumentStatus::Trading as u64, ..Definition::default() },
+        Definition { status: InstrumentStatus::Closed as u64, ..Definition::default() },
+    ] {
+        let mut rig = Rig::started();
+        rig.send(Definition { tick_units: 10_000_000, lot_units: LOT, ..rules });
+        assert_eq!(orders(&rig.send(wants(503, 0))), []);
+        rig.send(Command { code: CommandCode::Reduce as u64, ..Command::default() });
+        let out = orders(&rig.send(wants(503, 0)));
+        assert_eq!(
+            out.iter().map(|o| (o.quantity.0, o.flags)).collect::<Vec<_>>(),
+            [(5 * LOT, OrderFlags::REDUCE_ONLY)]
+        );
+    }
+}
+
 /// From the input on that says so, orders keep to what the venue demands; what it does not take is not tried.
 #[test]
 fn orders_keep_to_the_newest_version_of_their_instrument() {

@@ -354,7 +354,7 @@ pub enum RefusalReason {
     MarketAlert = 22,
     /// Compliance: orders of the same owner have looked like manipulation a moment ago.
     Conduct = 23,
-    /// The venue does not trade it now, or its price step cannot be said in the run's ticks.
+    /// The venue does not trade it now, or has prices that the run cannot say; only ways out pass.
     NotTradable = 24,
     /// Less than the venue takes as one order.
     BelowLeast = 25,

@@ -179,11 +179,12 @@ fn orders_are_judged_by_the_newest_version_of_their_instrument() {
     assert_eq!(at(out), Some(R::BelowLeast));
     assert_eq!(at(NewOrder { flags: OrderFlags::REDUCE_ONLY, ..out }), None);
     for (tick_units, status, more, less) in [
-        (UNIT / 2, InstrumentStatus::CancelOnly as u64, Some(R::NotTradable), Some(R::NotTradable)),
-        (UNIT / 2, 77, Some(R::NotTradable), Some(R::NotTradable)),
-        // A tick that this run's prices cannot say: only ways out pass.
+        (UNIT / 2, InstrumentStatus::CancelOnly as u64, Some(R::NotTradable), None),
+        (UNIT / 2, 77, Some(R::NotTradable), None),
+        // Ticks that this run's prices cannot say: only ways out pass, where both have a price.
         (UNIT / 100, InstrumentStatus::Trading as u64, Some(R::NotTradable), None),
         (UNIT / 4, InstrumentStatus::Trading as u64, Some(R::NotTradable), None),
+        (UNIT * 11 / 20, InstrumentStatus::Trading as u64, Some(R::NotTradable), Some(R::OffStep)),
     ] {
         assert!(gate.define(1, 7, &Definition { tick_units, status, ..rules }));
         let at = |o: NewOrder| refusal(&mut gate.clone(), &o);

@@ -109,8 +109,11 @@ impl Exchange {
                     }
                 }
                 State::Receiving(mut stream) => {
+                    let before = self.received.len();
                     let ended = self.receive(&mut stream)?;
-                    if let Some(response) = parse(&self.received, ended)? {
+                    // Where nothing has come what is there has been looked at already.
+                    let is_news = ended || self.received.len() > before;
+                    if is_news && let Some(response) = parse(&self.received, ended)? {
                         return Ok(Some(response));
                     }
                     if ended {

@@ -6,13 +6,20 @@ use kimera_protocol::{Definition, InstrumentStatus};
 use crate::frame::DecodeError;
 use crate::json::Reader;
 
+/// True where an order was rejected for what the venue demands of orders: filters, precision, least notional, the symbol's status.
+#[must_use]
+pub fn is_about_rules(code: i64) -> bool {
+    matches!(code, -1013 | -1111 | -4005..=-4001 | -4014..=-4013 | -4023 | -4030 | -4141..=-4140 | -4164)
+}
+
 /// The filters that bind every limit order, as texts.
 #[derive(Default)]
 struct Filters<'a> {
     tick: Option<&'a [u8]>,
     lot: Option<&'a [u8]>,
     size_min: Option<&'a [u8]>,
-    notional_min: Option<&'a [u8]>,
+    notional_text: Option<&'a [u8]>,
+    notional_min: i64,
 }
 
 /// Reads the rules of one symbol out of an answer that may describe thousands.
@@ -58,14 +65,14 @@ fn one(symbol: &[u8], reader: &mut Reader<'_>) -> Result<Option<Definition>, Dec
     }
     let status = match status.ok_or(DecodeError::Missing("status"))? {
         b"TRADING" => InstrumentStatus::Trading,
-        b"CANCEL_ONLY" => InstrumentStatus::CancelOnly,
+        b"CANCEL_ONLY" | b"TRADING_CANCEL_ONLY" => InstrumentStatus::CancelOnly,
         _ => InstrumentStatus::Closed,
     };
     Ok(Some(Definition {
         tick_units: step("tickSize", filters.tick)?,
         lot_units: step("stepSize", filters.lot)?,
         size_min: least("minQty", filters.size_min)?,
-        notional_min: least("minNotional", filters.notional_min)?,
+        notional_min: filters.notional_min,
         status: status as u64,
         ..Definition::default()
     }))
@@ -79,15 +86,21 @@ fn take<'a>(reader: &mut Reader<'a>, filters: &mut Filters<'a>) -> Result<(), De
             b"tickSize" => texts.tick = Some(value.string()?),
             b"stepSize" => texts.lot = Some(value.string()?),
             b"minQty" => texts.size_min = Some(value.string()?),
-            b"minNotional" | b"notional" => texts.notional_min = Some(value.string()?),
+            b"minNotional" | b"notional" => texts.notional_text = Some(value.string()?),
             _ => value.skip()?,
         }
         Ok(())
     })?;
     match kind {
-        Some(b"PRICE_FILTER") => filters.tick = texts.tick,
-        Some(b"LOT_SIZE") => (filters.lot, filters.size_min) = (texts.lot, texts.size_min),
-        Some(b"NOTIONAL" | b"MIN_NOTIONAL") => filters.notional_min = texts.notional_min,
+        Some(b"PRICE_FILTER") => filters.tick = texts.tick.or(filters.tick),
+        Some(b"LOT_SIZE") => {
+            filters.lot = texts.lot.or(filters.lot);
+            filters.size_min = texts.size_min.or(filters.size_min);
+        }
+        // Where both are there both bind.
+        Some(b"NOTIONAL" | b"MIN_NOTIONAL") => {
+            filters.notional_min = filters.notional_min.max(least("minNotional", texts.notional_text)?);
+        }
         _ => {}
     }
     Ok(())
@@ -130,6 +143,12 @@ mod tests {
         let spaced = USDM.replace(r#"{"symbol":"BTCUSDT","pair":"BTCUSDT","#, r#"{ "pair" : "BTCUSDT","#);
         let spaced = spaced.replace(r#""MIN_NOTIONAL"}]}"#, r#""MIN_NOTIONAL"}],  "symbol": "BTCUSDT"}"#);
         assert_eq!(decode("BTCUSDT", spaced.as_bytes()), decode("BTCUSDT", USDM.as_bytes()));
+        let both = r#"{"filterType":"MIN_NOTIONAL","minNotional":"7"},{"filterType":"NOTIONAL","#;
+        for (first, least) in [("7", 700_000_000), ("3", 500_000_000)] {
+            let both = both.replace('7', first);
+            let body = SPOT.replace(r#"{"filterType":"NOTIONAL","#, &both);
+            assert_eq!(decode("BTCUSDT", body.as_bytes()).map(|d| d.notional_min), Ok(least));
+        }
         for (status, code) in [("BREAK", 3), ("CANCEL_ONLY", 2), ("SOMETHING_NEW", 3)] {
             let body = USDM.replace("TRADING", status);
             assert_eq!(decode("BTCUSDT", body.as_bytes()).map(|d| d.status), Ok(code));

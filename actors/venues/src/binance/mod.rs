@@ -5,7 +5,7 @@
 //! speed, not correctness.
 
 pub mod account;
-mod definition;
+pub mod definition;
 mod fast;
 mod generic;
 pub mod orders;
