@@ -79,6 +79,12 @@ impl Ladder {
         self.digest
     }
 
+    /// First tick of the window: levels outside are not looked through.
+    #[must_use]
+    pub fn window(&self) -> i64 {
+        self.base
+    }
+
     /// Levels held.
     #[must_use]
     pub fn len(&self) -> usize {

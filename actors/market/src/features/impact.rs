@@ -3,12 +3,14 @@
 use kimera_numerics::{DecayedSlope, Estimate, decay_of_half_life};
 use kimera_protocol::{Nanos, Status};
 
-use super::bucket;
+use super::Buckets;
 
 /// Regresses a bucket's mid change on its signed volume.
 pub struct KyleLambda {
-    length: Nanos,
+    buckets: Buckets,
     t_min: f64,
+    /// What the regression says: it is asked at every mark, and hears of something when a bucket is closed.
+    lambda: Estimate,
     regression: DecayedSlope,
     index: Option<i64>,
     volume: f64,
@@ -16,15 +18,16 @@ pub struct KyleLambda {
     last_mid: f64,
 }
 
-kimera_protocol::state!(KyleLambda { regression, index, volume, start_mid, last_mid } fixed { length, t_min });
+kimera_protocol::state!(KyleLambda { lambda, regression, index, volume, start_mid, last_mid } fixed { buckets, t_min });
 
 impl KyleLambda {
     /// Buckets of `length`, half-life in buckets, published from a t statistic above `t_min`.
     #[must_use]
     pub fn new(length: Nanos, half_life: f64, t_min: f64) -> Self {
         Self {
-            length,
+            buckets: Buckets::new(length),
             t_min,
+            lambda: Estimate::warmup(0),
             regression: DecayedSlope::new(decay_of_half_life(half_life)),
             index: None,
             volume: 0.0,
@@ -40,11 +43,12 @@ impl KyleLambda {
 
     /// The mid, in ticks, at a time; closes the bucket where the time has left it.
     pub fn moved(&mut self, mid: f64, time: Nanos) {
-        let index = bucket(time, self.length);
+        let index = self.buckets.of(time);
         match self.index {
             Some(open) if open == index => {}
             Some(_) => {
                 self.regression.add(self.volume, self.last_mid - self.start_mid);
+                self.lambda = lambda(&self.regression, self.t_min);
                 self.start_mid = self.last_mid;
                 self.volume = 0.0;
             }
@@ -66,14 +70,18 @@ impl KyleLambda {
     /// Lambda in ticks per base unit; a negative one is reported as 0, clamped.
     #[must_use]
     pub fn lambda(&self) -> Estimate {
-        let n = self.regression.n();
-        let Some(slope) = self.regression.slope() else {
-            return if n == 0 { Estimate::warmup(0) } else { Estimate::degenerate(Status::ZeroVariance, n) };
-        };
-        match self.regression.t_statistic() {
-            Some(t) if t.abs() > self.t_min => Estimate::clamped(slope, 0.0, f64::MAX, n),
-            _ => Estimate { status: Status::Warmup, ..Estimate::clamped(slope, 0.0, f64::MAX, n) },
-        }
+        self.lambda
+    }
+}
+
+fn lambda(regression: &DecayedSlope, t_min: f64) -> Estimate {
+    let n = regression.n();
+    let Some(slope) = regression.slope() else {
+        return if n == 0 { Estimate::warmup(0) } else { Estimate::degenerate(Status::ZeroVariance, n) };
+    };
+    match regression.t_statistic() {
+        Some(t) if t.abs() > t_min => Estimate::clamped(slope, 0.0, f64::MAX, n),
+        _ => Estimate { status: Status::Warmup, ..Estimate::clamped(slope, 0.0, f64::MAX, n) },
     }
 }
 

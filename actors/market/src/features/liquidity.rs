@@ -6,7 +6,7 @@
 use kimera_numerics::Estimate;
 use kimera_protocol::{Loader, Nanos, Price, Saver, Side, State, StateError, Status, Trade};
 
-use super::bucket;
+use super::Buckets;
 use crate::book::{Book, LevelChange};
 
 /// Trades whose effect on the depth stream is still to come.
@@ -75,7 +75,7 @@ impl State for Pending {
 /// Depth within `ticks` of the mid, side by side.
 pub struct LiquidityFlow {
     ticks: i64,
-    length: Nanos,
+    buckets: Buckets,
     accounts: [Account; 2],
     /// Highest tick of the bid window and lowest of the ask window; none before the first book.
     window: Option<(Price, Price)>,
@@ -85,7 +85,7 @@ pub struct LiquidityFlow {
     events: u64,
 }
 
-kimera_protocol::state!(LiquidityFlow { accounts, window, bucket, pending, next_pending, events } fixed { ticks, length });
+kimera_protocol::state!(LiquidityFlow { accounts, window, bucket, pending, next_pending, events } fixed { ticks, buckets });
 
 impl LiquidityFlow {
     /// A window of `ticks` either side, buckets of `length`.
@@ -93,7 +93,7 @@ impl LiquidityFlow {
     pub fn new(ticks: i64, length: Nanos) -> Self {
         Self {
             ticks,
-            length,
+            buckets: Buckets::new(length),
             accounts: [Account::default(); 2],
             window: None,
             bucket: 0,
@@ -157,7 +157,7 @@ impl LiquidityFlow {
 
     /// The best prices after a frame: the window follows the mid.
     pub fn moved(&mut self, book: &Book, bid: Price, ask: Price, time: Nanos) {
-        let index = bucket(time, self.length);
+        let index = self.buckets.of(time);
         if index != self.bucket || self.window.is_none() {
             self.bucket = index;
             self.accounts.iter_mut().for_each(Account::open_bucket);

@@ -4,6 +4,7 @@ pub mod imbalance;
 pub mod impact;
 pub mod liquidity;
 pub mod microprice;
+mod next_levels;
 pub mod order_flow;
 pub mod volatility;
 
@@ -15,6 +16,7 @@ use crate::top::Top;
 use imbalance::Imbalance;
 use impact::KyleLambda;
 use liquidity::LiquidityFlow;
+use next_levels::NextLevels;
 use order_flow::OrderFlow;
 use volatility::Volatility;
 
@@ -76,6 +78,8 @@ impl Default for FeatureConfig {
 pub struct FeatureSet {
     config: FeatureConfig,
     imbalance: Imbalance,
+    /// Bids, asks.
+    next_levels: [NextLevels; 2],
     order_flow: OrderFlow,
     liquidity: LiquidityFlow,
     kyle: KyleLambda,
@@ -84,7 +88,7 @@ pub struct FeatureSet {
     last_good: Nanos,
 }
 
-kimera_protocol::state!(FeatureSet { imbalance, order_flow, liquidity, kyle, volatility, last_microprice, last_good } fixed { config });
+kimera_protocol::state!(FeatureSet { imbalance, order_flow, liquidity, kyle, volatility, last_microprice, last_good } fixed { config, next_levels });
 
 impl FeatureSet {
     /// Estimators that have seen nothing.
@@ -93,6 +97,7 @@ impl FeatureSet {
         Self {
             config,
             imbalance: Imbalance::new(config.imbalance_decay),
+            next_levels: [NextLevels::default(); 2],
             order_flow: OrderFlow::new(config.order_flow_bucket, config.order_flow_half_life),
             liquidity: LiquidityFlow::new(config.liquidity_ticks, config.liquidity_bucket),
             kyle: KyleLambda::new(config.kyle_bucket, config.kyle_half_life, config.kyle_t_min),
@@ -151,7 +156,10 @@ impl FeatureSet {
         } else {
             self.held_microprice(status, time)
         };
-        let imbalance = self.imbalance.evaluate(&book.top::<5>(Side::Bid), &book.top::<5>(Side::Ask), status);
+        let (bid, ask) = book.best();
+        let [bids, asks] = &mut self.next_levels;
+        let (bids, asks) = (bids.top(book, Side::Bid, bid), asks.top(book, Side::Ask, ask));
+        let imbalance = self.imbalance.evaluate(&bids, &asks, status);
         let variance = self.volatility.family();
         let estimates = [
             microprice,
@@ -207,8 +215,48 @@ fn pack(estimates: &[Estimate; 11]) -> Features {
     features
 }
 
-/// Which bucket of `length` a time lies in.
-#[inline]
-pub(crate) fn bucket(time: Nanos, length: Nanos) -> i64 {
-    time.div_euclid(length.max(1))
+/// Which bucket of a length a time lies in. A time in the bucket of the one before costs no division.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buckets {
+    length: Nanos,
+    /// The bucket of the last time, and its first nanosecond.
+    last: (i64, Nanos),
+}
+
+impl Buckets {
+    pub(crate) fn new(length: Nanos) -> Self {
+        Self { length: length.max(1), last: (0, 0) }
+    }
+
+    #[inline]
+    pub(crate) fn of(&mut self, time: Nanos) -> i64 {
+        let (index, first) = self.last;
+        if time >= first && (time.wrapping_sub(first) as u64) < self.length as u64 {
+            return index;
+        }
+        let index = time.div_euclid(self.length);
+        // Where the first nanosecond is none the next time is divided again.
+        self.last = index.checked_mul(self.length).map_or((0, 0), |first| (index, first));
+        index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_bucket_is_that_of_the_division(
+            length in prop_oneof![Just(i64::MAX), 1i64..5, 1i64..i64::MAX],
+            times in proptest::collection::vec(prop_oneof![-20i64..20, any::<i64>()], 1..50),
+        ) {
+            let mut buckets = Buckets::new(length);
+            for time in times {
+                prop_assert_eq!(buckets.of(time), time.div_euclid(length));
+                prop_assert_eq!(buckets.of(time), time.div_euclid(length));
+            }
+        }
+    }
 }

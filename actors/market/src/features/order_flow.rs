@@ -3,18 +3,20 @@
 use kimera_numerics::{DecayedSlope, Estimate, decay_of_half_life};
 use kimera_protocol::{Level, Nanos};
 
-use super::{base_units, bucket};
+use super::{Buckets, base_units};
 
 /// Sums `e_n` over a bucket and regresses the bucket's price change on it.
 pub struct OrderFlow {
-    length: Nanos,
+    buckets: Buckets,
+    /// What the regression says: it is asked at every mark, and hears of something when a bucket is closed.
+    impact: Estimate,
     previous: Option<(Level, Level)>,
     current: Option<Bucket>,
     regression: DecayedSlope,
     events: u64,
 }
 
-kimera_protocol::state!(OrderFlow { previous, current, regression, events } fixed { length });
+kimera_protocol::state!(OrderFlow { impact, previous, current, regression, events } fixed { buckets });
 
 #[derive(Clone, Copy, Default)]
 struct Bucket {
@@ -51,7 +53,8 @@ impl OrderFlow {
     #[must_use]
     pub fn new(length: Nanos, half_life: f64) -> Self {
         Self {
-            length,
+            buckets: Buckets::new(length),
+            impact: Estimate::warmup(0),
             previous: None,
             current: None,
             regression: DecayedSlope::new(decay_of_half_life(half_life)),
@@ -61,12 +64,13 @@ impl OrderFlow {
 
     /// New best prices of a two-sided book; `mid` in ticks.
     pub fn quote(&mut self, bid: Level, ask: Level, mid: f64, time: Nanos) {
-        let index = bucket(time, self.length);
+        let index = self.buckets.of(time);
         let mut open = match self.current {
             Some(open) if open.index == index => open,
             closed => {
                 if let Some(done) = closed {
                     self.regression.add(done.flow, done.last_mid - done.start_mid);
+                    self.impact = impact(&self.regression);
                 }
                 let start_mid = closed.map_or(mid, |done| done.last_mid);
                 Bucket { index, flow: 0.0, start_mid, last_mid: mid }
@@ -107,10 +111,14 @@ impl OrderFlow {
     /// Price change per unit of flow, ticks per base unit, over the closed buckets.
     #[must_use]
     pub fn impact(&self) -> Estimate {
-        match self.regression.slope() {
-            Some(slope) if self.regression.n() >= 10 => Estimate::ok(slope, self.regression.n()),
-            _ => Estimate::warmup(self.regression.n()),
-        }
+        self.impact
+    }
+}
+
+fn impact(regression: &DecayedSlope) -> Estimate {
+    match regression.slope() {
+        Some(slope) if regression.n() >= 10 => Estimate::ok(slope, regression.n()),
+        _ => Estimate::warmup(regression.n()),
     }
 }
 

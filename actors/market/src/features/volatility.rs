@@ -4,27 +4,28 @@ use kimera_numerics::realised::RealisedFamily;
 use kimera_numerics::{RealisedVariance, ln};
 use kimera_protocol::Nanos;
 
-use super::bucket;
+use super::Buckets;
 
 /// Bars without an event after which the window starts anew.
 const GAP_BARS: i64 = 5;
 
 /// Closes a bar when time leaves it and feeds its log return to the realised family.
 pub struct Volatility {
-    length: Nanos,
+    buckets: Buckets,
     family: RealisedVariance,
     index: Option<i64>,
     close: f64,
     mid: f64,
 }
 
-kimera_protocol::state!(Volatility { family, index, close, mid } fixed { length });
+kimera_protocol::state!(Volatility { family, index, close, mid } fixed { buckets });
 
 impl Volatility {
     /// Bars of `length`, `window` of them, slow scale of `scale` bars.
     #[must_use]
     pub fn new(length: Nanos, window: usize, scale: usize) -> Self {
-        Self { length, family: RealisedVariance::new(window, scale), index: None, close: 0.0, mid: 0.0 }
+        let family = RealisedVariance::new(window, scale);
+        Self { buckets: Buckets::new(length), family, index: None, close: 0.0, mid: 0.0 }
     }
 
     /// The mid at a time; prices that are not positive are left out.
@@ -32,7 +33,7 @@ impl Volatility {
         if mid <= 0.0 || !mid.is_finite() {
             return;
         }
-        let index = bucket(time, self.length);
+        let index = self.buckets.of(time);
         match self.index {
             None => self.close = mid,
             Some(open) if index - open > GAP_BARS => {
