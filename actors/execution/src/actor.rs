@@ -53,13 +53,15 @@ pub struct Execution {
     version: InstrumentVersion,
     incarnation: u32,
     strategy: u16,
+    /// Position that the last decision was made with, in 1e-8.
+    position: i64,
     trading: Trading,
     /// The input that children are being named after, and the next child's number.
     naming: (Seq, u32),
     meters: ExecutionMeters,
 }
 
-kimera_protocol::state!(Execution { sides, version, incarnation, strategy, trading, naming, meters } fixed { config });
+kimera_protocol::state!(Execution { sides, version, incarnation, strategy, position, trading, naming, meters } fixed { config });
 
 impl Execution {
     /// A stage with nothing standing.
@@ -71,6 +73,7 @@ impl Execution {
             version: config.configured,
             incarnation: 0,
             strategy: 0,
+            position: 0,
             trading: Trading::default(),
             naming: (0, 0),
             meters,
@@ -92,7 +95,7 @@ impl Execution {
             venue: self.config.venue,
             ..NewOrder::default()
         };
-        let Self { config, sides, version, incarnation, naming, meters, .. } = self;
+        let Self { config, sides, version, incarnation, position, naming, meters, .. } = self;
         for parent in sides {
             parent.cancels(now, (&config.parent, version), |id| {
                 meters.cancels.add(1);
@@ -103,10 +106,11 @@ impl Execution {
                 naming.1 += 1;
                 OrderId { seq, incarnation: *incarnation, child: naming.1 - 1 }
             };
-            let takes = parent.places((seq, now), (&config.parent, version), &base, next, |order| {
-                meters.placed.add(1);
-                out.send(Port::Line, config.instrument, order);
-            });
+            let takes =
+                parent.places((seq, now), (&config.parent, version), (&base, *position), next, |order| {
+                    meters.placed.add(1);
+                    out.send(Port::Line, config.instrument, order);
+                });
             meters.withheld.add(u64::from(!takes));
         }
     }
@@ -132,7 +136,7 @@ impl Actor for Execution {
         let message = input.message;
         let now = message.header.time;
         if let Some(decision) = message.body::<Decision>() {
-            self.strategy = decision.strategy as u16;
+            (self.strategy, self.position) = (decision.strategy as u16, decision.position);
             self.sides[0].want(decision.bid);
             self.sides[1].want(decision.ask);
             self.settle(message, out);
@@ -166,7 +170,8 @@ impl Actor for Execution {
     }
 
     fn digest(&self) -> u64 {
-        let start = u64::from(self.incarnation) ^ self.version.digest();
+        let start =
+            u64::from(self.incarnation) ^ self.version.digest() ^ (self.position as u64).rotate_left(29);
         self.sides.iter().fold(start, |d, p| d.rotate_left(17) ^ p.digest())
     }
 }

@@ -224,13 +224,13 @@ impl Parent {
     }
 
     /// Calls `place` for each new child, at the next price that the venue takes. A budget of as much as is wanted is given only where nothing of this
-    /// side may still be filled. `next` makes identities; `base` holds what all children have in common. False where something is wanted, nothing
-    /// stands, and the venue would not take it.
+    /// side may still be filled. `next` makes identities; `base` holds what all children have in common, `position` is what
+    /// they would make smaller or larger. False where something is wanted, nothing stands, and the venue would not take it.
     pub fn places(
         &mut self,
         (seq, now): (Seq, Nanos),
         (config, version): (&ParentConfig, &InstrumentVersion),
-        base: &NewOrder,
+        (base, position): (&NewOrder, i64),
         mut next: impl FnMut() -> OrderId,
         mut place: impl FnMut(NewOrder),
     ) -> bool {
@@ -238,7 +238,7 @@ impl Parent {
         if now < self.pause_until {
             return true;
         }
-        let is_way_out = base.flags & OrderFlags::REDUCE_ONLY != 0;
+        let leads_out = if self.side == Side::Bid { position.saturating_neg() } else { position };
         let price = version.passively(self.side, wanted.price);
         if self.children.is_empty() {
             (self.unplaced, self.given) = (wanted.size.0, seq);
@@ -249,9 +249,11 @@ impl Parent {
                 return true;
             }
             let size = version.size_down(self.unplaced).min(child);
-            // What the venue would not take is not tried; of a way out it says so itself.
-            let takes = is_way_out || (version.is_open() && version.reaches_least(price, Quantity(size)));
-            if size <= 0 || price.0 <= 0 || !takes {
+            let is_taken = version.is_open() && version.reaches_least(price, Quantity(size));
+            let is_way_out = base.flags & OrderFlags::REDUCE_ONLY != 0;
+            // What the venue would not take it may take as a way out, if it is one and says so; anything else is not tried.
+            let says_so = !is_taken && !is_way_out && self.committed().saturating_add(size) <= leads_out;
+            if size <= 0 || price.0 <= 0 || !(is_taken || is_way_out || says_so) {
                 return !self.children.is_empty();
             }
             self.unplaced -= size;
@@ -261,6 +263,7 @@ impl Parent {
                 quantity: Quantity(size),
                 side: self.side as u8,
                 parent: self.given,
+                flags: if says_so { OrderFlags::REDUCE_ONLY } else { base.flags },
                 ..*base
             };
             self.children.add(Child { record: OrderRecord::new(order), placed: now, cancel_asked: None });
@@ -328,7 +331,7 @@ mod tests {
             child += 1;
             OrderId { seq, incarnation: 1, child: child - 1 }
         };
-        parent.places((seq, now), (&CONFIG, &version()), &NewOrder::default(), next, |o| orders.push(o));
+        parent.places((seq, now), (&CONFIG, &version()), (&NewOrder::default(), 0), next, |o| orders.push(o));
         orders
     }
 

@@ -140,23 +140,34 @@ fn a_quote_that_is_replaced_behind_a_change_has_the_new_step() {
     assert!(!placed_for(520) && !placed_for(533) && !placed_for(511) && placed_for(510));
 }
 
-/// Only ways out may be smaller than the venue's least, or leave while it takes no others.
+/// Only ways out may be smaller than the venue's least, or leave while it takes no others; and they have to say so.
 #[test]
 fn a_way_out_is_of_any_size_and_leaves_at_any_time() {
     for rules in [
         Definition { size_min: 9 * LOT, status: InstrumentStatus::Trading as u64, ..Definition::default() },
         Definition { status: InstrumentStatus::Closed as u64, ..Definition::default() },
     ] {
-        let mut rig = Rig::started();
-        rig.send(Definition { tick_units: 10_000_000, lot_units: LOT, ..rules });
-        assert_eq!(orders(&rig.send(wants(503, 0))), []);
+        let placed = |messages: &[Message]| -> Vec<_> {
+            orders(messages).iter().map(|o| (o.side, o.quantity.0 / LOT, o.flags)).collect()
+        };
+        let defined = || {
+            let mut rig = Rig::started();
+            rig.send(Definition { tick_units: 10_000_000, lot_units: LOT, ..rules });
+            rig
+        };
+        let mut rig = defined();
+        assert_eq!(placed(&rig.send(wants(503, 521))), []);
         rig.send(Command { code: CommandCode::Reduce as u64, ..Command::default() });
-        let out = orders(&rig.send(wants(503, 0)));
-        assert_eq!(
-            out.iter().map(|o| (o.quantity.0, o.flags)).collect::<Vec<_>>(),
-            [(5 * LOT, OrderFlags::REDUCE_ONLY)]
-        );
+        assert_eq!(placed(&rig.send(wants(503, 0))), [(0, 5, OrderFlags::REDUCE_ONLY)]);
+        for (position, out) in [(5, Some(1)), (4, None), (-5, Some(0)), (-9, Some(0)), (0, None)] {
+            let decision = Decision { position: position * LOT, ..wants(503, 521) };
+            let expected: Vec<_> = out.map(|side| (side, 5, OrderFlags::REDUCE_ONLY)).into_iter().collect();
+            assert_eq!(placed(&defined().send(decision)), expected, "{position}");
+        }
     }
+    // Where the venue takes it as it is nothing is said.
+    let decision = Decision { position: 5 * LOT, ..wants(0, 521) };
+    assert_eq!(orders(&Rig::started().send(decision))[0].flags, 0);
 }
 
 /// From the input on that says so, orders keep to what the venue demands; what it does not take is not tried.
