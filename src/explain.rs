@@ -8,7 +8,8 @@ use std::sync::PoisonError;
 
 use kimera_compliance::CHECKS;
 use kimera_protocol::{
-    Abstention, Features, Message, Nanos, NewOrder, OrderId, OrderUpdate, Quote, Refusal, Seq, Vote, Weights,
+    Abstention, Definition, Features, Message, Nanos, NewOrder, OrderId, OrderUpdate, Quote, Refusal, Seq,
+    Vote, Weights,
 };
 use kimera_risk::Gate;
 use kimera_runtime::Tsc;
@@ -97,12 +98,18 @@ fn route(recorded: &Recorded, instrument: u16, wanted: &NewOrder, said: &[(Strin
         reached &= !no;
     }
     let section = recorded.config.instruments.get(usize::from(instrument));
+    // What the venue demanded then; none where it had not said so yet, or before the snapshot that the journal goes on from.
+    let defines = |m: &&Message| {
+        m.header.seq <= wanted.id.seq && m.header.instrument == instrument && m.body::<Definition>().is_some()
+    };
+    let rules = recorded.inputs.iter().rev().find(defines).map(message_json);
     json!({
         "id": new.id.to_text().as_str(), "sent": reached,
         "venue": new.venue, "symbol": section.map(|s| s.symbol.clone()), "gateway": recorded.config.account.gateway,
         "side": if new.side == 0 { "buy" } else { "sell" }, "price_ticks": new.price.0,
         "size": new.quantity.to_string(), "parent": new.parent, "stamp_seq": new.stamp_seq,
         "limits_version": new.limits_version, "trading_epoch": new.trading_epoch, "checks": checks,
+        "rules": rules.map(|rules| json!({"since": rules["seq"], "body": rules["body"]})),
     })
 }
 
@@ -217,6 +224,9 @@ fn route_text(route: &Value, out: &mut String) {
         writeln!(out, "; not sent: refused by {}", of("refused"))
     };
     let _ = writeln!(out, "  checks passed: {}", of("passed"));
+    if let Some(rules) = route["rules"].as_object() {
+        let _ = writeln!(out, "  the venue's rules since input {}: {}", rules["since"], rules["body"]);
+    }
 }
 
 fn plain(value: &Value) -> &str {

@@ -40,6 +40,18 @@ fn told(run: &Run) -> Vec<(bool, i64, i64, u64)> {
         .collect()
 }
 
+/// An order is explained with the rules that bound it.
+fn explains(state: &std::path::Path, order: u64, version: u64) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kimera"));
+    let output = command.arg("explain").arg(state).arg(order.to_string()).arg("--json").output().unwrap();
+    let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rules = &explained["routes"][0]["rules"];
+    assert_eq!(
+        (&rules["since"], &rules["body"]["tick"]),
+        (&Value::from(version), &Value::from("0.50000000"))
+    );
+}
+
 #[test]
 fn a_venue_that_changes_its_rules_is_followed() {
     let folder = std::env::temp_dir().join(format!("kimera-rules-{}", std::process::id()));
@@ -77,6 +89,7 @@ fn a_venue_that_changes_its_rules_is_followed() {
     let told = told(&run);
     let versions: Vec<u64> = told.iter().filter(|t| t.0).map(|t| t.3).collect();
     assert_eq!(versions.len(), 4, "{versions:?}");
+    explains(&run.state, told.iter().find(|t| !t.0 && t.3 > versions[1]).unwrap().3, versions[1]);
     let on_step = |(_, price, size, _): &(bool, i64, i64, u64)| price % 5 == 0 && size % 3 == 0;
     let orders = |from: u64, until: u64| told.iter().filter(move |t| !t.0 && (from..until).contains(&t.3));
     assert!(orders(0, versions[1]).any(|o| !on_step(o)), "before the change other steps were used");
