@@ -192,7 +192,8 @@ fn run_and_load(config: &str, state: &str, file: &str) -> Value {
         std::thread::yield_now();
     }
     let ended = running.wait_with_output().unwrap();
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.success(), "{:?}\n{out}\n{err}", ended.status.code());
     let summary: Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!(summary["sealed_allocations"], 0, "{summary}");
     summary

@@ -21,8 +21,11 @@ fn demand(run: &Run, query: &str) {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-/// Kind, price in ticks of 0.10, size in 0.001 and seq of every definition and order of the perpetual.
-fn told(run: &Run) -> Vec<(bool, i64, i64, u64)> {
+/// A definition (none), or an order: price in ticks of 0.10, size in 0.001, and whether it says that it is a way out.
+type Told = Option<(i64, i64, bool)>;
+
+/// Every definition and order of the perpetual, with its seq.
+fn told(run: &Run) -> Vec<(Told, u64)> {
     let cat = Command::new(env!("CARGO_BIN_EXE_kimera")).args(["journal", "cat"]).arg(&run.state).output();
     let cat = String::from_utf8(cat.unwrap().stdout).unwrap();
     let records = cat.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -30,10 +33,12 @@ fn told(run: &Run) -> Vec<(bool, i64, i64, u64)> {
     let thousandths = |v: &Value| (v.as_str().unwrap().parse::<f64>().unwrap() * 1_000.0).round() as i64;
     of_perpetual
         .filter_map(|r| match r["kind"].as_str() {
-            Some("definition") => Some((true, 0, 0, r["seq"].as_u64()?)),
+            Some("definition") => Some((None, r["seq"].as_u64()?)),
             Some("new-order") => {
                 let body = &r["body"];
-                Some((false, body["price"].as_i64()?, thousandths(&body["quantity"]), r["seq"].as_u64()?))
+                let is_way_out = body["flags"].as_u64()? & 1 != 0;
+                let order = (body["price"].as_i64()?, thousandths(&body["quantity"]), is_way_out);
+                Some((Some(order), r["seq"].as_u64()?))
             }
             _ => None,
         })
@@ -87,16 +92,21 @@ fn a_venue_that_changes_its_rules_is_followed() {
     assert_eq!(summary["sealed_allocations"], 0);
 
     let told = told(&run);
-    let versions: Vec<u64> = told.iter().filter(|t| t.0).map(|t| t.3).collect();
+    let versions: Vec<u64> = told.iter().filter(|t| t.0.is_none()).map(|t| t.1).collect();
     assert_eq!(versions.len(), 4, "{versions:?}");
-    explains(&run.state, told.iter().find(|t| !t.0 && t.3 > versions[1]).unwrap().3, versions[1]);
-    let on_step = |(_, price, size, _): &(bool, i64, i64, u64)| price % 5 == 0 && size % 3 == 0;
-    let orders = |from: u64, until: u64| told.iter().filter(move |t| !t.0 && (from..until).contains(&t.3));
-    assert!(orders(0, versions[1]).any(|o| !on_step(o)), "before the change other steps were used");
-    let coarse: Vec<_> = orders(versions[1], versions[2]).collect();
-    assert!(coarse.len() >= 10 && coarse.iter().all(|o| on_step(o)), "{coarse:?}");
-    assert!(coarse.iter().all(|o| o.2 == 9), "of 0.010 in steps of 0.003: {coarse:?}");
-    assert_eq!(orders(versions[2], versions[3]).count(), 0, "there is no market");
-    assert!(orders(versions[3], u64::MAX).any(|o| !on_step(o)), "the steps are fine again");
+    let orders = |from: u64, until: u64| {
+        let these = told.iter().filter(move |(_, seq)| (from..until).contains(seq));
+        these.filter_map(|(told, seq)| Some((told.as_ref()?, *seq)))
+    };
+    explains(&run.state, orders(versions[1], u64::MAX).next().unwrap().1, versions[1]);
+    let on_step = |(price, size, _): &(i64, i64, bool)| price % 5 == 0 && size % 3 == 0;
+    assert!(orders(0, versions[1]).any(|(o, _)| !on_step(o)), "before the change other steps were used");
+    let coarse: Vec<_> = orders(versions[1], versions[2]).map(|(o, _)| o).collect();
+    assert!(coarse.len() >= 10 && coarse.iter().all(|o| on_step(o) && o.1 == 9), "{coarse:?}");
+    assert!(
+        orders(versions[2], versions[3]).all(|(o, _)| o.2),
+        "only what says that it is a way out is tried"
+    );
+    assert!(orders(versions[3], u64::MAX).any(|(o, _)| !on_step(o)), "the steps are fine again");
     std::fs::remove_dir_all(folder).unwrap();
 }

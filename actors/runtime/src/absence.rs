@@ -108,7 +108,8 @@ impl Absences {
     pub fn note(&self, from: Seq, back_at: Seq) {
         let known = self.all().iter().position(|(f, _)| *f == from);
         match known {
-            Some(i) => self.back_at[i].store(back_at, Ordering::Release),
+            // Its first word, which knows no end, may be read again behind the last.
+            Some(i) => drop(self.back_at[i].fetch_min(back_at, Ordering::AcqRel)),
             None => {
                 self.begin(from);
                 if back_at != Seq::MAX {
@@ -380,6 +381,11 @@ mod tests {
         absences.begin(1_000);
         assert!(!absences.end(2_000), "too often");
         assert!(absences.contains(Seq::MAX - 1) && !absences.contains(999));
+        // What is said again, the older word behind the newer one, opens nothing.
+        let again = Absences::default();
+        again.note(10, 15);
+        again.note(10, Seq::MAX);
+        assert!(again.all() == [(10, 15)] && !again.contains(15));
         let written = Absences::default();
         for (from, back_at) in absences.all() {
             // As the journal has it: first without an end, then with one.
