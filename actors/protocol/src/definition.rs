@@ -50,7 +50,7 @@ impl InstrumentStatus {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Definition {
-    /// The feed's connection; no frame of it.
+    /// The feed's connection, and how far it had got when the venue answered.
     pub frame: FrameRef,
     /// Price step in 1e-8 of the quote asset, positive.
     pub tick_units: i64,
