@@ -7,15 +7,17 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use kimera_compliance::CHECKS;
+use kimera_ensemble::pool;
 use kimera_protocol::{
-    Abstention, Definition, Features, Message, Nanos, NewOrder, OrderId, OrderUpdate, Quote, Refusal, Seq,
-    Vote, Weights,
+    Abstention, Consensus, Definition, Features, MEMBERS_MAX, Message, Nanos, NewOrder, OrderId, OrderUpdate,
+    Quote, Refusal, Seq, Vote, Weights,
 };
 use kimera_risk::Gate;
 use kimera_runtime::Tsc;
 use kimera_runtime::seat::Watch;
 use serde_json::{Value, json};
 
+use crate::config::Config;
 use crate::exit::Failure;
 use crate::line::{self, Probes};
 use crate::replay::{self, ExecutorChoice, Recorded};
@@ -43,6 +45,7 @@ pub fn explain(state: &Path, what: &str) -> Result<Value, Failure> {
         replay::recompute_from(from, &recorded.config, &recorded.inputs, &executor, seq, &probes)?;
     let weights = recomputed.said.decisions.iter().rev().find_map(|m| m.body::<Weights>().copied());
     let said = std::mem::take(&mut *watch.said.lock().unwrap_or_else(PoisonError::into_inner));
+    let adds = contributions(&said, weights.as_ref(), &recorded.config);
     let routes = routes(&recorded, order, &said);
     if routes.is_empty() && order.is_some() {
         return Err(Failure::usage(format!("nobody wanted an order {what} at input {seq}")));
@@ -64,8 +67,29 @@ pub fn explain(state: &Path, what: &str) -> Result<Value, Failure> {
         "routes": routes,
         "latency": waterfall,
         "weights": weights.map(|w| w.weights[..line::MEMBERS.len()].to_vec()),
+        "adds": adds,
         "then": order.map(|order| what_came(&recorded, order, input.header.time)),
     }))
+}
+
+/// What each member's vote at this mark adds to the score, by name; nothing where there was no mark. Before weights have changed they are the
+/// configuration's.
+fn contributions(said: &[(String, Message)], weights: Option<&Weights>, config: &Config) -> Value {
+    let mut votes = [None; MEMBERS_MAX];
+    for vote in said.iter().filter_map(|(_, m)| m.body::<Vote>()).filter(|vote| vote.abstains == 0) {
+        if let Some(slot) = votes.get_mut(vote.member as usize) {
+            *slot = Some(vote.p);
+        }
+    }
+    let Some(consensus) = said.iter().find_map(|(_, m)| m.body::<Consensus>()) else { return Value::Null };
+    let weights = weights.map_or_else(|| config.ensemble_config().prior, |w| w.weights);
+    let each = pool::contributions(&votes, &weights);
+    // Weights that were set before the snapshot which the replay began with are not known here.
+    let sum = each.iter().flatten().fold(0.0, |sum, by| sum + by);
+    if (sum - consensus.score).abs() > 1e-9 {
+        return Value::Null;
+    }
+    line::MEMBERS.iter().zip(each).map(|((name, _), adds)| ((*name).to_owned(), json!(adds))).collect()
 }
 
 /// Where each wanted order went, or the one that is asked for: with what, and which checks it passed on the way.
@@ -176,6 +200,15 @@ pub fn text(explained: &Value) -> String {
     if let Some(weights) = explained["weights"].as_array() {
         let of = line::MEMBERS.iter().zip(weights).map(|((name, _), w)| format!("{name} {w}"));
         let _ = writeln!(out, "weights: {}", of.collect::<Vec<_>>().join(", "));
+    }
+    if let Some(adds) = explained["adds"].as_object() {
+        let of = adds.iter().filter_map(|(name, by)| Some(format!("{name} {:+.4}", by.as_f64()?)));
+        let of = of.collect::<Vec<_>>();
+        let _ = writeln!(
+            out,
+            "score by member: {}",
+            if of.is_empty() { "nobody voted".into() } else { of.join(", ") }
+        );
     }
     for route in explained["routes"].as_array().into_iter().flatten() {
         route_text(route, &mut out);

@@ -56,6 +56,7 @@ pub mod report;
 pub mod shadow;
 pub mod shelf;
 pub mod simulate;
+pub mod slow;
 pub mod snapshot;
 pub mod source;
 pub mod state;

@@ -14,7 +14,8 @@ use kimera_cep::{
 };
 use kimera_compliance::{Compliance, ComplianceMeters, Conduct, Rules, actor as compliance_stage};
 use kimera_ensemble::{
-    Abstainer, Contradiction, Ensemble, EnsembleMeters, Thermodynamic, actor as ensemble_stage, members,
+    Abstainer, Contradiction, Ensemble, EnsembleMeters, Pattern, Thermodynamic, actor as ensemble_stage,
+    members,
 };
 use kimera_execution::{Execution, ExecutionMeters, actor as execution_stage};
 use kimera_ledger::{Books, Ledger, LedgerMeters};
@@ -65,7 +66,7 @@ pub const JOURNAL: &str = "journal";
 pub const MEMBERS: [(&str, &str); 5] = [
     ("contradiction", "do independent estimates of the price agree?"),
     ("thermodynamic", "temperature, entropy, energy flow, free energy"),
-    ("pattern", "abstains: its memory is not built"),
+    ("pattern", "what followed windows like this one"),
     ("sentiment", "abstains: there is no news in a recording of prices"),
     ("macro", "abstains: there are no macro series in a recording of prices"),
 ];
@@ -387,7 +388,8 @@ pub fn cells(
     seats.sit(DETECTORS, Detectors::new(&config.detectors_config(), DetectorsMeters::new(counters)))?;
     seats.member(0, Contradiction::new(config.contradiction_config(0).map_err(wrong)?))?;
     seats.member(1, Thermodynamic::new(config.thermodynamic_config(1)))?;
-    for number in 2..MEMBERS.len() {
+    seats.member(2, Pattern::new(2, config.traded_id()))?;
+    for number in 3..MEMBERS.len() {
         seats.member(number, Abstainer::new(number, Abstention::NoData))?;
     }
     let ensemble = config.ensemble_config();

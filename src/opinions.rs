@@ -5,7 +5,6 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use kimera_market::Analyst;
 use kimera_protocol::{Kind, Message, Nanos, Opinion, Seq, Status, Topic};
 use serde_json::{Value, json};
 
@@ -13,6 +12,7 @@ use crate::cli::{PROFILE, print};
 use crate::exit::{Exit, Failure};
 use crate::features::instrument_of;
 use crate::report::SCHEMA_VERSION;
+use crate::slow::Slow;
 use crate::source::Source;
 use crate::utc;
 
@@ -52,10 +52,10 @@ fn said(messages: &[Message]) -> Vec<Said> {
 
 /// What the estimators think of the same messages.
 fn computed(source: &Source) -> Result<Vec<Said>, Failure> {
-    let mut analyst = Analyst::new(source.config.analyst_config().map_err(Failure::configuration)?);
+    let mut slow = Slow::new(&source.config).map_err(Failure::configuration)?;
     let mut all = Vec::new();
     for message in source.messages.iter().filter(|m| m.kind().is_some_and(Kind::is_input)) {
-        analyst.hear(message, |about, opinion| all.push(Said { instrument: about.0.into(), opinion }));
+        slow.hear(message, |about, opinion| all.push(Said { instrument: about.0.into(), opinion }));
     }
     Ok(all)
 }

@@ -2,7 +2,10 @@
 
 use kimera_compliance::surveillance::SurveillanceConfig;
 use kimera_compliance::{ComplianceConfig, ConductConfig};
-use kimera_ensemble::{ContradictionConfig, EnsembleConfig, ThermodynamicConfig};
+use kimera_ensemble::slow::pattern::memory::MEMORY_MAX;
+use kimera_ensemble::{
+    ContradictionConfig, EnsembleConfig, PatternConfig, SlowConfig, ThermodynamicConfig, Weighing,
+};
 use kimera_execution::ExecutionConfig;
 use kimera_execution::parent::ParentConfig;
 use kimera_numerics::VolatilityConfig;
@@ -81,6 +84,18 @@ fn toxic_factor() -> f64 {
     2.0
 }
 
+fn weighing() -> String {
+    Weighing::Skill.name().into()
+}
+
+fn bar_ms() -> u32 {
+    1_000
+}
+
+fn pattern_memory() -> u32 {
+    MEMORY_MAX as u32
+}
+
 /// Weights of the members at the start; they sum to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,6 +127,15 @@ pub struct EnsembleSection {
     pub error_half_life_samples: f64,
     /// Errors before it votes.
     pub errors_min: u32,
+    /// Who decides about weights: "skill", "hedge" or "fixed-share".
+    #[serde(default = "weighing")]
+    pub weighing: String,
+    /// Bars that members look at beside the line, 100 to 3,600,000 ms.
+    #[serde(default = "bar_ms")]
+    pub bar_ms: u32,
+    /// Windows that the pattern member remembers, 16 to 65,536: half a KiB each, in locked memory.
+    #[serde(default = "pattern_memory")]
+    pub pattern_memory: u32,
     /// Weights at the start.
     pub priors: PriorsSection,
 }
@@ -319,8 +343,23 @@ impl Config {
             forecast_interval: ms(e.forecast_interval_ms),
             barrier_sigmas: e.barrier_sigmas,
             reweight_every: e.reweight_every.into(),
+            weighing: Weighing::of(&e.weighing).unwrap_or_default(),
             volatility: self.volatility_config(),
         }
+    }
+
+    /// What the slow parts of members need.
+    #[must_use]
+    pub fn slow_config(&self) -> SlowConfig {
+        let e = &self.ensemble;
+        let pattern = PatternConfig {
+            memory: e.pattern_memory as usize,
+            horizon: ms(e.horizon_ms),
+            barrier_sigmas: e.barrier_sigmas,
+            volatility: self.volatility_config(),
+        };
+        let (instruments, traded) = (self.instruments.len(), self.traded_id());
+        SlowConfig { instruments, traded, bar: ms(e.bar_ms), pattern }
     }
 
     /// What execution needs.
@@ -475,6 +514,12 @@ impl Config {
         for (name, weight) in line::MEMBERS.iter().zip(self.ensemble_config().prior) {
             within(&format!("ensemble.priors.{}", name.0), weight, 0.0, 1.0)?;
         }
+        if Weighing::of(&self.ensemble.weighing).is_none() {
+            let names = Weighing::ALL.map(Weighing::name).join(", ");
+            return Err(format!("ensemble.weighing is \"{}\": it is one of {names}", self.ensemble.weighing));
+        }
+        within("ensemble.pattern_memory", self.ensemble.pattern_memory.into(), 16.0, MEMORY_MAX as f64)?;
+        within("ensemble.bar_ms", self.ensemble.bar_ms.into(), 100.0, 3.6e6)?;
         within("risk.working_max", r.working_max.into(), 1.0, 512.0)?;
         for (name, bps) in [
             ("risk.collar_bps", r.collar_bps),

@@ -10,7 +10,6 @@ use std::time::Duration;
 use kimera_feed::{Feed, FeedConfig};
 use kimera_gateway::{DeadManSwitch, Gateway, GatewayConfig, Meters, Takeover};
 use kimera_journal::{Journal, JournalConfig, JournalFailure};
-use kimera_market::Analyst;
 use kimera_protocol::{InstrumentId, Kind, OrderId, OrderRecord};
 use kimera_runtime::agent_seat::{AgentSeat, Remake};
 use kimera_runtime::mend::Mend;
@@ -36,6 +35,7 @@ use crate::config::{Config, WayBack};
 use crate::exit::Failure;
 use crate::line::{self, Probes};
 use crate::shelf::Ready;
+use crate::slow::Slow;
 use crate::state::State;
 
 /// Messages that may wait to be said in the log; what comes then is not said, and counted.
@@ -200,8 +200,9 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
     let mut opinions = None;
     if let Some(ports) = wiring.take(line::OPINIONS) {
         let (shown, heard) = observer(opinions::MESSAGES, counters.counter("opinions.shed"));
-        journal = journal.with_observer(shown, Analyst::listens_to);
-        opinions = Some(opinions::Ends { heard, ports });
+        journal = journal.with_observer(shown, Slow::listens_to);
+        let slow = Slow::new(config).map_err(Failure::configuration)?;
+        opinions = Some(opinions::Ends { heard, ports, slow });
     }
     cells.push(Box::new(AgentSeat::new(journal, ends.journal, false)));
     let frontiers = members.iter().map(|m| (m.name.clone(), m.frontier.clone())).collect();

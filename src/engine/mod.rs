@@ -42,7 +42,6 @@ use std::sync::mpsc::Receiver;
 use endpoints::Endpoints;
 use kimera_journal::format::CODE_EPOCH;
 use kimera_journal::{Blobs, JournalFailure};
-use kimera_market::Analyst;
 use kimera_protocol::{Header, Message, Started};
 use kimera_runtime::errors;
 use kimera_runtime::failpoint;
@@ -292,10 +291,9 @@ pub fn run_in(
     check(first, time_path(config.instruments[0].market), &venue.clock)?;
     let mut opinions = None;
     if let Some(ends) = built.opinions.take() {
-        let analyst = Analyst::new(config.analyst_config().map_err(Failure::configuration)?);
         let history = |e: &Earlier| History::new(state.layout().journal(), e.recorded.at.seq);
         let before = earlier.as_ref().map(history);
-        opinions = Some(OpinionDesk::new(analyst, before, ends, &built.counters));
+        opinions = Some(OpinionDesk::new(before, ends, &built.counters));
     }
     drop(earlier); // the whole journal: nobody needs it any more
     // A world has one thread: there the engine's own loop asks them.

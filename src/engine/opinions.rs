@@ -8,7 +8,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kimera_journal::{Fault, JournalReader, Tail};
-use kimera_market::Analyst;
 use kimera_protocol::{Header, InstrumentId, Kind, Message, Opinion, Seq};
 use kimera_runtime::plan::keep_to_cores;
 use kimera_runtime::process::be_nice;
@@ -17,6 +16,7 @@ use kimera_runtime::{Counter, Counters, Inlet, Port, Ports};
 use crate::exit::Failure;
 use crate::log;
 use crate::log::Category::System;
+use crate::slow::Slow;
 
 /// Messages that may wait to be heard; what comes then is not heard, and counted.
 pub const MESSAGES: usize = 8_192;
@@ -31,6 +31,8 @@ pub struct Ends {
     pub heard: Inlet,
     /// The sequencer's inlet for them.
     pub ports: Ports,
+    /// Those who think.
+    pub slow: Slow,
 }
 
 /// What the journal has from before this start, from its beginning: what is fitted over hours and days is in no snapshot.
@@ -69,7 +71,6 @@ impl History {
 
 /// The estimators in their place.
 pub struct OpinionDesk {
-    analyst: Analyst,
     /// What was said already: heard first.
     earlier: Option<History>,
     ends: Ends,
@@ -79,28 +80,55 @@ pub struct OpinionDesk {
     said: Counter,
     /// Opinions for which the sequencer had no room.
     dropped: Counter,
+    memory: MemoryMeters,
+}
+
+/// What is known of the memory of patterns.
+struct MemoryMeters {
+    held: Counter,
+    evicted: Counter,
+    /// Of a million neighbours.
+    recall: Counter,
+    exact: Counter,
+}
+
+impl MemoryMeters {
+    fn new(counters: &Counters) -> Self {
+        let of = |what: &str| counters.counter(&format!("pattern.{what}"));
+        Self { held: of("held"), evicted: of("evicted"), recall: of("recall_ppm"), exact: of("exact") }
+    }
+
+    fn publish(&self, slow: &Slow) {
+        let memory = slow.members().patterns().memory();
+        self.held.set(memory.len() as u64);
+        self.evicted.set(memory.evicted());
+        self.recall.set(memory.recall().map_or(0, |share| (share * 1e6) as u64));
+        self.exact.set(u64::from(memory.is_exact()));
+    }
 }
 
 impl OpinionDesk {
     /// Goes on behind what an earlier start has left.
     #[must_use]
-    pub fn new(analyst: Analyst, earlier: Option<History>, ends: Ends, counters: &Counters) -> Self {
+    pub fn new(earlier: Option<History>, ends: Ends, counters: &Counters) -> Self {
         let (said, dropped) = (counters.counter("opinions.said"), counters.counter("opinions.dropped"));
         let shed = counters.counter("opinions.shed");
-        Self { analyst, earlier, ends, shed, shed_known: 0, said, dropped }
+        let memory = MemoryMeters::new(counters);
+        Self { earlier, ends, shed, shed_known: 0, said, dropped, memory }
     }
 
     /// Hears what waits, and says what is thought of it; false where there was nothing.
     pub fn poll(&mut self) -> bool {
-        let Self { analyst, earlier, ends: Ends { heard, ports }, shed, shed_known, said, dropped } = self;
+        let Self { earlier, ends: Ends { heard, ports, slow }, shed, shed_known, said, dropped, memory } =
+            self;
         if let Some(history) = earlier {
-            let shown = history.show(|message| analyst.hear(message, |_, _| {}));
+            let shown = history.show(|message| slow.hear(message, |_, _| {}));
             if let Err(e) = &shown {
                 log::warn(
                     System,
                     &format!("the slow estimators begin anew, they cannot read the journal: {e}"),
                 );
-                analyst.forget();
+                slow.forget();
             }
             if !shown.is_ok_and(|more| more) {
                 *earlier = None;
@@ -112,17 +140,20 @@ impl OpinionDesk {
             // Nobody knows where the hole is among what waits.
             *shed_known = now_shed;
             while heard.pop().is_some() {}
-            analyst.forget();
+            slow.forget();
         }
         let mut any = false;
         for _ in 0..IN_A_ROW {
             let Some(message) = heard.peek() else { break };
-            analyst.hear(message, |about, opinion| {
+            slow.hear(message, |about, opinion| {
                 let sent = ports.send(Port::Input, &spoken(about, opinion));
                 if sent { said.add(1) } else { dropped.add(1) }
             });
             heard.advance();
             any = true;
+        }
+        if any {
+            memory.publish(slow);
         }
         any
     }

@@ -5,12 +5,16 @@ use kimera_numerics::{Volatility, VolatilityConfig};
 use kimera_protocol::{Consensus, Features, InstrumentId, MEMBERS_MAX, Message, Nanos, Quote, Vote, Weights};
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
-use crate::outcomes::{Open, Outcomes};
-use crate::pool::{Forecast, pool, simplex};
-use crate::weights::{WeightSet, update};
+use crate::outcomes::{Open, Outcomes, Said};
+use crate::pool::{Forecast, conflict, pool, simplex};
+use crate::shadows::{Shadows, Weighing, brier};
+use crate::weights::{WeightSet, floored, update};
 
 /// Most outputs of one input: the features, the consensus, and weights that have changed.
 pub const OUTPUTS_MAX: usize = 3;
+
+/// Outcomes with a direction before it is asked which one is commoner.
+const BASE_MIN: u64 = 100;
 
 /// What the stage needs to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +33,8 @@ pub struct EnsembleConfig {
     pub barrier_sigmas: f64,
     /// Outcomes between two changes of the weights.
     pub reweight_every: u64,
+    /// Who decides about them.
+    pub weighing: Weighing,
     /// Volatility, for the barriers.
     pub volatility: VolatilityConfig,
 }
@@ -41,13 +47,14 @@ pub struct EnsembleMeters {
     weights: Box<[Counter]>,
     resolved: Counter,
     weight_epoch: Counter,
+    regrets: Box<[Counter]>,
 }
 
-kimera_protocol::state!(EnsembleMeters { votes, abstained, weights, resolved, weight_epoch });
+kimera_protocol::state!(EnsembleMeters { votes, abstained, weights, resolved, weight_epoch, regrets });
 
 impl EnsembleMeters {
     /// Counters `ensemble.votes.<member>`, `ensemble.abstained.<member>`, `ensemble.weight.<member>` (the bits of a float),
-    /// `ensemble.resolved` and `ensemble.weight_epoch`.
+    /// `ensemble.resolved`, `ensemble.weight_epoch`, and `ensemble.regret.<rule>` (the bits of a float) of each way to weigh them.
     #[must_use]
     pub fn new(counters: &Counters, members: &[String]) -> Self {
         let each =
@@ -58,6 +65,7 @@ impl EnsembleMeters {
             weights: each("weight"),
             resolved: counters.counter("ensemble.resolved"),
             weight_epoch: counters.counter("ensemble.weight_epoch"),
+            regrets: Weighing::ALL.map(|w| counters.counter(&format!("ensemble.regret.{}", w.name()))).into(),
         }
     }
 }
@@ -74,15 +82,11 @@ struct Round {
 kimera_protocol::state!(Round { brier, voted, classes });
 
 impl Round {
-    fn add(&mut self, open: &Open, class: usize) {
+    fn add(&mut self, open: &Said, class: usize) {
         self.classes[class] += 1;
         for (m, vote) in open.votes.iter().enumerate() {
             let Some(p) = vote else { continue };
-            let distance = (0..3).fold(0.0, |sum, c| {
-                let d = p[c] - if c == class { 1.0 } else { 0.0 };
-                sum + d * d
-            });
-            self.brier[m] += distance;
+            self.brier[m] += brier(p, class);
             self.voted[m] += 1;
         }
     }
@@ -114,6 +118,9 @@ pub struct Ensemble {
     votes: [Option<Forecast>; MEMBERS_MAX],
     outcomes: Outcomes,
     round: Round,
+    shadows: Shadows,
+    /// Outcomes that went down, and up.
+    sides: [u64; 2],
     calibration: Calibration,
     volatility: Volatility,
     mid: Option<f64>,
@@ -123,12 +130,20 @@ pub struct Ensemble {
     meters: EnsembleMeters,
 }
 
-kimera_protocol::state!(Ensemble { weights, weight_epoch, votes, outcomes, round, calibration, volatility, mid, last_forecast, resolved, weights_to_tell, meters } fixed { config });
+kimera_protocol::state!(Ensemble { weights, weight_epoch, votes, outcomes, round, shadows, sides, calibration, volatility, mid, last_forecast, resolved, weights_to_tell, meters } fixed { config });
 
 /// Strength of the direction of a forecast: the probability of the likelier side, given that it is not flat.
 fn raw_confidence(p: &Forecast) -> f64 {
     let sides = p[0] + p[2];
     if sides > 0.0 { p[0].max(p[2]) / sides } else { 0.5 }
+}
+
+/// Cognitive pressure (model book 4.9): (1 − confidence) / (1 − base rate), 1 at most. How probable an error is, against always saying what is commoner;
+/// 1 where either is no probability.
+#[must_use]
+pub fn pressure(confidence: f64, base_rate: f64) -> f64 {
+    let ratio = (1.0 - confidence) / (1.0 - base_rate);
+    if ratio.is_finite() && (0.0..=1.0).contains(&confidence) { ratio.clamp(0.0, 1.0) } else { 1.0 }
 }
 
 impl Ensemble {
@@ -141,6 +156,8 @@ impl Ensemble {
             votes: [None; MEMBERS_MAX],
             outcomes: Outcomes::new(config.horizon),
             round: Round::default(),
+            shadows: Shadows::new(config.members.len()),
+            sides: [0; 2],
             calibration: Calibration::default(),
             volatility: Volatility::new(config.volatility),
             mid: None,
@@ -152,6 +169,13 @@ impl Ensemble {
         };
         ensemble.publish();
         ensemble
+    }
+
+    /// How often the commoner direction came; an even chance before much has.
+    fn base_rate(&self) -> f64 {
+        let [down, up] = self.sides;
+        let n = down + up;
+        if n >= BASE_MIN { down.max(up) as f64 / n as f64 } else { 0.5 }
     }
 
     fn publish(&self) {
@@ -170,13 +194,18 @@ impl Ensemble {
         self.mid = Some(mid);
         self.volatility.moved(mid, time);
         let (round, calibration, resolved) = (&mut self.round, &mut self.calibration, &mut self.resolved);
+        let (shadows, sides, weights) = (&mut self.shadows, &mut self.sides, &self.weights);
         self.outcomes.moved(mid, time, |open, class| {
-            round.add(open, class);
+            round.add(&open.of, class);
+            shadows.resolved(&open.of, class, weights);
+            if class != 1 {
+                sides[class / 2] += 1;
+            }
             *resolved += 1;
             // A forecast without a direction, or a price that went nowhere, says nothing about direction.
-            if class != 1 && (open.pooled[2] - open.pooled[0]).abs() > 1e-12 {
-                let up = open.pooled[2] > open.pooled[0];
-                calibration.add(raw_confidence(&open.pooled), up == (class == 2));
+            if class != 1 && (open.of.pooled[2] - open.of.pooled[0]).abs() > 1e-12 {
+                let up = open.of.pooled[2] > open.of.pooled[0];
+                calibration.add(raw_confidence(&open.of.pooled), up == (class == 2));
             }
         });
         if self.round.resolved() >= self.config.reweight_every {
@@ -188,7 +217,13 @@ impl Ensemble {
     #[cold]
     fn reweight(&mut self) {
         let members = self.config.members.len();
-        self.weights = update(&self.weights, &self.config.prior, &self.round.skill(), members);
+        self.weights = match self.shadows.weights(self.config.weighing) {
+            Some(weights) => floored(weights, members),
+            None => update(&self.weights, &self.config.prior, &self.round.skill(), members),
+        };
+        for (meter, weighing) in self.meters.regrets.iter().zip(Weighing::ALL) {
+            meter.set(self.shadows.regret(weighing).to_bits());
+        }
         self.round = Round::default();
         self.weight_epoch += 1;
         self.weights_to_tell = true;
@@ -223,6 +258,7 @@ impl Ensemble {
             voted,
             resolved: self.resolved,
             weight_epoch: self.weight_epoch,
+            pressure: 1.0,
             ..Consensus::default()
         };
         let Some(pooled) = pool(&self.votes[..members], &self.weights[..members]) else { return consensus };
@@ -230,6 +266,8 @@ impl Ensemble {
         consensus.score = pooled.score;
         consensus.agreement = pooled.agreement;
         consensus.confidence = self.calibration.confidence(raw_confidence(&pooled.p));
+        consensus.pressure = pressure(consensus.confidence, self.base_rate());
+        consensus.conflict = conflict(&self.votes[..members]);
         let due = time.saturating_sub(self.last_forecast) >= self.config.forecast_interval;
         if traded
             && due
@@ -237,7 +275,8 @@ impl Ensemble {
         {
             let seconds = self.config.horizon as f64 * 1e-9;
             let barrier = self.config.barrier_sigmas * sigma * seconds.sqrt();
-            self.outcomes.open(Open { time, mid, barrier, votes: self.votes, pooled: pooled.p });
+            let of = Said { votes: self.votes, pooled: pooled.p };
+            self.outcomes.open(Open { time, mid, barrier, of });
             self.last_forecast = time;
         }
         consensus
@@ -298,6 +337,7 @@ mod tests {
             forecast_interval: SECOND,
             barrier_sigmas: 0.5,
             reweight_every: 100,
+            weighing: Weighing::Skill,
             volatility: VolatilityConfig { bar: SECOND, half_life_bars: 30.0, bars_min: 3 },
         };
         Ensemble::new(config, EnsembleMeters::new(&Counters::detached(), &names))
@@ -358,6 +398,16 @@ mod tests {
     }
 
     #[test]
+    fn pressure_is_error_against_the_commoner_side() {
+        // Model book 4.9.
+        for (confidence, base, expected) in [(0.5, 0.4, 0.833_333), (0.65, 0.4, 0.583_333), (0.4, 0.4, 1.0)] {
+            assert!((pressure(confidence, base) - expected).abs() < 1e-6);
+        }
+        assert_eq!((pressure(0.3, 0.5), pressure(1.0, 0.5), pressure(1.0, 1.0)), (1.0, 0.0, 1.0));
+        assert_eq!((pressure(f64::NAN, 0.5), pressure(0.5, f64::NAN), pressure(1.5, 0.5)), (1.0, 1.0, 1.0));
+    }
+
+    #[test]
     fn without_a_vote_there_is_no_forecast() {
         let mut stage = stage();
         handle(&mut stage, 0, 0, quote(100), &[]);
@@ -365,6 +415,7 @@ mod tests {
         let out = handle(&mut stage, 0, Flags::MARK, Features::default(), &strange);
         let consensus = out[1].body::<Consensus>().unwrap();
         assert_eq!((consensus.p, consensus.voted, consensus.score), ([0.0; 3], 0, 0.0));
+        assert_eq!((consensus.pressure, consensus.conflict), (1.0, 0.0));
         assert_eq!(stage.outcomes.newest(), None);
     }
 }

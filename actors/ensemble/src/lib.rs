@@ -1,15 +1,23 @@
 //! Members that forecast, and what is made of their votes.
 //!
 //! * [`members`]: a module a member, each an actor of its own
-//! * [`pool`]: votes into one forecast (model book 3.13); [`weights`]: who counts how much (3.15)
+//! * [`pool`]: votes into one forecast (model book 3.13); [`weights`]: who counts how much (3.15), and other ways to say it: [`shadows`]
 //! * [`outcomes`]: what became of forecasts (3.16)
+//! * [`slow`]: slow parts of members, beside the line
 //! * [`actor`]: the stage of the main line that joins the votes at every mark
 
 pub mod actor;
 pub mod members;
 pub mod outcomes;
 pub mod pool;
+pub mod shadows;
+pub mod slow;
 pub mod weights;
 
 pub use actor::{Ensemble, EnsembleConfig, EnsembleMeters};
-pub use members::{Abstainer, Contradiction, ContradictionConfig, Thermodynamic, ThermodynamicConfig};
+pub use members::{
+    Abstainer, Contradiction, ContradictionConfig, Pattern, Thermodynamic, ThermodynamicConfig,
+};
+pub use shadows::Weighing;
+pub use slow::pattern::PatternConfig;
+pub use slow::{SlowConfig, SlowMembers};

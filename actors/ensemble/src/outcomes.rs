@@ -10,33 +10,44 @@ use crate::pool::Forecast;
 /// Forecasts open at a time; while there are as many no new one is opened.
 pub const OPEN_MAX: usize = 256;
 
-/// What a forecast was about.
+/// A forecast that is not decided yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Open {
+pub struct Open<T> {
     /// When it was made.
     pub time: Nanos,
     /// Mid at that time, in ticks.
     pub mid: f64,
     /// Distance of the barriers, in ticks.
     pub barrier: f64,
-    /// What each member said.
+    /// What it is a forecast of, and what was said.
+    pub of: T,
+}
+
+/// What members and the ensemble have said.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Said {
+    /// Each member, where it voted.
     pub votes: [Option<Forecast>; MEMBERS_MAX],
     /// What was made of it.
     pub pooled: Forecast,
 }
 
-kimera_protocol::state!(Open { time, mid, barrier, votes, pooled });
+kimera_protocol::state!(Said { votes, pooled });
+kimera_protocol::state!(Open<Said> { time, mid, barrier, of });
 
 /// Open forecasts, oldest first.
 #[derive(Clone, Debug)]
-pub struct Outcomes {
+pub struct Barriers<T> {
     horizon: Nanos,
-    open: Vec<Open>,
+    open: Vec<Open<T>>,
 }
 
-kimera_protocol::state!(Outcomes { open } fixed { horizon });
+/// Forecasts of the ensemble.
+pub type Outcomes = Barriers<Said>;
 
-impl Outcomes {
+kimera_protocol::state!(Barriers<Said> { open } fixed { horizon });
+
+impl<T> Barriers<T> {
     /// Forecasts over `horizon`.
     #[must_use]
     pub fn new(horizon: Nanos) -> Self {
@@ -44,7 +55,7 @@ impl Outcomes {
     }
 
     /// Opens a forecast; false where too many are open or the barrier is none.
-    pub fn open(&mut self, forecast: Open) -> bool {
+    pub fn open(&mut self, forecast: Open<T>) -> bool {
         let fits = self.open.len() < OPEN_MAX && forecast.barrier > 0.0 && forecast.barrier.is_finite();
         if fits {
             self.open.push(forecast);
@@ -59,7 +70,7 @@ impl Outcomes {
     }
 
     /// Takes the mid at a time; calls `resolved` with each forecast that has ended and its class: 0 down, 1 flat, 2 up.
-    pub fn moved(&mut self, mid: f64, time: Nanos, mut resolved: impl FnMut(&Open, usize)) {
+    pub fn moved(&mut self, mid: f64, time: Nanos, mut resolved: impl FnMut(&Open<T>, usize)) {
         let horizon = self.horizon;
         self.open.retain(|o| {
             let move_ = mid - o.mid;
@@ -87,8 +98,9 @@ impl Outcomes {
 mod tests {
     use super::*;
 
-    fn forecast(time: Nanos) -> Open {
-        Open { time, mid: 100.0, barrier: 5.0, votes: [None; MEMBERS_MAX], pooled: [0.3, 0.4, 0.3] }
+    fn forecast(time: Nanos) -> Open<Said> {
+        let of = Said { votes: [None; MEMBERS_MAX], pooled: [0.3, 0.4, 0.3] };
+        Open { time, mid: 100.0, barrier: 5.0, of }
     }
 
     #[test]

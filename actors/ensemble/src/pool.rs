@@ -1,5 +1,6 @@
 //! The linear opinion pool (model book 3.3, 3.13; Genest and Zidek 1986).
 
+use kimera_numerics::conflict::Belief;
 use kimera_numerics::entropy::shannon;
 use kimera_numerics::ln;
 use kimera_protocol::MEMBERS_MAX;
@@ -51,6 +52,32 @@ pub fn pool(votes: &[Option<Forecast>], weights: &[f64]) -> Option<Pooled> {
     let largest = shannon(&shares[..used]).min(ln(3.0));
     let agreement = if largest > 1e-12 { (1.0 - divergence / largest).clamp(0.0, 1.0) } else { 1.0 };
     Some(Pooled { p, score: p[2] - p[0], agreement })
+}
+
+/// How much votes exclude each other, in [0, 1]: what Dempster's rule finds in contradiction when one after the other is taken in, flat being either.
+/// Beyond the limit of fusion nothing more is taken in.
+#[must_use]
+pub fn conflict(votes: &[Option<Forecast>]) -> f64 {
+    let (mut agrees, mut all) = (1.0, Belief::OPEN);
+    for [down, open, up] in votes.iter().flatten() {
+        let (found, fused) = all.fused(&Belief { up: *up, down: *down, open: *open });
+        agrees *= 1.0 - found.clamp(0.0, 1.0);
+        match fused {
+            Some(fused) => all = fused,
+            None => break,
+        }
+    }
+    1.0 - agrees
+}
+
+/// What each member adds to the score, by its share of the voters' weight: they sum to p↑ − p↓. None for who does not vote.
+#[must_use]
+pub fn contributions(votes: &[Option<Forecast>], weights: &[f64]) -> Vec<Option<f64>> {
+    let total = votes.iter().zip(weights).filter(|(vote, _)| vote.is_some()).fold(0.0, |sum, (_, w)| sum + w);
+    let of = |(vote, w): (&Option<Forecast>, &f64)| {
+        vote.filter(|_| total > 0.0).map(|[down, _, up]| (up - down) * w / total)
+    };
+    votes.iter().zip(weights).map(of).collect()
 }
 
 #[cfg(test)]
@@ -106,6 +133,30 @@ mod tests {
         for bad in [[0.2, 0.3, 0.6], [-0.1, 0.6, 0.5], [f64::NAN, 0.5, 0.5], [0.0; 3]] {
             assert_eq!(simplex(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn conflict_is_between_those_who_exclude_each_other() {
+        let (up, down, even) = (Some([0.0, 0.1, 0.9]), Some([0.9, 0.1, 0.0]), Some([0.0, 1.0, 0.0]));
+        assert_eq!((conflict(&[]), conflict(&[None, up]), conflict(&[up, even, up])), (0.0, 0.0, 0.0));
+        near(conflict(&[up, down]), 0.81);
+        assert!(conflict(&[up, down, up, down]) > conflict(&[up, down]));
+        // Model book 3.1: (L .6, S .1, open .3) and (L .1, S .7, open .2).
+        near(conflict(&[Some([0.1, 0.3, 0.6]), Some([0.7, 0.2, 0.1])]), 0.43);
+        assert!(
+            conflict(&[Some([0.0, 0.0, 1.0]), Some([1.0, 0.0, 0.0]), up]) > 0.999,
+            "nothing is left to fuse"
+        );
+    }
+
+    #[test]
+    fn what_members_add_is_the_score() {
+        let votes = [Some([0.6, 0.3, 0.1]), None, Some([0.2, 0.3, 0.5]), Some([0.4, 0.4, 0.2])];
+        let weights = [0.3, 0.25, 0.2, 0.15];
+        let each = contributions(&votes, &weights);
+        let sum: f64 = each.iter().flatten().sum();
+        assert!(each[1].is_none() && (sum - pool(&votes, &weights).unwrap().score).abs() < 1e-12, "{each:?}");
+        assert_eq!(contributions(&votes, &[0.0; 4]), vec![None; 4]);
     }
 
     proptest! {

@@ -29,6 +29,15 @@ pub fn update(weights: &WeightSet, prior: &WeightSet, skill: &WeightSet, members
     next
 }
 
+/// The same weights with none above the cap or below the floor.
+#[must_use]
+pub fn floored(weights: &WeightSet, members: usize) -> WeightSet {
+    let (mut next, k) = (*weights, members.min(MEMBERS_MAX));
+    cap(&mut next[..k]);
+    floor(&mut next[..k]);
+    next
+}
+
 /// What is above the cap is shared among the others in proportion to their weights.
 fn cap(weights: &mut [f64]) {
     for _ in 0..weights.len() {

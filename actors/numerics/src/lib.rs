@@ -6,18 +6,27 @@
 
 pub mod binomial;
 pub mod calibration;
+pub mod change_points;
+pub mod conflict;
 pub mod decayed;
 pub mod entropy;
 pub mod estimate;
+pub mod experts;
+pub mod field;
 pub mod gls;
 pub mod hawkes;
 pub mod illiquidity;
 pub mod informed;
 pub mod linear;
+pub mod matrix_profile;
 pub mod ranked;
 pub mod realised;
+pub mod regimes;
 pub mod regression;
 pub mod roll;
+pub mod scoring;
+pub mod seeded;
+pub mod softmax;
 pub mod square_root_impact;
 pub mod toxic_flow;
 pub mod trade_costs;

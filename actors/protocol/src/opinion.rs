@@ -41,10 +41,24 @@ pub enum Topic {
     VarianceRatio5 = 14,
     /// Over ten.
     VarianceRatio10 = 15,
+    /// Probability that returns have changed their law within the last three bars (3.5).
+    ChangePoint = 16,
+    /// Probability that the market is in the calmer one of two regimes (3.5).
+    CalmRegime = 17,
+    /// How fast the state moves through its field, a second (3.2).
+    FieldVelocity = 18,
+    /// How far the markets' states point apart, in [0, 1] (3.2).
+    FieldTension = 19,
+    /// Probability that the price falls over the horizon, by what followed windows like this one (3.6).
+    PatternDown = 20,
+    /// Probability that it rises (3.6).
+    PatternUp = 21,
+    /// How unlike any earlier one the newest stretch of returns is: 0 a copy, 1 nothing was like it (3.7).
+    PatternNovelty = 22,
 }
 
 /// Topics that there are.
-pub const TOPICS: usize = 15;
+pub const TOPICS: usize = 22;
 
 impl Topic {
     /// Every topic.
@@ -64,6 +78,13 @@ impl Topic {
         Self::VarianceRatio2,
         Self::VarianceRatio5,
         Self::VarianceRatio10,
+        Self::ChangePoint,
+        Self::CalmRegime,
+        Self::FieldVelocity,
+        Self::FieldTension,
+        Self::PatternDown,
+        Self::PatternUp,
+        Self::PatternNovelty,
     ];
 
     /// The topic of a code.
@@ -91,6 +112,13 @@ impl Topic {
             Self::VarianceRatio2 => "variance-ratio-2",
             Self::VarianceRatio5 => "variance-ratio-5",
             Self::VarianceRatio10 => "variance-ratio-10",
+            Self::ChangePoint => "change-point",
+            Self::CalmRegime => "calm-regime",
+            Self::FieldVelocity => "field-velocity",
+            Self::FieldTension => "field-tension",
+            Self::PatternDown => "pattern-down",
+            Self::PatternUp => "pattern-up",
+            Self::PatternNovelty => "pattern-novelty",
         }
     }
 
@@ -102,6 +130,7 @@ impl Topic {
             Self::EffectiveSpread | Self::RealisedSpread | Self::PriceImpact => "bps",
             Self::RollSpread => "ticks",
             Self::Illiquidity => "return/million",
+            Self::FieldVelocity => "1/s",
             _ => "",
         }
     }

@@ -4,12 +4,12 @@
 //! that was made from the same configuration, so what has a fixed size keeps its place in memory.
 
 use crate::{
-    Alert, Features, Level, Message, NewOrder, OrderId, OrderState, Price, Quantity, Quote, Side, Status,
-    Ticker, TimerRequest, Trading, TradingState,
+    Alert, Features, Level, Message, NewOrder, Opinion, OrderId, OrderState, Price, Quantity, Quote, Side,
+    Status, Ticker, TimerRequest, Trading, TradingState,
 };
 
 /// Version of the encoding and of every listed field: a snapshot of another one is not read.
-pub const STATE_SCHEMA: u64 = 5;
+pub const STATE_SCHEMA: u64 = 6;
 
 /// State that cannot be read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -194,7 +194,7 @@ macro_rules! plain {
 }
 
 plain!(u8, u16, u32, u64, i16, i32, i64, i128, f64);
-plain!(Price, Quantity, OrderId, NewOrder, Quote, Ticker, TimerRequest, Level, Features, Alert);
+plain!(Price, Quantity, OrderId, NewOrder, Quote, Ticker, TimerRequest, Level, Features, Alert, Opinion);
 
 /// A word of eight bytes on every machine.
 impl State for usize {

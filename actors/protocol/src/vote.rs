@@ -84,8 +84,12 @@ pub struct Consensus {
     pub resolved: u64,
     /// Times the weights have changed.
     pub weight_epoch: u64,
+    /// How much the members exclude each other, in [0, 1]: the mass that Dempster's rule finds in contradiction (model book 3.1).
+    pub conflict: f64,
+    /// Probability that the direction is wrong, against always saying the commoner one: 0 certain, 1 no better (4.9).
+    pub pressure: f64,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: u64,
 }
 
 impl Body for Consensus {

@@ -3,10 +3,12 @@
 
 mod abstainer;
 mod contradiction;
+mod pattern;
 mod thermodynamic;
 
 pub use abstainer::Abstainer;
 pub use contradiction::{Contradiction, ContradictionConfig};
+pub use pattern::Pattern;
 pub use thermodynamic::{Thermodynamic, ThermodynamicConfig, policy};
 
 use kimera_protocol::{Abstention, Message, Vote};

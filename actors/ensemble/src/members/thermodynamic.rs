@@ -3,12 +3,13 @@
 //! * temperature: rank of the last bars' realised variance among those before, in [0, 1]
 //! * entropy: permutation entropy of the mids
 //! * energy flow: decayed mean of order flow times log price change; positive where flow moves the price with it
-//! * equilibrium: an autoregression of the bars, used only where it reverts (Dickey and Fuller) in a sensible time
+//! * equilibrium: an autoregression of the bars, used only where it reverts (Dickey and Fuller) in a sensible time, and no change of law was
+//!   noticed just now (3.5, beside the line)
 //! * free energy: probabilities of down, flat and up as p ∝ e^(−E/Θ), with the expected cost E of each as what is lost by
 //!   being on that side, and Θ the noise over the horizon times (½ + temperature)
 
 use kimera_numerics::{PermutationEntropy, Volatility, VolatilityConfig, decay_of_half_life, exp, ln};
-use kimera_protocol::{Abstention, Features, InstrumentId, Message, Nanos, Quote};
+use kimera_protocol::{Abstention, Features, InstrumentId, Message, Nanos, Opinion, Quote, Topic};
 use kimera_runtime::{Actor, Input, Outbox};
 
 use super::send;
@@ -33,6 +34,8 @@ const REVERTS_BELOW: f64 = -2.86;
 const HALF_LIFE_MIN: f64 = 5.0;
 /// Distance from equilibrium, in its deviations, from which it is expected back.
 const FAR: f64 = 2.0;
+/// Probability that the market has just changed from which what was an equilibrium is none.
+const CHANGED: f64 = 0.5;
 
 /// What the member needs to know.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -174,9 +177,11 @@ pub struct Thermodynamic {
     flow: f64,
     /// The mid at which the last change was sampled.
     sampled: f64,
+    /// The newest word on whether the market has changed.
+    change: Opinion,
 }
 
-kimera_protocol::state!(Thermodynamic { mid, bar, bars, entropy, volatility, energy, flow, sampled } fixed { config, decay });
+kimera_protocol::state!(Thermodynamic { mid, bar, bars, entropy, volatility, energy, flow, sampled, change } fixed { config, decay });
 
 impl Thermodynamic {
     /// Nothing seen yet.
@@ -192,6 +197,7 @@ impl Thermodynamic {
             energy: 0.0,
             flow: 0.0,
             sampled: 0.0,
+            change: Opinion::default(),
             config,
         }
     }
@@ -242,7 +248,9 @@ impl Thermodynamic {
         let seconds = self.config.horizon as f64 * 1e-9;
         let noise = sigma * seconds.sqrt();
         let steps = self.config.horizon as f64 / self.config.volatility.bar.max(1) as f64;
-        let drift = match self.bars.reversion.and_then(|r| r.expected(mid, steps)) {
+        let has_changed = self.change.usable(time).is_some_and(|p| p > CHANGED);
+        let reversion = self.bars.reversion.filter(|_| !has_changed);
+        let drift = match reversion.and_then(|r| r.expected(mid, steps)) {
             Some(back) => back,
             // Flow that has moved the price with it is expected to go on by what it is worth.
             None if self.energy > 0.0 => self.flow,
@@ -271,11 +279,18 @@ impl Actor for Thermodynamic {
                 let levels = judged.map_or((0.0, 0.0), |(_, temperature, entropy)| (temperature, entropy));
                 send(self.config.member, judged.map(|j| j.0), levels, message, out);
             }
+        } else if let Some(opinion) = message.body::<Opinion>()
+            && traded
+            && opinion.topic == Topic::ChangePoint as u64
+            && opinion.basis >= self.change.basis
+        {
+            self.change = *opinion;
         }
     }
 
     fn digest(&self) -> u64 {
-        let words = [self.bars.n, self.energy.to_bits(), self.sampled.to_bits(), self.flow.to_bits()];
+        let change = self.change.value.to_bits() ^ self.change.basis;
+        let words = [change, self.bars.n, self.energy.to_bits(), self.sampled.to_bits(), self.flow.to_bits()];
         words.iter().fold(0, |d: u64, w| (d.rotate_left(13) ^ w).wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
 }
@@ -283,7 +298,7 @@ impl Actor for Thermodynamic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::members::testing::{SECOND, mark};
+    use crate::members::testing::{SECOND, handle, mark};
 
     fn near(value: f64, expected: f64) {
         assert!((value / expected - 1.0).abs() < 1e-5, "{value} is not {expected}");
@@ -366,6 +381,33 @@ mod tests {
         });
         let walks = walks.count();
         assert!(walks <= 20, "{walks} of 199 walks are taken for equilibria; the level is 5 %");
+    }
+
+    #[test]
+    fn behind_a_change_the_old_equilibrium_is_none() {
+        let (mut m, mut next, mut x) = (member(), random(11), 0.0);
+        for i in 0..300i64 {
+            x = 0.93 * x + 100.0 * next();
+            mark(&mut m, 1, i * SECOND, 10_000 + x as i64, 10_000.0, 0.0);
+        }
+        let far = |m: &mut Thermodynamic| mark(m, 1, 300 * SECOND, 10_400, 10_400.0, 0.0);
+        let before = far(&mut m);
+        assert!(before.p[0] > before.p[2], "it is expected back: {before:?}");
+        let said = |value, basis| Opinion {
+            topic: Topic::ChangePoint as u64,
+            value,
+            status: kimera_protocol::Status::Ok as u64,
+            basis,
+            valid_until: 305 * SECOND,
+            ..Opinion::default()
+        };
+        handle(&mut m, 1, 300 * SECOND, 0, said(0.9, 5));
+        let changed = far(&mut m);
+        assert!((changed.p[0] - changed.p[2]).abs() < 1e-12, "{changed:?}");
+        handle(&mut m, 1, 300 * SECOND, 0, said(0.1, 4));
+        assert_eq!(far(&mut m).p, changed.p, "an older word changes nothing");
+        handle(&mut m, 1, 300 * SECOND, 0, said(0.1, 6));
+        assert_eq!(far(&mut m).p, before.p);
     }
 
     #[test]

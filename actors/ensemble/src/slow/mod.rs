@@ -1,0 +1,197 @@
+//! Slow parts of members: what is remembered, fitted, or looked at over many bars. They sit beside the line, hear its inputs and say opinions, which
+//! enter by the sequencer; a member's seat on the line votes with the newest one. No clock is read: the same inputs give the same opinions.
+//!
+//! * [`bars`]: what every one of them looks at
+//! * [`pattern`]: what followed windows like this one (3.6, 3.7)
+//! * [`regime`]: change points and regimes (3.5)
+//! * [`fields`]: states as points that move (3.2)
+
+pub mod bars;
+mod fields;
+pub mod pattern;
+mod regime;
+
+use kimera_numerics::Estimate;
+use kimera_protocol::{
+    FeedState, FeedStatus, InstrumentId, Kind, Message, Nanos, Opinion, Seq, Ticker, Topic, Trade,
+};
+
+use bars::{Grid, OTHER, OpenBar, RETURN};
+use fields::Fields;
+use pattern::{PatternConfig, Patterns};
+use regime::Regime;
+
+/// Bars an opinion may be used.
+const BARS_VALID: i64 = 5;
+/// Bars without anything happening behind which everything begins anew.
+const GAP_BARS: u64 = 60;
+
+/// Parameters of the slow parts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlowConfig {
+    /// Instruments.
+    pub instruments: usize,
+    /// The one that is traded.
+    pub traded: InstrumentId,
+    /// Length of a bar.
+    pub bar: Nanos,
+    /// Patterns.
+    pub pattern: PatternConfig,
+}
+
+/// What is thought of one topic.
+#[derive(Clone, Copy, Debug)]
+struct Thought {
+    topic: Topic,
+    estimate: Estimate,
+}
+
+impl Thought {
+    fn new(topic: Topic, estimate: Estimate) -> Self {
+        Self { topic, estimate }
+    }
+}
+
+/// Every slow part.
+pub struct SlowMembers {
+    config: SlowConfig,
+    grid: Grid,
+    open: Box<[OpenBar]>,
+    patterns: Patterns,
+    regime: Regime,
+    fields: Fields,
+    /// The newest input heard; none before the first, and behind a hole.
+    basis: Seq,
+    thoughts: Vec<Thought>,
+    artefact: u64,
+}
+
+impl SlowMembers {
+    /// Have heard nothing yet. All the memory they need is taken here.
+    #[must_use]
+    pub fn new(config: SlowConfig) -> Self {
+        let p = config.pattern;
+        let words = [
+            pattern::embedding::SEED,
+            fields::SEED,
+            config.bar as u64,
+            p.memory as u64,
+            p.horizon as u64,
+            p.barrier_sigmas.to_bits(),
+        ];
+        let artefact = words.into_iter().fold(0xCBF2_9CE4_8422_2325, |hash: u64, word| {
+            (hash.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        });
+        Self {
+            grid: Grid::new(config.bar),
+            open: vec![OpenBar::default(); config.instruments].into(),
+            patterns: Patterns::new(config.pattern),
+            regime: Regime::default(),
+            fields: Fields::new(config.instruments),
+            basis: 0,
+            thoughts: Vec::new(),
+            artefact,
+            config,
+        }
+    }
+
+    /// True for what they listen to.
+    #[must_use]
+    pub fn listens_to(kind: Kind) -> bool {
+        matches!(kind, Kind::Ticker | Kind::Trade | Kind::FeedStatus | Kind::Started)
+    }
+
+    /// What followed windows like the present one.
+    #[must_use]
+    pub fn patterns(&self) -> &Patterns {
+        &self.patterns
+    }
+
+    /// Takes an input; where bars have ended by then, what is thought of everything before it is said first.
+    pub fn hear(&mut self, message: &Message, mut say: impl FnMut(InstrumentId, Opinion)) {
+        let Some(kind) = message.kind().filter(|kind| Self::listens_to(*kind)) else { return };
+        let header = &message.header;
+        if kind == Kind::Started {
+            self.forget();
+            return;
+        }
+        match self.grid.ended(header.time) {
+            0 => {}
+            ended if ended > GAP_BARS => self.forget(),
+            ended => (0..ended).rev().for_each(|later| self.end(header.time, later, &mut say)),
+        }
+        self.basis = header.seq;
+        let instrument = usize::from(header.instrument);
+        let Some(open) = self.open.get_mut(instrument) else { return };
+        if let Some(ticker) = message.body::<Ticker>() {
+            open.quoted(ticker.bid, ticker.ask);
+            if header.instrument == self.config.traded.0
+                && let Some(mid) = open.mid()
+            {
+                self.patterns.moved(mid, header.time);
+            }
+        } else if let Some(trade) = message.body::<Trade>() {
+            open.traded(trade);
+        } else if message.body::<FeedStatus>().is_some_and(|s| s.state != FeedState::Connected as u64) {
+            *open = OpenBar::default();
+            self.fields.forget(instrument);
+            if header.instrument == self.config.traded.0 {
+                self.patterns.forget();
+                self.regime.forget();
+            }
+        }
+    }
+
+    /// Something was not heard: what follows is not compared with what was before. What was learnt stays.
+    pub fn forget(&mut self) {
+        self.basis = 0;
+        self.open.iter_mut().for_each(|open| *open = OpenBar::default());
+        (0..self.config.instruments).for_each(|instrument| self.fields.forget(instrument));
+        self.patterns.forget();
+        self.regime.forget();
+    }
+
+    /// A bar ends, `later` bars before the one that is open now.
+    fn end(&mut self, now: Nanos, later: u64, say: &mut impl FnMut(InstrumentId, Opinion)) {
+        let length = self.grid.length();
+        let time = (now.div_euclid(length) - later as i64) * length;
+        let mut ended: Vec<_> = self.open.iter_mut().map(OpenBar::end).collect();
+        let returns: Vec<_> = ended.iter().map(|bar| bar.map(|bar| bar[RETURN])).collect();
+        for (i, bar) in ended.iter_mut().enumerate() {
+            let other = returns.iter().enumerate().find(|(j, of)| *j != i && of.is_some());
+            if let (Some(bar), Some((_, Some(of)))) = (bar, other) {
+                bar[OTHER] = *of;
+            }
+        }
+        let traded = usize::from(self.config.traded.0);
+        // The traded one last: what compares markets needs the others first.
+        let order = (0..ended.len()).filter(|i| *i != traded).chain([traded]);
+        for instrument in order {
+            let Some(bar) = ended.get(instrument).copied().flatten() else { continue };
+            let is_traded = instrument == traded;
+            self.fields.ended(instrument, is_traded, &bar, time, &mut self.thoughts);
+            if is_traded {
+                self.regime.ended(bar[RETURN], &mut self.thoughts);
+                if let Some(mid) = self.open[instrument].mid() {
+                    self.patterns.ended(bar, mid, time, &mut self.thoughts);
+                }
+            }
+            for thought in self.thoughts.drain(..) {
+                let opinion = Opinion {
+                    topic: thought.topic as u64,
+                    value: thought.estimate.value,
+                    observations: thought.estimate.n,
+                    status: thought.estimate.status as u64,
+                    basis: self.basis,
+                    valid_until: time.saturating_add(length.saturating_mul(BARS_VALID)),
+                    artefact: self.artefact,
+                    reserved: [0; 5],
+                };
+                say(InstrumentId(instrument as u16), opinion);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

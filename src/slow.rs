@@ -1,0 +1,50 @@
+//! Everything that thinks beside the line, as one: what estimates a market, and the slow parts of members.
+
+use kimera_ensemble::SlowMembers;
+use kimera_market::Analyst;
+use kimera_protocol::{InstrumentId, Kind, Message, Opinion};
+
+use crate::config::Config;
+
+/// Estimators and slow parts of members.
+pub struct Slow {
+    analyst: Analyst,
+    members: SlowMembers,
+}
+
+impl Slow {
+    /// As a configuration says; all the memory they need is taken here.
+    ///
+    /// # Errors
+    /// Instruments that are none.
+    pub fn new(config: &Config) -> Result<Self, String> {
+        Ok(Self {
+            analyst: Analyst::new(config.analyst_config()?),
+            members: SlowMembers::new(config.slow_config()),
+        })
+    }
+
+    /// True for what they listen to.
+    #[must_use]
+    pub fn listens_to(kind: Kind) -> bool {
+        Analyst::listens_to(kind) || SlowMembers::listens_to(kind)
+    }
+
+    /// Takes an input; what is thought of everything before it is said first.
+    pub fn hear(&mut self, message: &Message, mut say: impl FnMut(InstrumentId, Opinion)) {
+        self.analyst.hear(message, &mut say);
+        self.members.hear(message, say);
+    }
+
+    /// Something was not heard: what follows is not compared with what was before.
+    pub fn forget(&mut self) {
+        self.analyst.forget();
+        self.members.forget();
+    }
+
+    /// The slow parts of members.
+    #[must_use]
+    pub fn members(&self) -> &SlowMembers {
+        &self.members
+    }
+}
