@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::counterfactual::Swap;
 use crate::ctl::{self, CtlArgs, KillArgs};
 use crate::engine::{EngineOptions, interrupt_flag};
+use crate::evaluate::{self, EvaluateArgs};
 use crate::exit::{Exit, Failure};
 use crate::features::{self, FeaturesArgs};
 use crate::guard::GuardArgs;
@@ -82,6 +83,8 @@ enum Verb {
     Features(FeaturesArgs),
     /// What the slow estimators think, or thought in a run. Example: kimera opinions --on state/a
     Opinions(OpinionsArgs),
+    /// What forecasts were worth: members and ensemble, walked forward over recordings and minutes. Example: kimera evaluate --on data/binance-20240808
+    Evaluate(EvaluateArgs),
     /// The book at an instant of a run or a recording. Example: kimera book --on state/a --at +30s --svg book.svg
     Book(BookArgs),
     /// Who is wired to whom. Example: kimera topology --dot | dot -Tsvg > topology.svg
@@ -359,6 +362,7 @@ impl Cli {
             Verb::Cep(a) => patterns::run(&a),
             Verb::Features(a) => features::run(&a),
             Verb::Opinions(a) => opinions::run(&a),
+            Verb::Evaluate(a) => evaluate::run(&a),
             Verb::Book(a) => book_view::run(&a),
             Verb::Topology(a) => run_topology(&a),
         }

@@ -36,6 +36,7 @@ pub mod counterfactual;
 pub mod credentials;
 pub mod ctl;
 pub mod engine;
+pub mod evaluate;
 pub mod exit;
 pub mod explain;
 pub mod export;

@@ -365,6 +365,22 @@ impl Seats<'_> {
     }
 }
 
+/// The members of a configuration by number, without seats: for whoever looks at forecasts alone.
+///
+/// # Errors
+/// Where the configuration is wrong.
+pub fn boxed_members(config: &Config) -> Result<Vec<Box<dyn Actor>>, String> {
+    let mut members: Vec<Box<dyn Actor>> = vec![
+        Box::new(Contradiction::new(config.contradiction_config(0)?)),
+        Box::new(Thermodynamic::new(config.thermodynamic_config(1))),
+        Box::new(Pattern::new(2, config.traded_id())),
+    ];
+    for number in members.len()..MEMBERS.len() {
+        members.push(Box::new(Abstainer::new(number, Abstention::NoData)));
+    }
+    Ok(members)
+}
+
 /// The deterministic seats behind the door.
 ///
 /// # Errors

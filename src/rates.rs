@@ -101,7 +101,7 @@ fn alarms(detector: Detector, [seen, confirmed]: [u64; 2]) -> u64 {
 }
 
 fn over_file(path: &Path, config: &WatchConfig) -> Result<File, Failure> {
-    let bars = read_bars(path)?;
+    let bars: Vec<_> = read_minutes(path)?.iter().map(|minute| minute.bar).collect();
     let told = over_bars(&bars, config);
     let worst = worst_hour(&bars, &told);
     let days = bars.last().zip(bars.first()).map_or(0.0, |(b, a)| (b.time - a.time) as f64 / DAY as f64);
@@ -133,8 +133,20 @@ fn count_of(file: &File, detector: Detector) -> [u64; 2] {
     [of(&[Phase::Seen, Phase::Begun]), of(&[Phase::Confirmed])]
 }
 
-/// Minutes of a file.
-fn read_bars(path: &Path) -> Result<Vec<MinuteBar>, Failure> {
+/// A minute of a file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Minute {
+    /// Prices and volume.
+    pub bar: MinuteBar,
+    /// Base units that takers bought; half of all where the file does not say.
+    pub taker_bought: f64,
+}
+
+/// Minutes of a file, as Binance's archive has them.
+///
+/// # Errors
+/// A file that cannot be read, rows that are no minutes or out of order, less than an hour.
+pub(crate) fn read_minutes(path: &Path) -> Result<Vec<Minute>, Failure> {
     let failed = |e: std::io::Error| Failure::missing(format!("cannot read {}: {e}", path.display()));
     let mut bytes = std::fs::read(path).map_err(failed)?;
     if path.extension().is_some_and(|e| e == "gz") {
@@ -144,40 +156,35 @@ fn read_bars(path: &Path) -> Result<Vec<MinuteBar>, Failure> {
     }
     let text = String::from_utf8(bytes)
         .map_err(|_| Failure::missing(format!("{} is no text: is it packed?", path.display())))?;
-    let mut bars: Vec<MinuteBar> = Vec::new();
+    let mut minutes: Vec<Minute> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         if number == 1 && line.starts_with(|c: char| c.is_ascii_alphabetic()) {
             continue; // names of the columns
         }
         let wrong = |what: &str| Failure::missing(format!("{}:{number}: {what}", path.display()));
-        let bar = parse_bar(line)
+        let minute = parse_minute(line)
             .ok_or_else(|| wrong("no minute: eleven columns or more, numbers in the first nine"))?;
-        if bars.last().is_some_and(|last| bar.time <= last.time) {
+        if minutes.last().is_some_and(|last| minute.bar.time <= last.bar.time) {
             return Err(wrong("it is not later than the one before"));
         }
-        bars.push(bar);
+        minutes.push(minute);
     }
-    if bars.len() < 61 {
+    if minutes.len() < 61 {
         return Err(Failure::missing(format!("{} has less than an hour of minutes", path.display())));
     }
-    Ok(bars)
+    Ok(minutes)
 }
 
-fn parse_bar(line: &str) -> Option<MinuteBar> {
+fn parse_minute(line: &str) -> Option<Minute> {
     let columns: Vec<_> = line.split(',').collect();
     let number = |i: usize| columns.get(i)?.trim().parse::<f64>().ok().filter(|x| x.is_finite() && *x >= 0.0);
     let open_time = columns.first()?.trim().parse::<i64>().ok()?;
     // The archive has been in ms, and is in µs for spot since 2025.
     let scale = if open_time > 100_000_000_000_000 { 1_000 } else { 1_000_000 };
     let close = number(4).filter(|close| *close > 0.0)?;
-    let trades = number(8)? as u64;
-    Some(MinuteBar {
-        time: open_time.checked_mul(scale)?,
-        high: number(2)?,
-        close,
-        volume: number(5)?,
-        trades,
-    })
+    let (volume, trades) = (number(5)?, number(8)? as u64);
+    let bar = MinuteBar { time: open_time.checked_mul(scale)?, high: number(2)?, close, volume, trades };
+    Some(Minute { bar, taker_bought: number(9).unwrap_or(0.5 * volume) })
 }
 
 fn seconds(delay: Nanos) -> String {
@@ -281,18 +288,19 @@ mod tests {
     #[test]
     fn a_minute_of_the_archive_is_read_and_nonsense_is_not() {
         let line = "1769904000000,10.06,10.07,10.05,10.065,1234.5,1769904059999,12424.1,321,600.1,6040.2,0";
-        let bar = parse_bar(line).unwrap();
+        let Minute { bar, taker_bought } = parse_minute(line).unwrap();
+        assert!((taker_bought - 600.1).abs() < 1e-12);
         assert_eq!((bar.time, bar.trades), (1_769_904_000_000_000_000, 321));
         assert!((bar.close - 10.065).abs() < 1e-12 && (bar.volume - 1_234.5).abs() < 1e-12);
         assert_eq!(
-            parse_bar(&line.replace("1769904000000", "1769904000000000")).unwrap().time,
+            parse_minute(&line.replace("1769904000000", "1769904000000000")).unwrap().bar.time,
             bar.time,
             "µs"
         );
         for wrong in
             ["", "1,2,3", "x,1,1,1,1,1,1,1,1", &line.replace("10.065", "0"), &line.replace("1234.5", "nan")]
         {
-            assert!(parse_bar(wrong).is_none(), "{wrong}");
+            assert!(parse_minute(wrong).is_none(), "{wrong}");
         }
     }
 }

@@ -1,4 +1,4 @@
-# The published values of sections 1 and 2 of the model book: each of docs/model-book.tsv has its test, and the test passes. What has
+# The published values of the model book: each of docs/model-book.tsv has its test, and the test passes. What has
 # none is missing, and that fails. Sourced by prove.
 
 # Tests of a crate that pass, a name a line.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests: a failure is the test's.
 
 mod conduct;
+mod evaluate;
 mod launch;
 mod opinions;
 mod orders;

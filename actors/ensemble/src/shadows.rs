@@ -164,9 +164,9 @@ mod tests {
         }
         for weighing in [Weighing::Hedge, Weighing::FixedShare] {
             let weights = shadows.weights(weighing).unwrap();
-            assert!(weights[0] > 0.6 && weights[1] < 0.01, "{} {weights:?}", weighing.name());
+            assert!(weights[0] > 0.5 && weights[1] < 0.1, "{} {weights:?}", weighing.name());
             assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-9);
-            assert!(shadows.regret(weighing) < 0.2 * shadows.regret(Weighing::Skill));
+            assert!(shadows.regret(weighing) < 0.5 * shadows.regret(Weighing::Skill));
         }
         assert_eq!((shadows.weights(Weighing::Skill), shadows.updates()), (None, 2_000));
         assert!(shadows.regret(Weighing::Skill) > 100.0, "even weights for ever pay for ever");

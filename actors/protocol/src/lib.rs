@@ -36,7 +36,7 @@ pub use market::{
     DepthBegin, FeedState, FeedStatus, FrameRef, GapReason, Gapped, Level, Levels, Ticker, Trade,
 };
 pub use message::{Body, Flags, Header, Kind, Message, Source};
-pub use opinion::{Opinion, Opinions, Topic};
+pub use opinion::{Opinion, Opinions, TOPICS, Topic};
 pub use order::{
     CancelAll, CancelOrder, FillBook, NewOrder, OrderEvent, OrderId, OrderRecord, OrderState, OrderUpdate,
     OrphanAdopted, Refusal, RefusalReason, TimeInForce,

@@ -6,7 +6,7 @@ use super::histogram::Percentiles;
 use super::plot::{escape, percentiles, rates, waterfall};
 use super::report::{Report, ns_text};
 
-const STYLE: &str = "\
+pub(crate) const STYLE: &str = "\
 :root{color-scheme:light dark;--text:#1c1f24;--soft:#5b6470;--line:#d9dee5;--back:#fff;--good:#0a7d4f;--bad:#b3321b}\
 @media(prefers-color-scheme:dark){:root{--text:#e8eaed;--soft:#9aa3ad;--line:#363c45;--back:#15181c;--good:#4cc38a;--bad:#ff8a70}}\
 body{font:15px/1.5 system-ui,sans-serif;color:var(--text);background:var(--back);max-width:900px;margin:32px auto;padding:0 20px}\

@@ -47,15 +47,17 @@ impl Pattern {
     /// The forecast, where both of its sides were said of the same window and may be used.
     fn judge(&self, time: Nanos) -> Result<Forecast, Abstention> {
         let Heard { down, up, .. } = &self.heard;
-        if down.basis != up.basis || down.valid_until < time {
+        if down.basis != up.basis || up.topic == 0 {
             return Err(Abstention::NoSources);
         }
-        let reason = |o: &Opinion| match u8::try_from(o.status).ok().and_then(Status::from_code) {
-            Some(Status::Warmup) => Abstention::Warmup,
-            _ => Abstention::Degenerate,
-        };
-        let (d, u) = (down.usable(time).ok_or(reason(down))?, up.usable(time).ok_or(reason(up))?);
-        Ok([d, 1.0 - d - u, u])
+        match u8::try_from(up.status).ok().and_then(Status::from_code) {
+            Some(Status::Warmup) => Err(Abstention::Warmup),
+            Some(status) if status.is_usable() => {
+                let (d, u) = down.usable(time).zip(up.usable(time)).ok_or(Abstention::NoSources)?;
+                Ok([d, 1.0 - d - u, u])
+            }
+            _ => Err(Abstention::Degenerate),
+        }
     }
 }
 

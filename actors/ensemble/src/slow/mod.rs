@@ -13,7 +13,8 @@ mod regime;
 
 use kimera_numerics::Estimate;
 use kimera_protocol::{
-    FeedState, FeedStatus, InstrumentId, Kind, Message, Nanos, Opinion, Seq, Ticker, Topic, Trade,
+    FeedState, FeedStatus, InstrumentId, Kind, Message, Nanos, Opinion, Seq, Status, TOPICS, Ticker, Topic,
+    Trade,
 };
 
 use bars::{Grid, OTHER, OpenBar, RETURN};
@@ -63,6 +64,8 @@ pub struct SlowMembers {
     /// The newest input heard; none before the first, and behind a hole.
     basis: Seq,
     thoughts: Vec<Thought>,
+    /// Status that was said last of each topic, by instrument.
+    said: Box<[[Option<Status>; TOPICS]]>,
     artefact: u64,
 }
 
@@ -90,6 +93,7 @@ impl SlowMembers {
             fields: Fields::new(config.instruments),
             basis: 0,
             thoughts: Vec::new(),
+            said: vec![[None; TOPICS]; config.instruments].into(),
             artefact,
             config,
         }
@@ -145,6 +149,7 @@ impl SlowMembers {
     /// Something was not heard: what follows is not compared with what was before. What was learnt stays.
     pub fn forget(&mut self) {
         self.basis = 0;
+        self.said.iter_mut().for_each(|said| *said = [None; TOPICS]);
         self.open.iter_mut().for_each(|open| *open = OpenBar::default());
         (0..self.config.instruments).for_each(|instrument| self.fields.forget(instrument));
         self.patterns.forget();
@@ -177,6 +182,12 @@ impl SlowMembers {
                 }
             }
             for thought in self.thoughts.drain(..) {
+                // What cannot be used yet, or any more, is said once.
+                let status = thought.estimate.status;
+                let before = self.said[instrument][thought.topic as usize - 1].replace(status);
+                if !status.is_usable() && before == Some(status) {
+                    continue;
+                }
                 let opinion = Opinion {
                     topic: thought.topic as u64,
                     value: thought.estimate.value,

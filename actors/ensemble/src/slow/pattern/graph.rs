@@ -12,6 +12,8 @@ use kimera_numerics::seeded::SeededNormals;
 /// Links of a node in an upper layer; twice as many in the lowest.
 const M: usize = 16;
 const M_LOWEST: usize = 2 * M;
+/// Links beyond those before the list is looked through: so that it is not for each new one.
+const SLACK: usize = 16;
 /// Candidates looked at for a new node.
 const EF_BUILD: usize = 200;
 /// Candidates looked at for a question.
@@ -117,7 +119,7 @@ impl Graph {
             return;
         }
         links.push(to);
-        if links.len() > most {
+        if links.len() > most + SLACK {
             let mut near: Vec<Near> =
                 links.iter().map(|&node| Near { nearness: of.between(from, node), node }).collect();
             near.sort_unstable_by(|a, b| b.cmp(a));
