@@ -99,7 +99,9 @@ pub fn forecasters(
     };
     let acts = |s: &Sample, p: &Forecast| (p[2] - p[0]).abs() >= rule.0 && s.confidence >= rule.1;
     let mut all = vec![
-        own("ensemble, where it acts", Role::Own, &|s| s.pooled.map(|p| (p, acts(s, &p)))),
+        own("ensemble, where it acts", Role::Own, &|s| {
+            s.pooled.filter(|p| acts(s, p)).map(|p| (p, has_direction(&p)))
+        }),
         own("ensemble, always", Role::Own, &|s| s.pooled.map(|p| (p, has_direction(&p)))),
     ];
     for (m, name) in members.iter().enumerate() {
@@ -227,7 +229,7 @@ pub(super) mod tests {
             let begin = samples[fold.test.start].time - 59; // a hundredth of 5,990
             assert!(fold.train.iter().all(|&i| samples[i].end < begin));
             let first_left_out = fold.test.start - fold.purged;
-            assert!(samples[first_left_out].end >= begin && fold.purged == 10, "{fold:?}");
+            assert!(samples[first_left_out].end >= begin && fold.purged == 9, "{fold:?}");
         }
         assert!(super::folds(&[], 5).is_empty());
     }

@@ -125,7 +125,7 @@ impl Run {
         let without = self.json(&["replay", state, "--json", "--swap", "thermodynamic=abstain"]);
         assert_eq!(without["first_difference"]["seat"], "member.thermodynamic", "{without}");
         assert!(without["changed"]["decisions"].as_u64() > Some(0), "{without}");
-        let same = self.json(&["replay", state, "--json", "--swap", "pattern=abstain"]);
+        let same = self.json(&["replay", state, "--json", "--swap", "macro=abstain"]);
         assert!(same["identical"] == true && same["changed"]["decisions"] == 0, "{same}");
         let same = self.json(&["bisect", ".", ".", "--state", state, "--json"]);
         assert!(same["same"] == true && same["said"].as_u64() > Some(0), "{same}");

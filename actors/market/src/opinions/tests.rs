@@ -86,7 +86,8 @@ fn last(said: &[(InstrumentId, Opinion)], topic: Topic) -> Opinion {
 fn each_topic_is_said_from_what_was_heard_before() {
     let tape = Tape::new().play(12_000);
     let said = opinions(&mut Analyst::new(config()), &tape);
-    for topic in Topic::ALL {
+    // Those of members' slow parts are said elsewhere.
+    for topic in Topic::ALL.into_iter().filter(|topic| (*topic as u8) < Topic::ChangePoint as u8) {
         let o = last(&said, topic);
         let is_daily = matches!(topic, Topic::Illiquidity | Topic::InformedTrading);
         let status = Status::from_code(o.status as u8).unwrap();
