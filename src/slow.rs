@@ -2,7 +2,7 @@
 
 use kimera_ensemble::SlowMembers;
 use kimera_market::Analyst;
-use kimera_protocol::{InstrumentId, Kind, Message, Opinion};
+use kimera_protocol::{InstrumentId, Kind, Message, Nanos, Opinion};
 
 use crate::config::Config;
 
@@ -13,7 +13,7 @@ pub struct Slow {
 }
 
 impl Slow {
-    /// As a configuration says; all the memory they need is taken here.
+    /// As a configuration says; room for what is remembered of patterns is taken here.
     ///
     /// # Errors
     /// Instruments that are none.
@@ -34,6 +34,14 @@ impl Slow {
     pub fn hear(&mut self, message: &Message, mut say: impl FnMut(InstrumentId, Opinion)) {
         self.analyst.hear(message, &mut say);
         self.members.hear(message, say);
+    }
+
+    /// Takes an input of an earlier start, and says nothing. Members begin where their memory reaches back to: what is older would have gone by now.
+    pub fn recall(&mut self, message: &Message, members_from: Nanos) {
+        self.analyst.hear(message, |_, _| {});
+        if message.header.time >= members_from {
+            self.members.hear(message, |_, _| {});
+        }
     }
 
     /// Something was not heard: what follows is not compared with what was before.

@@ -2,6 +2,7 @@
 
 use kimera_compliance::surveillance::SurveillanceConfig;
 use kimera_compliance::{ComplianceConfig, ConductConfig};
+use kimera_ensemble::outcomes::OPEN_MAX;
 use kimera_ensemble::slow::pattern::memory::MEMORY_MAX;
 use kimera_ensemble::{
     ContradictionConfig, EnsembleConfig, PatternConfig, SlowConfig, ThermodynamicConfig, Weighing,
@@ -517,6 +518,16 @@ impl Config {
         if Weighing::of(&self.ensemble.weighing).is_none() {
             let names = Weighing::ALL.map(Weighing::name).join(", ");
             return Err(format!("ensemble.weighing is \"{}\": it is one of {names}", self.ensemble.weighing));
+        }
+        for (name, ms) in
+            [("bar_ms", self.ensemble.bar_ms), ("forecast_interval_ms", self.ensemble.forecast_interval_ms)]
+        {
+            let open = self.ensemble.horizon_ms / ms.max(1);
+            if open as usize > OPEN_MAX {
+                return Err(format!(
+                    "ensemble.horizon_ms is {open} times ensemble.{name}: at most {OPEN_MAX} forecasts wait for their outcome"
+                ));
+            }
         }
         within("ensemble.pattern_memory", self.ensemble.pattern_memory.into(), 16.0, MEMORY_MAX as f64)?;
         within("ensemble.bar_ms", self.ensemble.bar_ms.into(), 100.0, 3.6e6)?;

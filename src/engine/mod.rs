@@ -291,7 +291,11 @@ pub fn run_in(
     check(first, time_path(config.instruments[0].market), &venue.clock)?;
     let mut opinions = None;
     if let Some(ends) = built.opinions.take() {
-        let history = |e: &Earlier| History::new(state.layout().journal(), e.recorded.at.seq);
+        let history = |e: &Earlier| {
+            let newest = e.recorded.inputs.iter().last().map_or(0, |m| m.header.time);
+            let from = newest.saturating_sub(config.slow_config().reach());
+            History::new(state.layout().journal(), e.recorded.at.seq, from)
+        };
         let before = earlier.as_ref().map(history);
         opinions = Some(OpinionDesk::new(before, ends, &built.counters));
     }

@@ -1,6 +1,7 @@
 //! Slow estimators beside the line: fed by the journal's thread, on a thread of their own that runs when nobody else wants to. What they think is
 //! an input like any other.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kimera_journal::{Fault, JournalReader, Tail};
-use kimera_protocol::{Header, InstrumentId, Kind, Message, Opinion, Seq};
+use kimera_protocol::{Header, InstrumentId, Kind, Message, Nanos, Opinion, Seq};
 use kimera_runtime::plan::keep_to_cores;
 use kimera_runtime::process::be_nice;
 use kimera_runtime::{Counter, Counters, Inlet, Port, Ports};
@@ -40,14 +41,16 @@ pub struct History {
     folder: PathBuf,
     /// Last input from before.
     up_to: Seq,
+    /// Market time from which members hear it.
+    members_from: Nanos,
     reader: Option<JournalReader>,
 }
 
 impl History {
-    /// Of the journal in a folder, up to an input.
+    /// Of the journal in a folder, up to an input; members hear it from a market time on.
     #[must_use]
-    pub fn new(folder: PathBuf, up_to: Seq) -> Self {
-        Self { folder, up_to, reader: None }
+    pub fn new(folder: PathBuf, up_to: Seq, members_from: Nanos) -> Self {
+        Self { folder, up_to, members_from, reader: None }
     }
 
     /// Shows the next inputs; false where there is none left.
@@ -90,12 +93,20 @@ struct MemoryMeters {
     /// Of a million neighbours.
     recall: Counter,
     exact: Counter,
+    /// It was said that the graph finds too little.
+    said: Cell<bool>,
 }
 
 impl MemoryMeters {
     fn new(counters: &Counters) -> Self {
         let of = |what: &str| counters.counter(&format!("pattern.{what}"));
-        Self { held: of("held"), evicted: of("evicted"), recall: of("recall_ppm"), exact: of("exact") }
+        Self {
+            held: of("held"),
+            evicted: of("evicted"),
+            recall: of("recall_ppm"),
+            exact: of("exact"),
+            said: Cell::new(false),
+        }
     }
 
     fn publish(&self, slow: &Slow) {
@@ -104,6 +115,14 @@ impl MemoryMeters {
         self.evicted.set(memory.evicted());
         self.recall.set(memory.recall().map_or(0, |share| (share * 1e6) as u64));
         self.exact.set(u64::from(memory.is_exact()));
+        let is_poor = memory.is_exact() && memory.recall().is_some();
+        if is_poor && !self.said.replace(true) {
+            let found = memory.recall().unwrap_or_default();
+            let text = format!(
+                "the pattern member's graph finds {found:.3} of its nearest windows: everybody is looked at instead"
+            );
+            log::warn(System, &text);
+        }
     }
 }
 
@@ -122,7 +141,8 @@ impl OpinionDesk {
         let Self { earlier, ends: Ends { heard, ports, slow }, shed, shed_known, said, dropped, memory } =
             self;
         if let Some(history) = earlier {
-            let shown = history.show(|message| slow.hear(message, |_, _| {}));
+            let from = history.members_from;
+            let shown = history.show(|message| slow.recall(message, from));
             if let Err(e) = &shown {
                 log::warn(
                     System,

@@ -14,6 +14,8 @@ use crate::rates::{Minute, read_minutes};
 const MINUTE: Nanos = 60_000_000_000;
 /// Ticks of a price at least: what a price step of a minute's row is counted in.
 const TICKS: f64 = 1e6;
+/// How long before its end a minute's row is heard, and ends its bar: the last thing that happens in it.
+pub(super) const LEAD: Nanos = 10;
 /// Minutes of a horizon.
 const HORIZON: u32 = 10;
 
@@ -55,7 +57,7 @@ pub fn load(path: &Path, config: &Config) -> Result<(Config, Vec<Message>), Fail
     let config = config_for(config, first);
     let instrument = config.instruments().map_err(Failure::configuration)?;
     let tick = instrument.first().map_or(1, |i| i.tick_units) as f64 * 1e-8;
-    let mut messages = Vec::with_capacity(3 * minutes.len() + 1);
+    let mut messages = Vec::with_capacity(4 * minutes.len() + 1);
     if let Some(first) = minutes.first() {
         // A book is one from its snapshot on; this one has its best prices by tickers alone.
         let header = Header { time: first.bar.time, flags: Flags::FRAME_END, ..Header::default() };
@@ -70,10 +72,10 @@ pub fn load(path: &Path, config: &Config) -> Result<(Config, Vec<Message>), Fail
 
 fn of_minute(minute: &Minute, tick: f64, messages: &mut Vec<Message>) {
     let price = (minute.bar.close / tick).round() as i64;
-    let end = minute.bar.time + MINUTE - 10;
+    let end = minute.bar.time.saturating_add(MINUTE - LEAD);
     let header = |kind: Kind, after: Nanos, flags: u8, seq: u64| Header {
         seq,
-        time: end + after,
+        time: end.saturating_add(after),
         instrument: InstrumentId(0).0,
         flags,
         ..Header::unsequenced(kind, InstrumentId(0))
@@ -90,8 +92,11 @@ fn of_minute(minute: &Minute, tick: f64, messages: &mut Vec<Message>) {
         }
     }
     let level = |price: i64| Level { price: Price(price), size: Quantity(100_000_000) };
-    let ticker =
-        Ticker { bid: level(price - 1), ask: level(price + 1), update_id: seq + 1, ..Ticker::default() };
-    let flags = Flags::FRAME_END | Flags::MARK;
-    messages.push(Message::new(header(Kind::Ticker, 2, flags, seq + 1), ticker));
+    // The price; and again as the mark, when what is thought of the bar that ends with it has been said.
+    for (after, flags) in [(2, Flags::FRAME_END), (3, Flags::FRAME_END | Flags::MARK)] {
+        seq += 1;
+        let ticker =
+            Ticker { bid: level(price - 1), ask: level(price + 1), update_id: seq, ..Ticker::default() };
+        messages.push(Message::new(header(Kind::Ticker, after, flags, seq), ticker));
+    }
 }

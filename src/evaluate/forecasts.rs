@@ -5,13 +5,18 @@ use kimera_ensemble::outcomes::{Barriers, Open};
 use kimera_ensemble::pool::{Forecast, simplex};
 use kimera_ensemble::{Ensemble, EnsembleMeters, SlowMembers, actor as ensemble_stage, members};
 use kimera_market::{Market, actor as market_stage};
-use kimera_numerics::Volatility;
-use kimera_protocol::{Consensus, Features, Header, Kind, MEMBERS_MAX, Message, Nanos, Quote, Vote, Weights};
+use kimera_numerics::{Volatility, ln};
+use kimera_protocol::{
+    Consensus, Features, FeedState, FeedStatus, Header, Kind, MEMBERS_MAX, Message, Nanos, Quote, Trade,
+    Vote, Weights,
+};
 use kimera_runtime::{Actor, Counters, Input, Outbox};
 
 use crate::config::Config;
 use crate::line;
 
+/// What a simple forecast may look at.
+pub const INPUTS: usize = 4;
 /// Places in [`Features`].
 const IMBALANCE: usize = 1;
 const ORDER_FLOW: usize = 2;
@@ -37,8 +42,8 @@ pub struct Sample {
     pub pooled: Option<Forecast>,
     /// Calibrated probability that the direction is right.
     pub confidence: f64,
-    /// Imbalance and order flow; no number where unknown.
-    pub inputs: [f64; 2],
+    /// Imbalance, order flow, takers' share (bought less sold over both) and return since the forecast before; no number where unknown.
+    pub inputs: [f64; INPUTS],
     /// Class of the forecast that was decided last; flat before the first.
     pub before: usize,
     /// The semantic temperature; none while it is not known.
@@ -53,6 +58,9 @@ pub struct Forecasts {
     /// Every mark: when, and a word for everything that members and ensemble said there.
     pub marks: Vec<(Nanos, u64)>,
 }
+
+/// Whether opinions are the journal's own, and by how much a bar's last mark ends it: 0 where bars end by what happens behind them, as in a run.
+pub type Kept = (bool, Nanos);
 
 /// A member with its name.
 pub type Member = (String, Box<dyn Actor>);
@@ -70,7 +78,11 @@ struct Stage<'a> {
     next: Nanos,
     weights: [f64; MEMBERS_MAX],
     before: usize,
-    mid: Option<f64>,
+    mid: Option<(f64, Nanos)>,
+    /// Since the last forecast: its mid, and what takers have bought and sold.
+    since: (Option<f64>, f64, f64),
+    /// Time of the newest input.
+    now: Nanos,
     samples: Vec<Sample>,
     marks: Vec<(Nanos, u64)>,
 }
@@ -83,7 +95,7 @@ struct Stage<'a> {
 pub fn forecasts(
     config: &Config,
     messages: &[Message],
-    is_run: bool,
+    (is_run, lead): Kept,
     members: &mut [Member],
 ) -> Result<Forecasts, String> {
     let ensemble = config.ensemble_config();
@@ -102,6 +114,8 @@ pub fn forecasts(
         weights: ensemble.prior,
         before: 1,
         mid: None,
+        since: (None, 0.0, 0.0),
+        now: Nanos::MIN,
         samples: Vec::new(),
         marks: Vec::new(),
         ensemble: Ensemble::new(ensemble, meters),
@@ -111,7 +125,11 @@ pub fn forecasts(
     let mut thought = Vec::new();
     for message in messages.iter().filter(|m| m.kind().is_some_and(Kind::is_input)) {
         if let Some(slow) = &mut stage.slow {
-            slow.hear(message, |about, opinion| {
+            let mut heard = *message;
+            if message.is_mark() {
+                heard.header.time = message.header.time.saturating_add(lead);
+            }
+            slow.hear(&heard, |about, opinion| {
                 let header = Header {
                     seq: message.header.seq,
                     time: message.header.time,
@@ -121,15 +139,33 @@ pub fn forecasts(
                 thought.push(Message::new(header, opinion));
             });
         }
+        if lead > 0 {
+            thought.drain(..).for_each(|opinion| stage.input(&opinion));
+        }
         stage.input(message);
         thought.drain(..).for_each(|opinion| stage.input(&opinion));
     }
+    // Of the last ones only those that were touched are decided: they would say more of directions than of what stays.
+    let (last, horizon) = (stage.now, stage.intervals().1);
+    stage.samples.retain(|sample| sample.time.saturating_add(horizon) <= last);
     stage.samples.sort_by_key(|sample| sample.time);
     Ok(Forecasts { decided: stage.samples, marks: stage.marks })
 }
 
 impl Stage<'_> {
     fn input(&mut self, message: &Message) {
+        self.now = message.header.time.max(self.now);
+        let is_traded = message.instrument() == self.config.traded_id();
+        if let Some(trade) = message.body::<Trade>().filter(|_| is_traded) {
+            let side = if trade.aggressor > 0 { &mut self.since.1 } else { &mut self.since.2 };
+            *side += trade.size.0 as f64;
+        }
+        let is_lost = message.body::<FeedStatus>().is_some_and(|s| s.state != FeedState::Connected as u64);
+        if message.kind() == Some(Kind::Started) || (is_lost && is_traded) {
+            // Nobody knows what was touched behind it.
+            self.open.clear();
+            self.since = (None, 0.0, 0.0);
+        }
         let mut out = std::mem::replace(&mut self.outs.0, Outbox::new(0));
         out.begin(message);
         self.market.handle(Input { message, joined: &[] }, &mut out);
@@ -172,7 +208,10 @@ impl Stage<'_> {
     }
 
     fn moved(&mut self, mid: f64, time: Nanos) {
-        self.mid = Some(mid);
+        if self.mid.is_some_and(|(_, at)| time.saturating_sub(at) > self.intervals().1) {
+            self.open.clear(); // nothing was heard for longer than a forecast lasts
+        }
+        self.mid = Some((mid, time));
         self.volatility.moved(mid, time);
         let (samples, before) = (&mut self.samples, &mut self.before);
         self.open.moved(mid, time, |open, class| {
@@ -182,8 +221,8 @@ impl Stage<'_> {
     }
 
     fn forecast(&mut self, time: Nanos, consensus: &Consensus, features: &Features, votes: &[Message]) {
-        let (Some(mid), Some(sigma)) = (self.mid, self.volatility.per_root_second()) else { return };
-        let config = self.ensemble_config();
+        let (Some((mid, _)), Some(sigma)) = (self.mid, self.volatility.per_root_second()) else { return };
+        let config = self.intervals();
         if time < self.next {
             return;
         }
@@ -199,6 +238,9 @@ impl Stage<'_> {
             }
         }
         let known = |i: usize, value: f64| if features.status(i).is_usable() { value } else { f64::NAN };
+        let (before, bought, sold) = std::mem::replace(&mut self.since, (Some(mid), 0.0, 0.0));
+        let takers = if bought + sold > 0.0 { (bought - sold) / (bought + sold) } else { 0.0 };
+        let return_ = before.map_or(f64::NAN, |before| ln(mid / before));
         let of = Sample {
             time,
             end: time,
@@ -208,7 +250,12 @@ impl Stage<'_> {
             weights: self.weights,
             pooled: (consensus.voted != 0).then_some(consensus.p),
             confidence: consensus.confidence,
-            inputs: [known(IMBALANCE, features.imbalance), known(ORDER_FLOW, features.order_flow)],
+            inputs: [
+                known(IMBALANCE, features.imbalance),
+                known(ORDER_FLOW, features.order_flow),
+                takers,
+                return_,
+            ],
             before: self.before,
             temperature,
         };
@@ -217,7 +264,7 @@ impl Stage<'_> {
     }
 
     /// Interval, horizon, barriers.
-    fn ensemble_config(&self) -> (Nanos, Nanos, f64) {
+    fn intervals(&self) -> (Nanos, Nanos, f64) {
         let e = &self.config.ensemble;
         let ms = |ms: u32| i64::from(ms) * 1_000_000;
         (ms(e.forecast_interval_ms), ms(e.horizon_ms), e.barrier_sigmas)

@@ -4,7 +4,7 @@ use kimera_protocol::{Abstention, Kind, Message, Nanos, Quote, Vote};
 use kimera_runtime::{Actor, Input, Outbox, Port};
 use serde::Serialize;
 
-use super::forecasts::{Forecasts, Member, forecasts};
+use super::forecasts::{Forecasts, Kept, Member, forecasts};
 use crate::config::Config;
 
 /// Share of the stream before the cut.
@@ -31,12 +31,12 @@ pub type Make<'a> = dyn Fn(&[Message]) -> Result<Vec<Member>, String> + 'a;
 pub fn check(
     config: &Config,
     messages: &[Message],
-    is_run: bool,
+    kept: Kept,
     make: &Make<'_>,
     whole: &Forecasts,
 ) -> Result<Leakage, String> {
     let cut = &messages[..(messages.len() as f64 * CUT) as usize];
-    let part = forecasts(config, cut, is_run, &mut make(cut)?)?;
+    let part = forecasts(config, cut, kept, &mut make(cut)?)?;
     let mut leakage = Leakage { compared: 0, differ: 0, first: None };
     // Every mark up to the cut, those among them whose outcome lies behind it: who knows what comes knows it there.
     for (i, again) in part.marks.iter().enumerate() {

@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::report::SCHEMA_VERSION;
 use crate::source::Source;
-use forecasts::{Member, Sample, forecasts, members};
+use forecasts::{Kept, Member, Sample, forecasts, members};
 use leakage::{Leakage, Peeking};
 use score::{Row, Target};
 
@@ -98,13 +98,13 @@ pub fn run(a: &EvaluateArgs) -> Result<Exit, Failure> {
     let mut all = Vec::new();
     for folder in &a.on {
         let source = Source::open(folder, &a.config)?;
-        all.push(evaluate(a, folder, &source.config, &source.messages, source.is_run)?);
+        all.push(evaluate(a, folder, &source.config, &source.messages, (source.is_run, 0))?);
     }
     if !a.bars.is_empty() {
         let config = Config::load(&a.config)?;
         for file in &a.bars {
             let (config, messages) = bars::load(file, &config)?;
-            all.push(evaluate(a, file, &config, &messages, false)?);
+            all.push(evaluate(a, file, &config, &messages, (false, bars::LEAD))?);
         }
     }
     if let Some(path) = &a.html {
@@ -131,7 +131,7 @@ fn evaluate(
     path: &Path,
     config: &Config,
     messages: &[Message],
-    is_run: bool,
+    kept: Kept,
 ) -> Result<Evaluation, Failure> {
     let wrong = |e: String| Failure::configuration(e);
     let make = |tape: &[Message]| -> Result<Vec<Member>, String> {
@@ -145,8 +145,8 @@ fn evaluate(
     };
     let mut of = make(messages).map_err(wrong)?;
     let names: Vec<_> = of.iter().map(|(name, _)| name.clone()).collect();
-    let whole = forecasts(config, messages, is_run, &mut of).map_err(wrong)?;
-    let leakage = leakage::check(config, messages, is_run, &make, &whole).map_err(wrong)?;
+    let whole = forecasts(config, messages, kept, &mut of).map_err(wrong)?;
+    let leakage = leakage::check(config, messages, kept, &make, &whole).map_err(wrong)?;
     let mut samples = whole.decided;
     if a.shuffle_labels {
         let mut classes: Vec<_> = samples.iter().map(|s| s.class).collect();
@@ -161,11 +161,13 @@ fn evaluate(
     let rows: Vec<_> = said.iter().map(|of| score::row(of, &samples, &share, tested)).collect();
     let mut came = [0; 3];
     samples.iter().for_each(|s| came[s.class] += 1);
+    // The same source by whatever path.
+    let place = path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string();
     let source = path.display().to_string();
     Ok(Evaluation {
-        targets: score::targets(&rows, &samples),
+        targets: score::targets(&rows, &samples, a.shuffle_labels),
         purged: folds.iter().map(|fold| fold.purged).sum(),
-        trials: a.trials.as_deref().map(|file| count(file, &source, config, &samples)).transpose()?,
+        trials: a.trials.as_deref().map(|file| count(file, &place, config, &samples)).transpose()?,
         source,
         came,
         tested,

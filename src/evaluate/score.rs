@@ -15,6 +15,8 @@ const BINS: (usize, usize) = (15, 10);
 /// Independent decisions from which anything is measured.
 pub const MEASURABLE: f64 = 100.0;
 const HOUR: Nanos = 3_600_000_000_000;
+/// Time without a sample behind which a return is not one.
+const GAP: Nanos = 300_000_000_000;
 /// Hours before a trailing percentile is one.
 const HOURS_MIN: usize = 48;
 /// Hours it looks back at: thirty days.
@@ -49,7 +51,7 @@ pub struct Row {
     pub skill: Option<f64>,
     /// How far probabilities of "up" lie from what comes.
     pub calibration_error: f64,
-    /// Pesaran and Timmermann's statistic of the directions: normal under chance.
+    /// Pesaran and Timmermann's statistic of the directions, of the independent ones: normal under chance.
     pub directional: Option<f64>,
     /// Probabilities of "up" and how often it came.
     #[serde(skip)]
@@ -108,7 +110,12 @@ pub fn row(of: &Forecaster, samples: &[Sample], share: &[f64], tested: usize) ->
         brier: mean,
         skill: mean.filter(|_| uncertainty > 0.0).map(|mean| 1.0 - mean / uncertainty),
         calibration_error: if brier(&ups, BINS.0).is_some() { calibration_error(&ups, BINS.0) } else { 0.0 },
-        directional: pesaran_timmermann(decisions, hits, up_came as f64 / count, up_said as f64 / count),
+        directional: pesaran_timmermann(
+            whole(independent),
+            whole(right),
+            up_came as f64 / count.max(1.0),
+            up_said as f64 / count.max(1.0),
+        ),
         reliability: reliability(&ups, BINS.1),
     }
 }
@@ -163,13 +170,20 @@ impl Target {
     }
 }
 
-/// The four claims.
+/// The claim about risk.
+const RISK: (&str, f64) = ("risk: next hour's variance above its 80th percentile", 0.80);
+
+/// The four claims; where outcomes were dealt by chance nothing is said about risk, which is not judged by them.
 #[must_use]
-pub fn targets(rows: &[Row], samples: &[Sample]) -> Vec<Target> {
+pub fn targets(rows: &[Row], samples: &[Sample], shuffled: bool) -> Vec<Target> {
     let of = |name: &str| rows.iter().find(|row| row.name == name).filter(|row| row.brier.is_some());
     vec![
         Target::of_row("ensemble, where it acts", 0.75, of("ensemble, where it acts")),
-        risk(samples),
+        if shuffled {
+            Target::not(RISK.0, RISK.1, "hours are not what is shuffled".into())
+        } else {
+            risk(samples)
+        },
         Target::of_row("pattern, ten neighbours or more", 0.70, of("pattern")),
         Target::not(
             "sentiment",
@@ -182,10 +196,13 @@ pub fn targets(rows: &[Row], samples: &[Sample]) -> Vec<Target> {
 /// Is the next hour's realised variance above the trailing 80th percentile? Said by the semantic temperature above 0.8; balanced accuracy, with the mean of
 /// both classes' Wilson bounds.
 fn risk(samples: &[Sample]) -> Target {
-    let (what, claimed) = ("risk: next hour's variance above its 80th percentile", 0.80);
+    let (what, claimed) = RISK;
     let mut hours: Vec<(i64, f64, Option<f64>)> = Vec::new();
     for pair in samples.windows(2) {
         let hour = pair[1].time.div_euclid(HOUR);
+        if pair[1].time.saturating_sub(pair[0].time) > GAP {
+            continue; // what happened in between is nobody's hour
+        }
         let r = ln(pair[1].mid / pair[0].mid);
         match hours.last_mut() {
             Some((last, variance, temperature)) if *last == hour => {
@@ -242,15 +259,15 @@ mod tests {
         for (hits, verdict) in [(770, "not met"), (777, "met")] {
             let row = row(&of(&samples, |i| i < hits), &samples, &share, samples.len());
             assert!((row.accuracy.unwrap() - hits as f64 / 1_000.0).abs() < 1e-12 && row.decisions == 1_000);
-            assert_eq!(targets(&[row], &samples)[0].verdict, verdict);
+            assert_eq!(targets(&[row], &samples, false)[0].verdict, verdict);
         }
         // The same, but every outcome is shared by ten: a hundred samples are worth ten.
         let shared = vec![0.05; samples.len()];
         let few = row(&of(&samples, |_| true), &samples, &shared, samples.len());
-        let target = &targets(&[few], &samples)[0];
+        let target = &targets(&[few], &samples, false)[0];
         assert_eq!((target.verdict, target.measured), ("not measurable here", None), "{target:?}");
-        assert_eq!(targets(&[], &samples)[2].note, "it never votes here");
-        assert_eq!(targets(&[], &samples)[3].verdict, "not measurable here");
+        assert_eq!(targets(&[], &samples, false)[2].note, "it never votes here");
+        assert_eq!(targets(&[], &samples, false)[3].verdict, "not measurable here");
     }
 
     #[test]

@@ -74,12 +74,16 @@ impl<T> Barriers<T> {
         let horizon = self.horizon;
         self.open.retain(|o| {
             let move_ = mid - o.mid;
-            let class = if move_ >= o.barrier {
+            // What is touched when the horizon is over was not touched within it.
+            let is_over = time.saturating_sub(o.time) > horizon;
+            let class = if is_over {
+                Some(1)
+            } else if move_ >= o.barrier {
                 Some(2)
             } else if move_ <= -o.barrier {
                 Some(0)
             } else {
-                (time.saturating_sub(o.time) >= horizon).then_some(1)
+                (time.saturating_sub(o.time) == horizon).then_some(1)
             };
             if let Some(class) = class {
                 resolved(o, class);
@@ -113,9 +117,12 @@ mod tests {
         outcomes.moved(100.0, 10, |o, class| seen.push((o.time, class)));
         outcomes.moved(95.0, 11, |o, class| seen.push((o.time, class)));
         assert_eq!(seen, [(0, 1), (1, 0), (2, 0)]);
-        outcomes.open(forecast(20));
-        outcomes.moved(105.0, 21, |o, class| seen.push((o.time, class)));
-        assert_eq!(seen.last(), Some(&(20, 2)));
+        outcomes.open(forecast(12));
+        outcomes.moved(120.0, 23, |o, class| seen.push((o.time, class)));
+        assert_eq!(seen.last(), Some(&(12, 1)), "behind its horizon it does not count");
+        outcomes.open(forecast(30));
+        outcomes.moved(105.0, 31, |o, class| seen.push((o.time, class)));
+        assert_eq!(seen.last(), Some(&(30, 2)));
         assert_eq!(outcomes.newest(), None);
     }
 

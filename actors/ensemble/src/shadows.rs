@@ -63,9 +63,13 @@ pub struct Shadows {
     hedge: Experts<MEMBERS_MAX>,
     share: Experts<MEMBERS_MAX>,
     skill_lost: f64,
+    /// Losses of each member, who abstained charged by the deciding rule's weights.
+    skill_losses: WeightSet,
+    /// Outcomes that each member had voted on.
+    voted: [u64; MEMBERS_MAX],
 }
 
-kimera_protocol::state!(Shadows { hedge, share, skill_lost } fixed { members });
+kimera_protocol::state!(Shadows { hedge, share, skill_lost, skill_losses, voted } fixed { members });
 
 impl Shadows {
     /// Of the first `members` members, with even weights.
@@ -77,6 +81,8 @@ impl Shadows {
             hedge: Experts::new(Rule::Hedge { rate }, members),
             share: Experts::new(Rule::FixedShare { rate, share: SHARE }, members),
             skill_lost: 0.0,
+            skill_losses: [0.0; MEMBERS_MAX],
+            voted: [0; MEMBERS_MAX],
         }
     }
 
@@ -86,6 +92,8 @@ impl Shadows {
         let losses = said.votes.map(|vote| vote.map(|p| brier(&p, class) / BRIER_MAX));
         let Some(filled) = self.filled(&losses, by_skill) else { return };
         self.skill_lost += mean(&filled, by_skill);
+        self.skill_losses.iter_mut().zip(filled).for_each(|(sum, loss)| *sum += loss);
+        self.voted.iter_mut().zip(&losses).for_each(|(n, loss)| *n += u64::from(loss.is_some()));
         for experts in [&mut self.hedge, &mut self.share] {
             let weights = *experts.weights();
             if let Some(filled) = filled_by(&losses, &weights, self.members) {
@@ -108,17 +116,18 @@ impl Shadows {
         }
     }
 
-    /// What following a rule has lost more than following the best member alone, half a Brier score an outcome. Each rule charges abstainers by
-    /// its own weights, so each has its own best.
+    /// What following a rule has lost more than following the best member alone, half a Brier score an outcome; below 0 where no member did as well.
+    /// Each rule charges abstainers by its own weights; who has never voted is nobody's best.
     #[must_use]
     pub fn regret(&self, weighing: Weighing) -> f64 {
-        match weighing {
-            Weighing::Skill => {
-                self.skill_lost - kimera_numerics::experts::best(&self.hedge.losses()[..self.members])
-            }
-            Weighing::Hedge => self.hedge.regret(),
-            Weighing::FixedShare => self.share.regret(),
-        }
+        let (lost, losses) = match weighing {
+            Weighing::Skill => (self.skill_lost, &self.skill_losses),
+            Weighing::Hedge => (self.hedge.lost(), self.hedge.losses()),
+            Weighing::FixedShare => (self.share.lost(), self.share.losses()),
+        };
+        let voted = losses.iter().zip(self.voted).take(self.members).filter(|(_, n)| *n > 0);
+        let best = voted.fold(f64::INFINITY, |least, (loss, _)| least.min(*loss));
+        if best.is_finite() { lost - best } else { 0.0 }
     }
 
     /// Outcomes learnt from.
@@ -170,6 +179,18 @@ mod tests {
         }
         assert_eq!((shadows.weights(Weighing::Skill), shadows.updates()), (None, 2_000));
         assert!(shadows.regret(Weighing::Skill) > 100.0, "even weights for ever pay for ever");
+    }
+
+    /// Of two who vote first one is right, then the other; two never vote. Fixed-Share does better than either alone, and that shows.
+    #[test]
+    fn regret_is_to_who_has_voted() {
+        let mut shadows = Shadows::new(4);
+        let (up, down) = (Some([0.05, 0.05, 0.9]), Some([0.9, 0.05, 0.05]));
+        for i in 0..4_000 {
+            shadows.resolved(&said(&[up, down, None, None]), if i < 2_000 { 2 } else { 0 }, &EVEN);
+        }
+        let regret = Weighing::ALL.map(|w| shadows.regret(w));
+        assert!(regret[2] < -100.0 && regret[0].abs() < 1e-6, "{regret:?}");
     }
 
     #[test]

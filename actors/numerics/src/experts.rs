@@ -92,6 +92,12 @@ impl<const N: usize> Experts<N> {
         self.lost - best(&self.losses[..self.n])
     }
 
+    /// What following the weights has lost so far.
+    #[must_use]
+    pub fn lost(&self) -> f64 {
+        self.lost
+    }
+
     /// Losses of each expert so far.
     #[must_use]
     pub fn losses(&self) -> &[f64; N] {

@@ -53,7 +53,7 @@ pub enum Topic {
     PatternDown = 20,
     /// Probability that it rises (3.6).
     PatternUp = 21,
-    /// How unlike any earlier one the newest stretch of returns is: 0 a copy, 1 nothing was like it (3.7).
+    /// How unlike any earlier one the newest stretch of returns is: 0 a copy, √½ what chance gives, 1 the opposite of everything (3.7).
     PatternNovelty = 22,
 }
 

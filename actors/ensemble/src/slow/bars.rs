@@ -6,7 +6,7 @@ use kimera_protocol::{Level, Nanos, Trade};
 /// Channels of a bar.
 pub const CHANNELS: usize = 8;
 /// A bar in its channels, in this order: return of the mid; logarithm of high over low; logarithm of one and the volume in units of the base
-/// asset; buyers' volume less sellers' over both; logarithm of one and the trades; spread over mid; imbalance of the best sizes; return of the
+/// asset; buyers' volume less sellers' over both; logarithm of one and the trades; spread in ticks; imbalance of the best sizes; return of the
 /// other instrument in the same bar (0 where there is none).
 pub type Bar = [f64; CHANNELS];
 /// Place of the return.
@@ -41,7 +41,7 @@ impl OpenBar {
             (self.high, self.low) = (mid, mid);
         }
         (self.mid, self.high, self.low) = (mid, self.high.max(mid), self.low.min(mid));
-        self.spread = (ask.price.0 - bid.price.0) as f64 / mid;
+        self.spread = (ask.price.0 - bid.price.0) as f64;
         let (bids, asks) = (bid.size.0 as f64, ask.size.0 as f64);
         self.imbalance = (bids - asks) / (bids + asks);
     }
@@ -126,7 +126,7 @@ mod tests {
         open.traded(&Trade { size: Quantity(200_000_000), aggressor: 1, ..Trade::default() });
         open.traded(&Trade { size: Quantity(100_000_000), aggressor: -1, ..Trade::default() });
         let bar = open.end().unwrap();
-        let expected = [ln(1.05), ln(1.1), ln(4.0), 1.0 / 3.0, ln(3.0), 2.0 / 105.0, 0.5, 0.0];
+        let expected = [ln(1.05), ln(1.1), ln(4.0), 1.0 / 3.0, ln(3.0), 2.0, 0.5, 0.0];
         assert!(bar.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{bar:?}");
         let quiet = open.end().unwrap();
         assert_eq!((quiet[0], quiet[1], quiet[2], quiet[3], quiet[4]), (0.0, 0.0, 0.0, 0.0, 0.0));

@@ -14,8 +14,8 @@ use super::bars::{Bar, CHANNELS};
 const HALF_LIFE: f64 = 600.0;
 /// Bars before a state is standardised.
 const BARS_MIN: u64 = 60;
-/// States of which the median distance is the map's length scale, and bars between two such looks: an hour of seconds.
-const LENGTH: (usize, u64) = (64, 3_600);
+/// States of which the median distance is the map's length scale, and bars between two such looks: a week of seconds.
+const LENGTH: (usize, u64) = (64, 604_800);
 /// Seed of the map: part of what an opinion was computed with.
 pub(super) const SEED: u64 = 0x0F1E_1D00;
 
@@ -102,7 +102,7 @@ impl Fields {
         }
     }
 
-    /// Once an hour of bars the length scale becomes the median distance of the newest states; every point begins anew with the map.
+    /// Once a week of bars the length scale becomes the median distance of the newest states; every point begins anew with the map.
     fn measure(&mut self, state: Bar) {
         if self.states.len() == LENGTH.0 {
             self.states.pop_front();

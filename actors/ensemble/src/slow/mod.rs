@@ -40,6 +40,15 @@ pub struct SlowConfig {
     pub pattern: PatternConfig,
 }
 
+impl SlowConfig {
+    /// How far back anything can be remembered, in market time without pauses: what is older has left the memory.
+    #[must_use]
+    pub fn reach(&self) -> Nanos {
+        let bars = self.pattern.memory.saturating_add(4 * pattern::embedding::WINDOW);
+        self.bar.saturating_mul(bars as i64).saturating_add(self.pattern.horizon)
+    }
+}
+
 /// What is thought of one topic.
 #[derive(Clone, Copy, Debug)]
 struct Thought {
@@ -70,7 +79,7 @@ pub struct SlowMembers {
 }
 
 impl SlowMembers {
-    /// Have heard nothing yet. All the memory they need is taken here.
+    /// Have heard nothing yet. Room for what is remembered of patterns is taken here; what links it grows with it.
     #[must_use]
     pub fn new(config: SlowConfig) -> Self {
         let p = config.pattern;
@@ -81,6 +90,9 @@ impl SlowMembers {
             p.memory as u64,
             p.horizon as u64,
             p.barrier_sigmas.to_bits(),
+            p.volatility.bar as u64,
+            p.volatility.half_life_bars.to_bits(),
+            p.volatility.bars_min,
         ];
         let artefact = words.into_iter().fold(0xCBF2_9CE4_8422_2325, |hash: u64, word| {
             (hash.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15)

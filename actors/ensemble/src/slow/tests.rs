@@ -137,15 +137,18 @@ fn a_planted_pattern_is_found_and_chance_is_not() {
     assert!(asked > 50 && (right - 0.5).abs() < 3.0 * (0.25 / asked as f64).sqrt(), "{right} of {asked}");
 }
 
+/// The price climbs through each barrier within two seconds: what came is known then, and remembered five seconds behind the window, not before.
 #[test]
 fn a_label_is_remembered_only_behind_its_horizon() {
     let mut market = Market::new(config());
-    minutes(&mut market, 71, 3, |_, noise| if noise > 0.0 { 1 } else { -1 });
-    let remembered = market.of.patterns().memory().len();
-    // Whole windows there are from second 64 on; an outcome takes up to five seconds.
-    assert!(remembered <= 6, "{remembered}");
-    minutes(&mut market, 200, 3, |_, noise| if noise > 0.0 { 1 } else { -1 });
-    assert!(market.of.patterns().memory().len() <= 200);
+    let mut remembered = Vec::new();
+    for second in 0..80i64 {
+        market.quote(1, second * SECOND, 100_000 + 500 * second + 50 * (second % 2), (second % 5) * 10);
+        remembered.push(market.of.patterns().memory().len());
+    }
+    // The first bar that is whole is second 1, the first whole window ends with second 65 on: its label is remembered at 70.
+    let first = remembered.iter().position(|n| *n > 0).unwrap();
+    assert_eq!((first, remembered[first], remembered[79]), (70, 1, 10), "{remembered:?}");
 }
 
 #[test]

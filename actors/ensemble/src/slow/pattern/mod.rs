@@ -42,6 +42,8 @@ pub struct Patterns {
     bars: VecDeque<Bar>,
     memory: Memory,
     waiting: Barriers<Embedding>,
+    /// Decided, and remembered when their horizon is over: a barrier that is touched early would say more of directions than of what stays.
+    decided: Vec<(Nanos, Embedding, usize)>,
     volatility: Volatility,
     shapes: Option<MatrixProfile>,
 }
@@ -54,6 +56,7 @@ impl Patterns {
             bars: VecDeque::with_capacity(WINDOW),
             memory: Memory::new(config.memory),
             waiting: Barriers::new(config.horizon),
+            decided: Vec::new(),
             volatility: Volatility::new(config.volatility),
             shapes: MatrixProfile::new(SHAPE.0, SHAPE.1),
             config,
@@ -69,16 +72,24 @@ impl Patterns {
     /// The mid, in ticks: outcomes are decided by it. A label enters the memory only here, when its time is over.
     pub(super) fn moved(&mut self, mid: f64, time: Nanos) {
         self.volatility.moved(mid, time);
-        let memory = &mut self.memory;
-        self.waiting.moved(mid, time, |open, class| {
-            memory.remember(&open.of, open.time, class);
-        });
+        let (decided, horizon) = (&mut self.decided, self.config.horizon);
+        self.waiting.moved(mid, time, |open, class| decided.push((open.time, open.of, class)));
+        let over = |at: Nanos| time.saturating_sub(at) >= horizon;
+        if decided.iter().any(|(at, ..)| over(*at)) {
+            // In the order of their windows, whichever was decided first.
+            decided.sort_by_key(|(at, ..)| *at);
+            let ready = decided.partition_point(|(at, ..)| over(*at));
+            for (at, embedding, class) in decided.drain(..ready) {
+                self.memory.remember(&embedding, at, class);
+            }
+        }
     }
 
     /// The stream has a hole: windows begin anew, and nobody knows what was touched. What is remembered stays.
     pub(super) fn forget(&mut self) {
         self.bars.clear();
         self.waiting.clear();
+        self.decided.clear();
         self.volatility = Volatility::new(self.config.volatility);
         self.shapes = MatrixProfile::new(SHAPE.0, SHAPE.1);
     }
@@ -96,7 +107,7 @@ impl Patterns {
         if let Some(nearest) = novelty {
             // At most 2√m: 0 is a copy, √½ what chance gives.
             let value = nearest.distance / (2.0 * (SHAPE.0 as f64).sqrt());
-            say.push(Thought::new(Topic::PatternNovelty, Estimate::ok(value, self.bars.len() as u64)));
+            say.push(Thought::new(Topic::PatternNovelty, Estimate::ok(value, nearest.at)));
         }
         let Some(embedding) = embed(self.bars.make_contiguous()) else {
             let nothing = Estimate::degenerate(Status::ZeroVariance, 0);
