@@ -266,7 +266,10 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
         }));
     }
     if let Some(c) = m.body::<Consensus>() {
-        return Some(json!({"p": c.p, "score": c.score, "confidence": c.confidence, "voted": c.voted}));
+        return Some(json!({
+            "p": c.p, "score": c.score, "confidence": c.confidence, "agreement": c.agreement, "conflict": c.conflict,
+            "pressure": c.pressure, "voted": c.voted,
+        }));
     }
     if let Some(w) = m.body::<Weights>() {
         let used = usize::try_from(w.members).unwrap_or(0).min(w.weights.len());

@@ -94,6 +94,20 @@ impl Run {
         assert!(checks.len() == 26 && checks.iter().all(|c| c["verdict"] == "passed"), "{explained}");
         let stages = explained["latency"].as_array().unwrap();
         assert!(stages.iter().any(|s| s["seat"] == "risk" && s["took_ns"].as_u64() > Some(0)), "{explained}");
+        self.attributes(&cat);
+    }
+
+    /// At a mark of the journal's middle, what members added is the score.
+    fn attributes(&self, cat: &str) {
+        let marks: Vec<_> = cat.lines().filter(|line| line.contains("\"mark\":true")).collect();
+        let middle: Value = serde_json::from_str(marks[marks.len() / 2]).unwrap();
+        let (state, seq) = (self.state.to_str().unwrap(), middle["seq"].to_string());
+        let explained = self.json(&["explain", state, &seq, "--json"]);
+        let consensus = explained["said"].as_array().unwrap().iter().find(|s| s["kind"] == "consensus");
+        let score = consensus.unwrap()["body"]["score"].as_f64().unwrap();
+        let adds = explained["adds"].as_object().unwrap();
+        let sum: f64 = adds.values().filter_map(Value::as_f64).sum();
+        assert!(adds.len() == 5 && adds["macro"].is_null() && (sum - score).abs() < 1e-9, "{explained}");
     }
 
     /// Patterns over the journal see every order that was sent, with what the venue said of it.

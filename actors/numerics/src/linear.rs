@@ -58,19 +58,27 @@ impl Matrix {
         product
     }
 
-    /// Solves `(1 − self) · x = right` by Gaussian elimination with partial pivots.
+    /// Solves `(1 − self) · x = right`.
     ///
     /// # Errors
     /// [`SingularMatrix`] where a pivot vanishes.
     pub fn solve_one_minus(&self, right: &Self) -> Result<Self, SingularMatrix> {
-        debug_assert_eq!((self.rows, self.columns), (right.rows, right.rows));
-        let n = self.rows;
-        let mut left = Self::zeros(n, n);
-        for i in 0..n {
-            for j in 0..n {
+        let mut left = Self::zeros(self.rows, self.columns);
+        for i in 0..self.rows {
+            for j in 0..self.columns {
                 left.set(i, j, f64::from(u8::from(i == j)) - self.at(i, j));
             }
         }
+        left.solve(right)
+    }
+
+    /// Solves `self · x = right` by Gaussian elimination with partial pivots.
+    ///
+    /// # Errors
+    /// [`SingularMatrix`] where a pivot vanishes.
+    pub fn solve(&self, right: &Self) -> Result<Self, SingularMatrix> {
+        debug_assert_eq!((self.rows, self.columns), (right.rows, right.rows));
+        let (n, mut left) = (self.rows, self.clone());
         let mut x = right.clone();
         for pivot in 0..n {
             let best =
