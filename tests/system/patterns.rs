@@ -188,7 +188,10 @@ fn run_and_load(config: &str, state: &str, file: &str) -> Value {
     assert!(kimera(&["ctl", "actor.restart", "engine", "--state", state]).status.success());
     // The one that comes into its seat from the journal goes on counting.
     while !kimera(&["ctl", "actor.restart", "member.patterns", "--state", state]).status.success() {
-        assert!(running.try_wait().unwrap().is_none());
+        if running.try_wait().unwrap().is_some() {
+            let ended = running.wait_with_output().unwrap();
+            panic!("{:?}: {}", ended.status.code(), String::from_utf8_lossy(&ended.stderr));
+        }
         std::thread::yield_now();
     }
     let ended = running.wait_with_output().unwrap();
