@@ -21,6 +21,7 @@ use crate::opinions::{self, OpinionsArgs};
 use crate::patterns::{self, CepArgs};
 use crate::replay::{ExecutorChoice, ReplayOptions};
 use crate::report::SCHEMA_VERSION;
+use crate::sessions::{self, SessionArgs};
 use crate::shadow::{self, ShadowArgs};
 use crate::simulate::args::SimArgs;
 use crate::supervise::LaunchOptions;
@@ -83,6 +84,8 @@ enum Verb {
     Features(FeaturesArgs),
     /// What the slow estimators think, or thought in a run. Example: kimera opinions --on state/a
     Opinions(OpinionsArgs),
+    /// Sessions of a run: list, start, stop, weigh. Example: kimera session start trend --capital 10000
+    Session(SessionArgs),
     /// What forecasts were worth: members and ensemble, walked forward over recordings and minutes. Example: kimera evaluate --on data/binance-20240808
     Evaluate(EvaluateArgs),
     /// The book at an instant of a run or a recording. Example: kimera book --on state/a --at +30s --svg book.svg
@@ -362,6 +365,7 @@ impl Cli {
             Verb::Cep(a) => patterns::run(&a),
             Verb::Features(a) => features::run(&a),
             Verb::Opinions(a) => opinions::run(&a),
+            Verb::Session(a) => sessions::session(&a),
             Verb::Evaluate(a) => evaluate::run(&a),
             Verb::Book(a) => book_view::run(&a),
             Verb::Topology(a) => run_topology(&a),

@@ -54,6 +54,7 @@ pub mod recording;
 pub mod replay;
 pub mod replica;
 pub mod report;
+pub mod sessions;
 pub mod shadow;
 pub mod shelf;
 pub mod simulate;

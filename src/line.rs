@@ -29,7 +29,7 @@ use kimera_runtime::plan::Plan;
 use kimera_runtime::seat::{Cell, Seat, SeatMeters, Tap, Watch};
 use kimera_runtime::topology::{EdgeSpec, Plane, SEQUENCER, SeatSpec, Topology, Wiring};
 use kimera_runtime::{AbsenceGate, Actor, Health, Port, Rejoin, Tsc};
-use kimera_strategy::{MakerStage, StrategyMeters, actor as strategy_stage};
+use kimera_strategy::{Strategies, StrategyMeters, stage as strategy_stage};
 
 use crate::config::Config;
 use crate::counterfactual::{StandIn, Swap};
@@ -86,12 +86,12 @@ pub fn branches() -> impl Iterator<Item = String> {
 }
 
 /// Most messages of one input from one stage to the next. The market stage says two at a mark, the ensemble adds one,
-/// strategy passes one on and decides.
+/// strategy passes one on, and every session decides.
 const FROM_MARKET: usize = market_stage::OUTPUTS_MAX;
 const FROM_ENSEMBLE: usize = FROM_MARKET + 1;
-const FROM_STRATEGY: usize = 2;
-/// One input reaches execution as at most an input passed on and a decision: both may place and cancel.
-const FROM_EXECUTION: usize = 2 * execution_stage::OUTPUTS_MAX;
+const FROM_STRATEGY: usize = 1 + strategy_stage::DECISIONS_MAX;
+/// One input reaches execution as at most an input passed on and a decision of each session: what they may cause together is bounded.
+const FROM_EXECUTION: usize = 2 + execution_stage::EFFECTS_PER_INPUT;
 
 fn seat(name: &str, plane: Plane, purpose: &str, sink: bool, outputs_max: usize) -> SeatSpec {
     SeatSpec { name: name.into(), plane, purpose: purpose.into(), sink, outputs_max }
@@ -176,7 +176,7 @@ pub fn topology(config: &Config) -> Topology {
     for (name, per_input) in [
         (MARKET, 1),
         (ENSEMBLE, 1),
-        (STRATEGY, FROM_MARKET),
+        (STRATEGY, strategy_stage::DECISIONS_MAX + 1),
         (EXECUTION, 1),
         (RISK, 1),
         (COMPLIANCE, FROM_EXECUTION),
@@ -412,11 +412,14 @@ pub fn cells(
     let ensemble_meters = EnsembleMeters::new(counters, &ensemble.members);
     seats.add(ENSEMBLE, || Ensemble::new(ensemble.clone(), ensemble_meters.clone()))?;
     let meters = StrategyMeters::new(counters);
-    seats.add(STRATEGY, || MakerStage::new(strategy.clone(), meters.clone()))?;
+    seats.add(STRATEGY, || Strategies::new(strategy.clone(), meters.clone()))?;
     let meters = ExecutionMeters::new(counters);
-    seats.add(EXECUTION, || Execution::new(execution, meters.clone()))?;
+    seats.add(EXECUTION, || Execution::new(execution.clone(), meters.clone()))?;
     let meters = RiskMeters::new(counters);
-    seats.add(RISK, || Risk::new(Gate::new(limits.clone(), rules.clone()), meters.clone()))?;
+    let terms = config.session_terms().map_err(wrong)?;
+    seats.add(RISK, || {
+        Risk::new(Gate::with_sessions(limits.clone(), rules.clone(), &terms), meters.clone())
+    })?;
     let meters = ComplianceMeters::new(counters);
     seats.add(COMPLIANCE, || {
         let conduct = Conduct::new(config.conduct_config(), config.instruments.len());

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::engine::control::state_name;
 use crate::engine::recovery::RecoveryReport;
 use crate::exit::Failure;
+use crate::sessions::{SessionLine, sessions, table};
 use crate::state::State;
 
 /// Version of every JSON object the program prints.
@@ -193,6 +194,9 @@ pub struct EngineSummary {
     pub weights: WeightSummary,
     /// The members.
     pub ensemble: EnsembleSummary,
+    /// Sessions, by place.
+    #[serde(default)]
+    pub sessions: Vec<SessionLine>,
     /// What the kill word says at the end.
     pub trading: String,
     /// By feed.
@@ -281,6 +285,7 @@ impl EngineSummary {
                 reweighted: counters.counter("ensemble.weight_epoch"),
                 leaned: counters.counter("strategy.leaned"),
             },
+            sessions: sessions(counters),
             trading: state_name(facts.trading).into(),
             feeds: feeds(counters),
             latency_ns: latency(counters, gateway),
@@ -384,6 +389,9 @@ impl EngineSummary {
             "  P&L {} = realised {} + unrealised {} - fees {}; position {}",
             p.net, p.realised, p.unrealised, p.fees, p.position
         );
+        if self.sessions.len() > 1 {
+            let _ = writeln!(text, "{}", table(&self.sessions));
+        }
         let e = &self.ensemble;
         let _ = writeln!(
             text,

@@ -8,7 +8,7 @@ use kimera_protocol::{
     Absent, Alert, CancelOrder, Checkpoint, Command, CommandCode, Consensus, Decision, Definition, Detector,
     ErrorKind, HoldReason, Kind, Message, NewOrder, Opinion, OrderEvent, OrderUpdate, OrphanAdopted,
     PatternMatch, PatternsLoaded, Phase, Quantity, Refusal, RefusalReason, Severity, Status, Timer, Topic,
-    VenueStatus, Weights,
+    Urgency, VenueStatus, Weights,
 };
 use kimera_runtime::counters::Snapshot;
 use kimera_runtime::errors::ErrorLog;
@@ -231,12 +231,14 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
         return Some(json!({
             "bid": quote(&d.bid), "ask": quote(&d.ask), "fair": d.fair, "signal": d.signal,
             "confidence": d.confidence, "position": money(d.position), "hold": hold, "toxicity": d.toxicity,
+            "session": d.session, "strategy": d.strategy, "takes": d.urgency == Urgency::Take as u8,
+            "edge_bps": d.edge_bps, "cost_bps": d.cost_bps, "horizon_ms": d.horizon_ms, "invalid_at": d.invalid_at,
         }));
     }
     if let Some(o) = m.body::<NewOrder>() {
         return Some(json!({
             "id": o.id.to_text().as_str(), "side": side(o.side), "price": o.price.0, "quantity": size(o.quantity),
-            "time_in_force": o.time_in_force, "flags": o.flags, "stamp_seq": o.stamp_seq,
+            "strategy": o.strategy, "time_in_force": o.time_in_force, "flags": o.flags, "stamp_seq": o.stamp_seq,
             "limits_version": o.limits_version, "trading_epoch": o.trading_epoch, "send_by": o.send_by,
         }));
     }
@@ -257,6 +259,13 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
     }
     if let Some(c) = m.body::<Command>() {
         let code = CommandCode::from_code(c.code).map(|c| format!("{c:?}").to_lowercase());
+        if c.terms.number != 0 || c.session != 0 {
+            let t = &c.terms;
+            return Some(json!({
+                "command": code, "place": c.session, "session": t.number, "kind": t.kind,
+                "capital": money(t.capital), "exposure_bps": t.exposure_bps, "loss_bps": t.loss_bps,
+            }));
+        }
         return Some(json!({"command": code, "epoch": c.epoch}));
     }
     if let Some(o) = m.body::<OrphanAdopted>() {

@@ -4,6 +4,7 @@ mod detectors;
 mod log;
 mod opinions;
 mod patterns;
+mod sessions;
 mod shadow;
 mod supervision;
 mod trading;
@@ -15,11 +16,12 @@ pub use detectors::{DetectorsSection, ReduceAt};
 pub use log::LogSection;
 pub use opinions::OpinionsSection;
 pub use patterns::{PatternsSection, point_at};
+pub use sessions::{KindsSection, SessionSection, exposure_bps, kind_names, loss_bps};
 pub use shadow::{OnDivergence, ShadowSection};
 pub use supervision::{GroupSection, Strategy, SupervisionSection, WayBack};
 pub use trading::{
     AccountSection, ComplianceSection, EnsembleSection, ExecutionSection, PriorsSection, RiskSection,
-    StrategySection,
+    StrategySection, units,
 };
 
 use kimera_market::features::FeatureConfig;
@@ -205,6 +207,12 @@ pub struct Config {
     pub ensemble: EnsembleSection,
     /// The market maker.
     pub strategy: StrategySection,
+    /// Sessions beside the first one.
+    #[serde(rename = "session", default, skip_serializing_if = "Vec::is_empty")]
+    pub sessions: Vec<SessionSection>,
+    /// Parameters of the kinds of strategies.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kinds: KindsSection,
     /// When quotes are replaced.
     pub execution: ExecutionSection,
     /// Limits.

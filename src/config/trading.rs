@@ -7,13 +7,12 @@ use kimera_ensemble::slow::pattern::memory::MEMORY_MAX;
 use kimera_ensemble::{
     ContradictionConfig, EnsembleConfig, PatternConfig, SlowConfig, ThermodynamicConfig, Weighing,
 };
-use kimera_execution::ExecutionConfig;
 use kimera_execution::parent::ParentConfig;
+use kimera_execution::{ExecutionConfig, Tradable};
 use kimera_numerics::VolatilityConfig;
 use kimera_protocol::fixed::{UNIT_DECIMALS, parse_decimal};
 use kimera_protocol::{Instrument, InstrumentId, InstrumentVersion, MEMBERS_MAX};
 use kimera_risk::{BasisPoints, InstrumentRules, Limits};
-use kimera_strategy::{FairConfig, MakerConfig, StrategyConfig};
 use serde::{Deserialize, Serialize};
 
 use super::{Config, within};
@@ -75,6 +74,20 @@ pub struct StrategySection {
     /// By this factor, 1 to 100.
     #[serde(default = "toxic_factor")]
     pub toxic_factor: f64,
+    /// Distances of the quotes: "glft" or "avellaneda-stoikov".
+    #[serde(default = "model")]
+    pub model: String,
+    /// Horizon of avellaneda-stoikov, which moves along, in seconds.
+    #[serde(default = "horizon_s")]
+    pub horizon_s: f64,
+}
+
+fn model() -> String {
+    "glft".into()
+}
+
+fn horizon_s() -> f64 {
+    60.0
 }
 
 fn toxic_above() -> f64 {
@@ -212,11 +225,15 @@ fn conduct_base_rate() -> f64 {
     SurveillanceConfig::default().base_rate
 }
 
-const fn ms(value: u32) -> i64 {
+pub(super) const fn ms(value: u32) -> i64 {
     value as i64 * 1_000_000
 }
 
-fn units(name: &str, text: &str) -> Result<i64, String> {
+/// An amount in 1e-8; positive.
+///
+/// # Errors
+/// What is wrong with it, by its name.
+pub fn units(name: &str, text: &str) -> Result<i64, String> {
     match parse_decimal(text.as_bytes(), UNIT_DECIMALS) {
         Ok(value) if value > 0 => Ok(value),
         Ok(_) => Err(format!("{name} = \"{text}\" must be positive")),
@@ -233,7 +250,7 @@ impl Config {
         self.instrument_of("strategy.trades", &self.strategy.trades)
     }
 
-    fn instrument_of(&self, name: &str, feed: &str) -> Result<Instrument, String> {
+    pub(super) fn instrument_of(&self, name: &str, feed: &str) -> Result<Instrument, String> {
         let known: Vec<_> = self.instruments.iter().map(|s| s.feed.as_str()).collect();
         let at = known.iter().position(|known| *known == feed);
         let at =
@@ -249,47 +266,7 @@ impl Config {
         units("account.capital", &self.account.capital)
     }
 
-    /// What strategy needs.
-    ///
-    /// # Errors
-    /// What is wrong, by its name.
-    pub fn strategy_config(&self) -> Result<StrategyConfig, String> {
-        let s = &self.strategy;
-        let traded = self.traded()?;
-        let other =
-            s.follows.as_ref().map(|feed| self.instrument_of("strategy.follows", feed)).transpose()?;
-        let size = units("strategy.size", &s.size)?;
-        if size % traded.lot_units != 0 {
-            return Err(format!("strategy.size = \"{}\" is no multiple of the lot of {}", s.size, s.trades));
-        }
-        Ok(StrategyConfig {
-            strategy: s.number,
-            traded: (traded.id, traded.tick_units),
-            other: other.filter(|o| o.id != traded.id).map(|o| (o.id, o.tick_units)),
-            size,
-            risk_aversion: s.risk_aversion,
-            fill_rate: s.fill_rate_per_s,
-            fill_decay: s.fill_decay_per_tick,
-            maker: MakerConfig {
-                maker_fee: s.maker_fee_bps / 1e4,
-                inventory_max: s.inventory_max,
-                lean: s.lean,
-            },
-            toxic: (s.toxic_above, s.toxic_factor),
-            score_min: s.score_min,
-            confidence_min: s.confidence_min,
-            fair: FairConfig {
-                other_weight: s.follow_weight,
-                basis_half_life: ms(s.basis_half_life_ms),
-                stale_after: ms(s.stale_after_ms),
-            },
-            volatility: self.volatility_config(),
-            alerts: self.alert_policy(),
-            look_interval: ms(s.stale_after_ms),
-        })
-    }
-
-    fn volatility_config(&self) -> VolatilityConfig {
+    pub(super) fn volatility_config(&self) -> VolatilityConfig {
         let s = &self.strategy;
         VolatilityConfig {
             bar: ms(s.volatility_bar_ms),
@@ -303,16 +280,18 @@ impl Config {
     /// # Errors
     /// As [`Config::strategy_config`].
     pub fn contradiction_config(&self, member: usize) -> Result<ContradictionConfig, String> {
-        let (strategy, e) = (self.strategy_config()?, &self.ensemble);
+        let (s, e, traded) = (&self.strategy, &self.ensemble, self.traded()?);
+        let other =
+            s.follows.as_ref().map(|feed| self.instrument_of("strategy.follows", feed)).transpose()?;
         Ok(ContradictionConfig {
             member,
-            traded: strategy.traded,
-            other: strategy.other,
+            traded: (traded.id, traded.tick_units),
+            other: other.filter(|o| o.id != traded.id).map(|o| (o.id, o.tick_units)),
             error_interval: ms(e.error_interval_ms),
             error_half_life: e.error_half_life_samples,
             errors_min: e.errors_min.into(),
-            basis_half_life: strategy.fair.basis_half_life,
-            stale_after: strategy.fair.stale_after,
+            basis_half_life: ms(s.basis_half_life_ms),
+            stale_after: ms(s.stale_after_ms),
         })
     }
 
@@ -370,9 +349,11 @@ impl Config {
     pub fn execution_config(&self) -> Result<ExecutionConfig, String> {
         let (traded, e) = (self.traded()?, &self.execution);
         Ok(ExecutionConfig {
-            instrument: traded.id,
-            venue: traded.venue.0,
-            configured: InstrumentVersion::configured(traded.tick_units, traded.lot_units),
+            tradable: vec![Tradable {
+                instrument: traded.id,
+                venue: traded.venue.0,
+                configured: InstrumentVersion::configured(traded.tick_units, traded.lot_units),
+            }],
             parent: ParentConfig {
                 child_size_max: units("execution.child_size_max", &e.child_size_max)?,
                 requote_ticks: e.requote_ticks.into(),
@@ -458,6 +439,7 @@ impl Config {
     pub(super) fn check_trading(&self) -> Result<(), String> {
         let s = &self.strategy;
         self.capital()?;
+        self.kinds.check()?;
         self.strategy_config()?;
         self.execution_config()?;
         self.risk_config()?;
@@ -474,6 +456,7 @@ impl Config {
             ("strategy.maker_fee_bps", s.maker_fee_bps, 0.0, 1_000.0),
             ("strategy.inventory_max", s.inventory_max, 0.0, 1e6),
             ("strategy.lean", s.lean, 0.0, 1.0),
+            ("strategy.horizon_s", s.horizon_s, 0.0, 86_400.0),
             ("strategy.score_min", s.score_min, 0.0, 1.0),
             ("strategy.confidence_min", s.confidence_min, 0.0, 1.0),
             ("ensemble.barrier_sigmas", self.ensemble.barrier_sigmas, 1e-6, 100.0),

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::faults::Faults;
 use super::pattern_desk::PatternDesk;
+use super::sessions::{SessionWish, list};
 use super::tree::Tree;
 use crate::control::server::Handler;
 use crate::control::{OrdersAtEnd, RpcError};
@@ -24,7 +25,7 @@ use crate::report::{LatencyRow, latency, money};
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Methods of the engine's socket.
-pub const METHODS: [&str; 14] = [
+pub const METHODS: [&str; 18] = [
     "hello",
     "status",
     "tree",
@@ -38,11 +39,15 @@ pub const METHODS: [&str; 14] = [
     "latency.report",
     "log.level",
     "patterns.load",
+    "session.list",
+    "session.start",
+    "session.stop",
+    "session.weigh",
     "shutdown",
 ];
 
 /// What the loop is asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// Sequence the halt that the kill word already says.
     Halt,
@@ -57,6 +62,8 @@ pub enum Wish {
     CancelAll,
     /// Other patterns from here on; a set of them is ready.
     LoadPatterns(PatternsLoaded),
+    /// Something of a session.
+    Session(SessionWish),
     /// End the run.
     Shutdown(OrdersAtEnd),
 }
@@ -256,6 +263,10 @@ impl Handler for EngineHandler {
             "log.level" => log_level(params),
             "patterns.load" => {
                 self.patterns.load(params, &self.counters, |loaded| self.ask(Wish::LoadPatterns(loaded)))
+            }
+            "session.list" => Ok(list(&self.counters.snapshot())),
+            "session.start" | "session.stop" | "session.weigh" => {
+                self.ask(Wish::Session(SessionWish::of(method, params)?))
             }
             "tree" => Ok(self.tree.to_json()),
             "actor.stop" | "actor.start" | "actor.restart" => {

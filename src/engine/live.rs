@@ -549,6 +549,7 @@ impl Live<'_> {
                 Wish::Resume { epoch } => self.resume(epoch),
                 Wish::CancelAll => self.cancel_all(),
                 Wish::LoadPatterns(loaded) => self.load_patterns(loaded),
+                Wish::Session(wish) => self.session(&wish),
             };
             let _ = ask.answer.send(result);
         }

@@ -28,6 +28,7 @@ pub mod pattern_desk;
 pub mod poison;
 pub mod recovery;
 pub mod rejoin;
+mod sessions;
 pub mod takeover;
 pub mod tree;
 pub mod venue_account;

@@ -283,6 +283,15 @@ fn commanded(seq: Seq, command: &Command, time: &str) {
         Some(CommandCode::CancelAll) => {
             tracing::warn!(target: Risk.name(), seq, market_time = time, epoch, "every order is taken back");
         }
+        Some(code @ (CommandCode::SessionStart | CommandCode::SessionStop | CommandCode::SessionWeigh)) => {
+            let (place, number, kind) = (command.session, command.terms.number, command.terms.kind);
+            let what = match code {
+                CommandCode::SessionStart => "a session begins",
+                CommandCode::SessionStop => "a session stops, and gives back what it holds",
+                _ => "a session goes on with other terms",
+            };
+            tracing::info!(target: Risk.name(), seq, market_time = time, place, number, kind, "{what}");
+        }
         Some(CommandCode::Stop) => {
             tracing::info!(target: System.name(), seq, market_time = time, "the run ends");
         }

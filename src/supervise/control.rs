@@ -18,7 +18,7 @@ use crate::state::Layout;
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Methods of the supervisor's socket.
-pub const METHODS: [&str; 20] = [
+pub const METHODS: [&str; 24] = [
     "hello",
     "status",
     "tree",
@@ -32,6 +32,10 @@ pub const METHODS: [&str; 20] = [
     "latency.report",
     "log.level",
     "patterns.load",
+    "session.list",
+    "session.start",
+    "session.stop",
+    "session.weigh",
     "shutdown",
     "positions",
     "orders",
@@ -165,7 +169,9 @@ impl Handler for SupervisorHandler {
             }
             "actor.stop" | "actor.start" | "actor.restart" => self.actor(method, params),
             "trading.reduce" | "trading.resume" | "orders.cancel_all" | "latency.report" | "log.level"
-            | "patterns.load" => self.forward(method, params),
+            | "patterns.load" | "session.list" | "session.start" | "session.stop" | "session.weigh" => {
+                self.forward(method, params)
+            }
             "positions" | "orders" | "books" | "decisions" | "shadow.status" | "restart.state" => {
                 self.read(method, params)
             }

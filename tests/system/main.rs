@@ -11,6 +11,7 @@ mod patterns;
 mod recording;
 mod replay;
 mod rules;
+mod sessions;
 mod simulate;
 mod trading;
 mod views;

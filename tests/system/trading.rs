@@ -91,7 +91,7 @@ impl Run {
         let route = &explained["routes"][0];
         assert!(route["id"] == order["body"]["id"] && route["sent"] == true, "{explained}");
         let checks = route["checks"].as_array().unwrap();
-        assert!(checks.len() == 26 && checks.iter().all(|c| c["verdict"] == "passed"), "{explained}");
+        assert!(checks.len() == 29 && checks.iter().all(|c| c["verdict"] == "passed"), "{explained}");
         let stages = explained["latency"].as_array().unwrap();
         assert!(stages.iter().any(|s| s["seat"] == "risk" && s["took_ns"].as_u64() > Some(0)), "{explained}");
         self.attributes(&cat);

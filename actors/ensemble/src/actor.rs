@@ -2,6 +2,7 @@
 
 use kimera_numerics::calibration::Calibration;
 use kimera_numerics::{Volatility, VolatilityConfig};
+use kimera_protocol::vote::UNKNOWN;
 use kimera_protocol::{Consensus, Features, InstrumentId, MEMBERS_MAX, Message, Nanos, Quote, Vote, Weights};
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
@@ -116,6 +117,9 @@ pub struct Ensemble {
     weights: WeightSet,
     weight_epoch: u64,
     votes: [Option<Forecast>; MEMBERS_MAX],
+    /// Members whose levels are said with the consensus: of contradiction, and of temperature.
+    levels_of: [Option<usize>; 2],
+    levels: [f32; 2],
     outcomes: Outcomes,
     round: Round,
     shadows: Shadows,
@@ -130,7 +134,7 @@ pub struct Ensemble {
     meters: EnsembleMeters,
 }
 
-kimera_protocol::state!(Ensemble { weights, weight_epoch, votes, outcomes, round, shadows, sides, calibration, volatility, mid, last_forecast, resolved, weights_to_tell, meters } fixed { config });
+kimera_protocol::state!(Ensemble { weights, weight_epoch, votes, levels, outcomes, round, shadows, sides, calibration, volatility, mid, last_forecast, resolved, weights_to_tell, meters } fixed { config, levels_of });
 
 /// Strength of the direction of a forecast: the probability of the likelier side, given that it is not flat.
 fn raw_confidence(p: &Forecast) -> f64 {
@@ -154,6 +158,9 @@ impl Ensemble {
             weights: config.prior,
             weight_epoch: 0,
             votes: [None; MEMBERS_MAX],
+            levels_of: ["contradiction", "thermodynamic"]
+                .map(|name| config.members.iter().position(|member| member == name)),
+            levels: [UNKNOWN; 2],
             outcomes: Outcomes::new(config.horizon),
             round: Round::default(),
             shadows: Shadows::new(config.members.len()),
@@ -232,6 +239,7 @@ impl Ensemble {
 
     fn take_votes(&mut self, joined: &[&Message]) -> u64 {
         self.votes = [None; MEMBERS_MAX];
+        self.levels = [UNKNOWN; 2];
         let mut voted = 0;
         for vote in joined.iter().filter_map(|m| m.body::<Vote>()) {
             let member = vote.member as usize;
@@ -242,6 +250,11 @@ impl Ensemble {
                 self.votes[member] = simplex(vote.p);
             }
             if self.votes[member].is_some() {
+                for (level, of) in self.levels.iter_mut().zip(self.levels_of) {
+                    if of == Some(member) {
+                        *level = vote.level as f32;
+                    }
+                }
                 voted |= 1 << member;
                 self.meters.votes[member].add(1);
             } else {
@@ -259,6 +272,7 @@ impl Ensemble {
             resolved: self.resolved,
             weight_epoch: self.weight_epoch,
             pressure: 1.0,
+            levels: self.levels,
             ..Consensus::default()
         };
         let Some(pooled) = pool(&self.votes[..members], &self.weights[..members]) else { return consensus };

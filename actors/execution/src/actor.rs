@@ -1,27 +1,45 @@
 //! The stage of the main line: takes decisions, sends children and cancels; everything else is passed on.
+//!
+//! Every session has two parents of each instrument that it may trade. What one input may cause is bounded for all of them
+//! together: who finds nothing left of it is settled with the next decision.
 
 use kimera_protocol::order::OrderFlags;
 use kimera_protocol::{
-    CancelAll, CancelOrder, Command, CommandCode, Decision, Definition, InstrumentId, InstrumentVersion,
-    Kind, Message, Nanos, NewOrder, OrderEvent, OrderId, OrderUpdate, Refusal, Seq, Side, Started,
-    TimeInForce, Trading, TradingState,
+    CHILDREN_PER_SESSION, CancelAll, CancelOrder, Command, CommandCode, Decision, Definition, InstrumentId,
+    InstrumentVersion, Kind, Message, Nanos, NewOrder, OrderEvent, OrderId, OrderUpdate, Refusal,
+    SESSIONS_MAX, Seq, Side, Started, TimeInForce, Trading, TradingState, Urgency,
 };
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
 use crate::parent::{ORDERS_PER_INPUT, Parent, ParentConfig};
 
-/// Most outputs of one input: the input itself, and for each side either cancels or new children.
-pub const OUTPUTS_MAX: usize = 1 + 2 * ORDERS_PER_INPUT;
+/// Orders and cancels that one message may cause.
+pub const EFFECTS_PER_MESSAGE: usize = 2 * ORDERS_PER_INPUT;
+/// Orders and cancels that all messages of one input may cause together.
+pub const EFFECTS_PER_INPUT: usize = 2 * EFFECTS_PER_MESSAGE;
+/// Venues that orders may go to.
+pub const VENUES_MAX: usize = 8;
+/// Most outputs of one message: itself, and orders and cancels, or a mass cancel of each venue.
+pub const OUTPUTS_MAX: usize = 1 + EFFECTS_PER_MESSAGE;
 
-/// What the stage needs to know.
+const _: () = assert!(VENUES_MAX <= EFFECTS_PER_MESSAGE);
+
+/// An instrument that may be traded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExecutionConfig {
-    /// Instrument that is traded.
+pub struct Tradable {
+    /// Instrument.
     pub instrument: InstrumentId,
     /// Venue its orders go to.
     pub venue: u8,
     /// What orders for it are bound to until the venue says otherwise.
     pub configured: InstrumentVersion,
+}
+
+/// What the stage needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutionConfig {
+    /// Instruments that may be traded.
+    pub tradable: Vec<Tradable>,
     /// When and how quotes are replaced.
     pub parent: ParentConfig,
 }
@@ -32,101 +50,206 @@ pub struct ExecutionMeters {
     placed: Counter,
     cancels: Counter,
     withheld: Counter,
+    deferred: Counter,
 }
 
-kimera_protocol::state!(ExecutionMeters { placed, cancels, withheld });
+kimera_protocol::state!(ExecutionMeters { placed, cancels, withheld, deferred });
 
 impl ExecutionMeters {
-    /// Counters `execution.placed`, `execution.cancels` and `execution.withheld`: how often a side wanted what the venue would not take.
+    /// Counters `execution.placed`, `execution.cancels`, `execution.withheld` (how often a side wanted what the venue would not take) and
+    /// `execution.deferred` (how often a session had to wait for the next input).
     #[must_use]
     pub fn new(counters: &Counters) -> Self {
         let counter = |what: &str| counters.counter(&format!("execution.{what}"));
-        Self { placed: counter("placed"), cancels: counter("cancels"), withheld: counter("withheld") }
+        Self {
+            placed: counter("placed"),
+            cancels: counter("cancels"),
+            withheld: counter("withheld"),
+            deferred: counter("deferred"),
+        }
     }
 }
+
+/// Both sides of what a session wants of an instrument.
+#[derive(Clone, Debug)]
+struct Pair {
+    sides: [Parent; 2],
+    strategy: u16,
+    urgency: Urgency,
+    /// The session's position that the last decision was made with, in 1e-8.
+    position: i64,
+    /// The next child's number within the input that children are being named after.
+    named: (Seq, u32),
+    /// It has been left out, and is settled with the next decision.
+    is_due: bool,
+}
+
+kimera_protocol::state!(Pair { sides, strategy, urgency, position, named, is_due });
 
 /// The stage.
 pub struct Execution {
     config: ExecutionConfig,
-    sides: [Parent; 2],
-    /// What the venue demands now.
-    version: InstrumentVersion,
+    /// By instrument of the tradable ones, then by place of the session.
+    pairs: Box<[Pair]>,
+    /// What the venue demands now, by tradable instrument.
+    versions: Box<[InstrumentVersion]>,
     incarnation: u32,
-    strategy: u16,
-    /// Position that the last decision was made with, in 1e-8.
-    position: i64,
     trading: Trading,
-    /// The input that children are being named after, and the next child's number.
-    naming: (Seq, u32),
+    /// Orders and cancels of an input so far.
+    effects: (Seq, usize),
+    /// How many are due.
+    due: u64,
     meters: ExecutionMeters,
 }
 
-kimera_protocol::state!(Execution { sides, version, incarnation, strategy, position, trading, naming, meters } fixed { config });
+kimera_protocol::state!(Execution { pairs, versions, incarnation, trading, effects, due, meters } fixed { config });
 
 impl Execution {
     /// A stage with nothing standing.
     #[must_use]
     pub fn new(config: ExecutionConfig, meters: ExecutionMeters) -> Self {
+        let pair = || Pair {
+            sides: [Parent::new(Side::Bid), Parent::new(Side::Ask)],
+            strategy: 0,
+            urgency: Urgency::Quote,
+            position: 0,
+            named: (0, 0),
+            is_due: false,
+        };
+        let pairs = (0..config.tradable.len() * SESSIONS_MAX).map(|_| pair()).collect();
+        let versions = config.tradable.iter().map(|t| t.configured).collect();
         Self {
             config,
-            sides: [Parent::new(Side::Bid), Parent::new(Side::Ask)],
-            version: config.configured,
+            pairs,
+            versions,
             incarnation: 0,
-            strategy: 0,
-            position: 0,
             trading: Trading::default(),
-            naming: (0, 0),
+            effects: (0, 0),
+            due: 0,
             meters,
         }
     }
 
-    /// Cancels what should not stand, then places what should.
-    fn settle(&mut self, message: &Message, out: &mut Outbox) {
+    /// Where the parents of a session for an instrument are.
+    fn place_of(&self, instrument: InstrumentId, session: usize) -> Option<usize> {
+        let at = self.config.tradable.iter().position(|t| t.instrument == instrument)?;
+        (session < SESSIONS_MAX).then_some(at * SESSIONS_MAX + session)
+    }
+
+    /// Cancels what should not stand, then places what should; or leaves it for the next decision, where the input has
+    /// had its share.
+    fn settle(&mut self, at: usize, message: &Message, out: &mut Outbox) {
         let (seq, now) = (message.header.seq, message.header.time);
-        if self.naming.0 != seq {
-            self.naming = (seq, 0);
+        if self.effects.0 != seq {
+            self.effects = (seq, 0);
         }
         let reduce_only =
             if self.trading.state == TradingState::Reducing { OrderFlags::REDUCE_ONLY } else { 0 };
+        let Self { config, pairs, versions, incarnation, meters, effects, due, .. } = self;
+        let (which, session) = (at / SESSIONS_MAX, at % SESSIONS_MAX);
+        let (Some(pair), Some(tradable), Some(version)) =
+            (pairs.get_mut(at), config.tradable.get(which), versions.get(which))
+        else {
+            return;
+        };
+        *due -= u64::from(std::mem::take(&mut pair.is_due));
+        if effects.1 + EFFECTS_PER_MESSAGE > EFFECTS_PER_INPUT {
+            (pair.is_due, *due) = (true, *due + 1);
+            meters.deferred.add(1);
+            return;
+        }
+        let takes = pair.urgency == Urgency::Take;
+        let tif = if takes { TimeInForce::ImmediateOrCancel } else { TimeInForce::PostOnly };
         let base = NewOrder {
-            strategy: self.strategy,
+            strategy: pair.strategy,
             flags: reduce_only,
-            time_in_force: TimeInForce::PostOnly as u8,
-            venue: self.config.venue,
+            time_in_force: tif as u8,
+            venue: tradable.venue,
             ..NewOrder::default()
         };
-        let Self { config, sides, version, incarnation, position, naming, meters, .. } = self;
+        let Pair { sides, position, named, .. } = pair;
+        if named.0 != seq {
+            *named = (seq, 0);
+        }
         for parent in sides {
             parent.cancels(now, (&config.parent, version), |id| {
+                effects.1 += 1;
                 meters.cancels.add(1);
-                let cancel = CancelOrder { id, venue: u64::from(config.venue), ..CancelOrder::default() };
-                out.send(Port::Line, config.instrument, cancel);
+                let cancel = CancelOrder { id, venue: u64::from(tradable.venue), ..CancelOrder::default() };
+                out.send(Port::Line, tradable.instrument, cancel);
             });
             let next = || {
-                naming.1 += 1;
-                OrderId { seq, incarnation: *incarnation, child: naming.1 - 1 }
+                named.1 += 1;
+                let child = session as u32 * CHILDREN_PER_SESSION + (named.1 - 1) % CHILDREN_PER_SESSION;
+                OrderId { seq, incarnation: *incarnation, child }
             };
             let takes =
                 parent.places((seq, now), (&config.parent, version), (&base, *position), next, |order| {
+                    effects.1 += 1;
                     meters.placed.add(1);
-                    out.send(Port::Line, config.instrument, order);
+                    out.send(Port::Line, tradable.instrument, order);
                 });
             meters.withheld.add(u64::from(!takes));
         }
     }
 
-    fn cancel_all(&mut self, now: Nanos, out: &mut Outbox) {
-        self.sides.iter_mut().for_each(|p| p.all_cancelled(now));
-        let all = CancelAll { venue: u64::from(self.config.venue), ..CancelAll::default() };
-        out.send(Port::Line, self.config.instrument, all);
+    /// A decision: of the session that made it, and of whoever was left out before, as far as there is room in one message.
+    fn decided(&mut self, decision: &Decision, message: &Message, out: &mut Outbox) {
+        let Some(at) = self.place_of(message.instrument(), usize::from(decision.session)) else { return };
+        let pair = &mut self.pairs[at];
+        (pair.strategy, pair.position) = (decision.strategy, decision.position);
+        pair.urgency = Urgency::from_code(decision.urgency).unwrap_or_default();
+        pair.sides[0].want(decision.bid);
+        pair.sides[1].want(decision.ask);
+        if self.due > 0
+            && !self.pairs[at].is_due
+            && let Some(waiting) = self.pairs.iter().position(|pair| pair.is_due)
+        {
+            // One goes, the other waits: nobody waits for ever, and a message never causes more than its share.
+            self.pairs[at].is_due = true;
+            self.due += 1;
+            self.settle(waiting, message, out);
+            return;
+        }
+        self.settle(at, message, out);
     }
 
-    fn command(&mut self, command: &Command, now: Nanos, out: &mut Outbox) {
+    fn cancel_all(&mut self, (seq, now): (Seq, Nanos), out: &mut Outbox) {
+        for pair in &mut self.pairs {
+            pair.sides.iter_mut().for_each(|p| p.all_cancelled(now));
+        }
+        let mut told = [false; VENUES_MAX];
+        for tradable in &self.config.tradable {
+            let told = told.get_mut(usize::from(tradable.venue) % VENUES_MAX);
+            if told.is_some_and(|told| !std::mem::replace(told, true)) {
+                let so_far = if self.effects.0 == seq { self.effects.1 } else { 0 };
+                self.effects = (seq, so_far + 1);
+                let all = CancelAll { venue: u64::from(tradable.venue), ..CancelAll::default() };
+                out.send(Port::Line, tradable.instrument, all);
+            }
+        }
+    }
+
+    fn command(&mut self, command: &Command, at: (Seq, Nanos), out: &mut Outbox) {
         self.trading.apply(command);
         let cancels = CommandCode::from_code(command.code)
             .is_some_and(|c| matches!(c, CommandCode::Halt | CommandCode::CancelAll));
         if cancels {
-            self.cancel_all(now, out);
+            self.cancel_all(at, out);
+        }
+    }
+
+    fn report(&mut self, update: &OrderUpdate, message: &Message, out: &mut Outbox) {
+        let Some(at) = self.place_of(message.instrument(), update.id.session()) else { return };
+        let Self { pairs, config, .. } = self;
+        let sides = &mut pairs[at].sides;
+        if !sides.iter().any(|p| p.knows(update.id)) {
+            return;
+        }
+        sides.iter_mut().for_each(|p| p.report(update, message.header.time, &config.parent));
+        // A fill changes what is wanted: strategy's decision about it follows with the same input.
+        if !OrderEvent::from_code(update.event).is_some_and(OrderEvent::is_fill) {
+            self.settle(at, message, out);
         }
     }
 }
@@ -136,32 +259,27 @@ impl Actor for Execution {
         let message = input.message;
         let now = message.header.time;
         if let Some(decision) = message.body::<Decision>() {
-            (self.strategy, self.position) = (decision.strategy as u16, decision.position);
-            self.sides[0].want(decision.bid);
-            self.sides[1].want(decision.ask);
-            self.settle(message, out);
+            self.decided(decision, message, out);
             return;
         }
         if message.kind() != Some(Kind::Timer) {
             out.forward(Port::Line, message);
         }
         if let Some(update) = message.body::<OrderUpdate>() {
-            if self.sides.iter().any(|p| p.knows(update.id)) {
-                self.sides.iter_mut().for_each(|p| p.report(update, now, &self.config.parent));
-                // A fill changes what is wanted: strategy's decision about it follows with the same input.
-                if !OrderEvent::from_code(update.event).is_some_and(OrderEvent::is_fill) {
-                    self.settle(message, out);
-                }
-            }
+            self.report(update, message, out);
         } else if let Some(refusal) = message.body::<Refusal>() {
             // It makes room; the next decision uses it: a refusal itself causes no order.
-            self.sides.iter_mut().for_each(|p| p.refused(refusal.id, now, &self.config.parent));
+            if let Some(at) = self.place_of(message.instrument(), refusal.id.session()) {
+                let Self { pairs, config, .. } = self;
+                pairs[at].sides.iter_mut().for_each(|p| p.refused(refusal.id, now, &config.parent));
+            }
         } else if let Some(command) = message.body::<Command>() {
-            self.command(command, now, out);
+            self.command(command, (message.header.seq, now), out);
         } else if let Some(definition) = message.body::<Definition>() {
             // What stands the venue has taken; what comes next goes by the new rules.
-            if message.instrument() == self.config.instrument {
-                self.version.apply(message.header.seq, definition);
+            let of = |t: &Tradable| t.instrument == message.instrument();
+            if let Some(at) = self.config.tradable.iter().position(of) {
+                self.versions[at].apply(message.header.seq, definition);
             }
         } else if let Some(started) = message.body::<Started>() {
             self.incarnation = started.incarnation as u32;
@@ -170,9 +288,12 @@ impl Actor for Execution {
     }
 
     fn digest(&self) -> u64 {
-        let start =
-            u64::from(self.incarnation) ^ self.version.digest() ^ (self.position as u64).rotate_left(29);
-        self.sides.iter().fold(start, |d, p| d.rotate_left(17) ^ p.digest())
+        let start = u64::from(self.incarnation) ^ self.due.rotate_left(41);
+        let start = self.versions.iter().fold(start, |d, v| d.rotate_left(23) ^ v.digest());
+        self.pairs.iter().fold(start, |d, pair| {
+            let d = d.rotate_left(29) ^ pair.position as u64;
+            pair.sides.iter().fold(d, |d, p| d.rotate_left(17) ^ p.digest())
+        })
     }
 }
 

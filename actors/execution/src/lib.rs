@@ -6,5 +6,5 @@
 pub mod actor;
 pub mod parent;
 
-pub use actor::{Execution, ExecutionConfig, ExecutionMeters};
+pub use actor::{Execution, ExecutionConfig, ExecutionMeters, Tradable};
 pub use parent::{CHILDREN_MAX, ORDERS_PER_INPUT, Parent};

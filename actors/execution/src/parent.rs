@@ -8,6 +8,7 @@ use kimera_protocol::order::OrderFlags;
 use kimera_protocol::state::{Loader, Saver, State, StateError};
 use kimera_protocol::{
     InstrumentVersion, Level, Nanos, NewOrder, OrderId, OrderRecord, OrderState, Quantity, Seq, Side,
+    TimeInForce,
 };
 
 /// Children of a parent at a time.
@@ -290,6 +291,10 @@ impl Child {
     /// True where it should be cancelled: nothing is wanted, less is wanted, or it has stood long enough at a price
     /// too far from the one wanted.
     fn is_misplaced(&self, (wanted, step): (Option<Level>, i64), now: Nanos, config: &ParentConfig) -> bool {
+        // What takes has ended before it could be taken back.
+        if self.record.order.time_in_force == TimeInForce::ImmediateOrCancel as u8 {
+            return false;
+        }
         let Some(wanted) = wanted else { return true };
         if self.record.remaining() > wanted.size.0 {
             return true;

@@ -25,8 +25,14 @@ impl EngleGranger {
     /// Of as many `y` as `x`, in order; none for fewer than fifty, or where nothing moves.
     #[must_use]
     pub fn fit(y: &[f64], x: &[f64]) -> Option<Self> {
+        Self::fit_in(y, x, &mut vec![0.0; y.len()])
+    }
+
+    /// The same in memory that is there already: `spread` is as long as both, and holds their spread behind it.
+    #[must_use]
+    pub fn fit_in(y: &[f64], x: &[f64], spread: &mut [f64]) -> Option<Self> {
         let n = y.len();
-        if n < MIN || x.len() != n || y.iter().chain(x).any(|v| !v.is_finite()) {
+        if n < MIN || x.len() != n || spread.len() != n || y.iter().chain(x).any(|v| !v.is_finite()) {
             return None;
         }
         let (my, mx) = (mean(y), mean(x));
@@ -37,8 +43,10 @@ impl EngleGranger {
         }
         let beta = sxy / sxx;
         let alpha = my - beta * mx;
-        let spread: Vec<f64> = y.iter().zip(x).map(|(y, x)| y - alpha - beta * x).collect();
-        Some(Self { alpha, beta, t: dickey_fuller(&spread)? })
+        for (to, (y, x)) in spread.iter_mut().zip(y.iter().zip(x)) {
+            *to = y - alpha - beta * x;
+        }
+        Some(Self { alpha, beta, t: dickey_fuller(spread)? })
     }
 
     /// The spread of a pair.

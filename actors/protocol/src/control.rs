@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::message::{Body, Kind};
+use crate::session::SessionTerms;
 use crate::{Nanos, Seq};
 
 /// First record of a run: which engine writes here, built from what, configured how.
@@ -41,15 +42,30 @@ pub enum CommandCode {
     Resume = 4,
     /// Every order that stands is taken back; trading goes on as it is.
     CancelAll = 5,
+    /// A session begins at a free place, with the terms of the command.
+    SessionStart = 6,
+    /// A session takes no risk any more and gives back what it holds.
+    SessionStop = 7,
+    /// A session goes on with other terms.
+    SessionWeigh = 8,
 }
 
 impl CommandCode {
     /// The command of a code read from a journal.
     #[must_use]
     pub fn from_code(code: u64) -> Option<Self> {
-        [Self::Stop, Self::Halt, Self::Reduce, Self::Resume, Self::CancelAll]
-            .into_iter()
-            .find(|c| *c as u64 == code)
+        [
+            Self::Stop,
+            Self::Halt,
+            Self::Reduce,
+            Self::Resume,
+            Self::CancelAll,
+            Self::SessionStart,
+            Self::SessionStop,
+            Self::SessionWeigh,
+        ]
+        .into_iter()
+        .find(|c| *c as u64 == code)
     }
 }
 
@@ -90,7 +106,7 @@ impl Trading {
             Some(CommandCode::Reduce) if self.state == TradingState::Halted && self.epoch > 0 => self.state,
             Some(CommandCode::Reduce) => TradingState::Reducing,
             Some(CommandCode::Resume) => TradingState::Active,
-            Some(CommandCode::CancelAll | CommandCode::Stop) | None => return false,
+            Some(_) | None => return false,
         };
         self.epoch = self.epoch.max(command.epoch);
         true
@@ -105,8 +121,12 @@ pub struct Command {
     pub code: u64,
     /// Trading epoch that holds from here on, as the kill word has it; an older one than known changes nothing.
     pub epoch: u64,
+    /// Of a session: its place, from 0.
+    pub session: u64,
+    /// Of a session: its terms.
+    pub terms: SessionTerms,
     /// Zero.
-    pub reserved: [u64; 10],
+    pub reserved: [u64; 4],
 }
 
 impl Body for Command {

@@ -17,6 +17,7 @@ pub mod message;
 pub mod opinion;
 pub mod order;
 pub mod pattern;
+pub mod session;
 pub mod signal;
 pub mod state;
 pub mod vote;
@@ -26,7 +27,7 @@ pub use control::{
     Checkpoint, Command, CommandCode, Started, Timer, TimerOwner, TimerRequest, Trading, TradingState,
     VenueStatus,
 };
-pub use decision::{Decision, HoldReason};
+pub use decision::{Decision, HoldReason, Urgency};
 pub use definition::{Definition, InstrumentStatus, InstrumentVersion};
 pub use error_kind::ErrorKind;
 pub use fixed::{FixedError, Price, Quantity};
@@ -38,10 +39,11 @@ pub use market::{
 pub use message::{Body, Flags, Header, Kind, Message, Source};
 pub use opinion::{Opinion, Opinions, TOPICS, Topic};
 pub use order::{
-    CancelAll, CancelOrder, FillBook, NewOrder, OrderEvent, OrderId, OrderRecord, OrderState, OrderUpdate,
-    OrphanAdopted, Refusal, RefusalReason, TimeInForce,
+    CHILDREN_PER_SESSION, CancelAll, CancelOrder, FillBook, NewOrder, OrderEvent, OrderId, OrderRecord,
+    OrderState, OrderUpdate, OrphanAdopted, Refusal, RefusalReason, TimeInForce,
 };
 pub use pattern::{PatternMatch, PatternsLoaded};
+pub use session::{SESSIONS_MAX, SessionChange, SessionTerms, Sessions};
 pub use signal::{Features, Quote, Side, Status};
 pub use state::{Derived, Loader, Saver, State, StateError};
 pub use vote::{Absent, Abstention, Consensus, MEMBERS_MAX, Vote, Weights};

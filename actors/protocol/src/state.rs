@@ -4,12 +4,12 @@
 //! that was made from the same configuration, so what has a fixed size keeps its place in memory.
 
 use crate::{
-    Alert, Features, Level, Message, NewOrder, Opinion, OrderId, OrderState, Price, Quantity, Quote, Side,
-    Status, Ticker, TimerRequest, Trading, TradingState,
+    Alert, Consensus, Decision, Features, Level, Message, NewOrder, Opinion, OrderId, OrderState, Price,
+    Quantity, Quote, SessionTerms, Side, Status, Ticker, TimerRequest, Trading, TradingState, Urgency,
 };
 
 /// Version of the encoding and of every listed field: a snapshot of another one is not read.
-pub const STATE_SCHEMA: u64 = 6;
+pub const STATE_SCHEMA: u64 = 7;
 
 /// State that cannot be read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -193,8 +193,9 @@ macro_rules! plain {
     )* };
 }
 
-plain!(u8, u16, u32, u64, i16, i32, i64, i128, f64);
+plain!(u8, u16, u32, u64, i8, i16, i32, i64, i128, f32, f64);
 plain!(Price, Quantity, OrderId, NewOrder, Quote, Ticker, TimerRequest, Level, Features, Alert, Opinion);
+plain!(Consensus, Decision, SessionTerms);
 
 /// A word of eight bytes on every machine.
 impl State for usize {
@@ -392,6 +393,7 @@ coded_state! {
     OrderState: "state of an order"
         [Pending, Open, Partial, Unknown, Filled, Canceled, Rejected, Expired, Unsent];
     Side: "side" [Bid, Ask];
+    Urgency: "urgency" [Quote, Take];
     Status: "status"
         [Warmup, Ok, Clamped, Stale, EmptyBook, OneSided, Crossed, ZeroVariance, PositiveAutocovariance];
 }

@@ -88,8 +88,26 @@ pub struct Consensus {
     pub conflict: f64,
     /// Probability that the direction is wrong, against always saying the commoner one: 0 certain, 1 no better (4.9).
     pub pressure: f64,
-    /// Zero.
-    pub reserved: u64,
+    /// How much the sources of the price contradict each other, in [0, 1] (3.1), and the semantic temperature, in [0, 1] (3.4), as the members said
+    /// them; [`UNKNOWN`] where they did not.
+    pub levels: [f32; 2],
+}
+
+/// A level that nobody has said.
+pub const UNKNOWN: f32 = -1.0;
+
+impl Consensus {
+    /// The contradiction level, where it is known.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<f32> {
+        Some(self.levels[0]).filter(|level| (0.0..=1.0).contains(level))
+    }
+
+    /// The semantic temperature, where it is known.
+    #[must_use]
+    pub fn temperature(&self) -> Option<f32> {
+        Some(self.levels[1]).filter(|level| (0.0..=1.0).contains(level))
+    }
 }
 
 impl Body for Consensus {

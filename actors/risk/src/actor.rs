@@ -22,13 +22,14 @@ pub struct RiskMeters {
     epoch: Counter,
     alarms: Counter,
     definitions: Counter,
+    sessions: Counter,
     refused: Box<[Counter]>,
 }
 
-kimera_protocol::state!(RiskMeters { passed, trading_state, epoch, alarms, definitions, refused });
+kimera_protocol::state!(RiskMeters { passed, trading_state, epoch, alarms, definitions, sessions, refused });
 
 impl RiskMeters {
-    /// Counters `risk.passed`, `risk.alarms`, `risk.definitions`, `risk.trading_state`, `risk.epoch` and `risk.refused.<reason>`.
+    /// Counters `risk.passed`, `risk.alarms`, `risk.definitions`, `risk.sessions` (commands about them), `risk.trading_state`, `risk.epoch` and `risk.refused.<reason>`.
     #[must_use]
     pub fn new(counters: &Counters) -> Self {
         let refused = CHECKS.iter().map(|(r, _)| counters.counter(&format!("risk.refused.{}", r.name())));
@@ -38,6 +39,7 @@ impl RiskMeters {
             epoch: counters.counter("risk.epoch"),
             alarms: counters.counter("risk.alarms"),
             definitions: counters.counter("risk.definitions"),
+            sessions: counters.counter("risk.sessions"),
             refused: refused.collect(),
         }
     }
@@ -121,6 +123,7 @@ impl Actor for Risk {
             self.meters.definitions.add(u64::from(is_new));
         } else if let Some(command) = message.body::<Command>() {
             self.gate.command(command, time);
+            self.meters.sessions.set(self.gate.sessions().terms().taken());
             self.tell_trading();
         } else if let Some(orphan) = message.body::<OrphanAdopted>() {
             let charged = self.gate.adopt(orphan, message.header.instrument, time);
@@ -144,6 +147,7 @@ impl Actor for Risk {
     fn digest(&self) -> u64 {
         let equity = self.gate.equity().now();
         self.gate.book().digest()
+            ^ self.gate.sessions().digest().rotate_left(13)
             ^ self.gate.rules_digest()
             ^ (equity as u64).rotate_left(7)
             ^ ((equity >> 64) as u64).rotate_left(19)

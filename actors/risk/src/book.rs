@@ -79,6 +79,16 @@ impl PositionBook {
         same.fold(0i64, |sum, p| sum.saturating_add(p.record.remaining()))
     }
 
+    /// The same of one session's orders.
+    #[must_use]
+    pub fn session_size(&self, session: usize, instrument: u16, side: Side) -> i64 {
+        let same = self.working().filter(|p| {
+            let order = &p.record.order;
+            p.instrument == instrument && order.side == side as u8 && order.id.session() == session
+        });
+        same.fold(0i64, |sum, p| sum.saturating_add(p.record.remaining()))
+    }
+
     /// The position, without sign, if everything of a side that stands and `extra` more were filled and nothing of the
     /// other.
     #[must_use]

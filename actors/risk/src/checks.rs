@@ -20,18 +20,24 @@ pub(crate) struct Case<'a> {
     pub now: Nanos,
     /// It can only make the position smaller.
     pub reduces: bool,
+    /// Place of the session whose order it is.
+    pub session: usize,
+    /// It can only make the session's position smaller.
+    pub leads_out: bool,
 }
 
 /// Name and body of a check.
 pub(crate) type Check = (RefusalReason, fn(&Case<'_>) -> bool);
 
 /// The order is fixed: cheap and final ones first, the same for every order.
-pub(crate) const CHECKS: [Check; 21] = [
+pub(crate) const CHECKS: [Check; 24] = [
     (RefusalReason::Halted, |c| c.gate.trading_state() != TradingState::Halted),
     (RefusalReason::NoEquity, |c| c.reduces || c.gate.equity.now() > 0),
     (RefusalReason::DailyLoss, |c| c.reduces || !c.gate.equity.loss_tripped()),
     (RefusalReason::Drawdown, |c| c.reduces || !c.gate.equity.in_drawdown(c.gate.limits.drawdown)),
     (RefusalReason::ReducingOnly, |c| c.reduces || c.gate.trading_state() == TradingState::Active),
+    (RefusalReason::SessionStopped, |c| c.leads_out || c.gate.sessions.terms().at(c.session).runs),
+    (RefusalReason::SessionLoss, |c| c.leads_out || session_has_not_lost(c)),
     (RefusalReason::MarketAlert, |c| c.reduces || !c.gate.is_held(c.instrument, c.now)),
     (RefusalReason::Malformed, well_formed),
     (RefusalReason::ReusedIdentity, |c| !c.gate.book.knows(c.order.id)),
@@ -44,6 +50,7 @@ pub(crate) const CHECKS: [Check; 21] = [
     (RefusalReason::OrderNotional, |c| {
         notional(c, c.order.quantity.0.into()) <= i128::from(c.gate.limits.order_notional_max) * FINE
     }),
+    (RefusalReason::SessionExposure, |c| c.leads_out || session_exposure_holds(c)),
     (RefusalReason::PositionLimit, |c| c.reduces || position_holds(c)),
     (RefusalReason::AssetLimit, |c| c.reduces || asset_holds(c)),
     (RefusalReason::Rate, |c| c.gate.tokens_at(c.now) >= 1),
@@ -89,6 +96,25 @@ fn notional(c: &Case<'_>, size: i128) -> i128 {
     let mid = i128::from(c.gate.reference(c.instrument).doubled_mid);
     let doubled = (i128::from(c.order.price.0) * 2).max(mid);
     (doubled * i128::from(c.rules.tick_units)).saturating_mul(size) / 2
+}
+
+/// At the share itself it has.
+fn session_has_not_lost(c: &Case<'_>) -> bool {
+    let terms = c.gate.sessions.terms().at(c.session).terms;
+    let result = c.gate.sessions.result(c.session, |i| c.gate.doubled_price(i));
+    terms.holds(1i128.saturating_sub(result), terms.loss_bps)
+}
+
+/// At the worse of the order's price and the mid for its own instrument, at the mid for others.
+fn session_exposure_holds(c: &Case<'_>) -> bool {
+    let terms = c.gate.sessions.terms().at(c.session).terms;
+    let own = i128::from(c.order.price.0) * 2 * i128::from(c.rules.tick_units);
+    let doubled = |i: u16| {
+        let mid = c.gate.doubled_price(i);
+        if i == c.instrument { mid.max(own) } else { mid }
+    };
+    let extra = (c.instrument, c.side, c.order.quantity.0);
+    terms.holds(c.gate.sessions.worst_exposure(&c.gate.book, c.session, extra, doubled), terms.exposure_bps)
 }
 
 fn position_holds(c: &Case<'_>) -> bool {

@@ -3,13 +3,14 @@
 use kimera_protocol::order::OrderFlags;
 use kimera_protocol::{
     Alert, Command, CommandCode, Definition, InstrumentVersion, Nanos, NewOrder, OrderEvent, OrderId,
-    OrderRecord, OrderUpdate, OrphanAdopted, Quote, RefusalReason, Seq, Trading, TradingState,
+    OrderRecord, OrderUpdate, OrphanAdopted, Quote, RefusalReason, Seq, SessionTerms, Trading, TradingState,
 };
 
 use crate::book::{Effect, Passed, PositionBook};
 use crate::checks::{CHECKS, Case};
 use crate::equity::Equity;
 use crate::limits::{InstrumentRules, Limits};
+use crate::sessions::SessionBook;
 
 /// The market's price of an instrument.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub struct Gate {
     pub(crate) limits: Limits,
     pub(crate) book: PositionBook,
     pub(crate) equity: Equity,
+    pub(crate) sessions: SessionBook,
     rules: Vec<InstrumentRules>,
     /// What the venue demands now, by instrument.
     versions: Box<[InstrumentVersion]>,
@@ -40,9 +42,11 @@ pub struct Gate {
     tokens_time: Nanos,
 }
 
-kimera_protocol::state!(Gate { book, equity, versions, references, held_until, trading, tokens, tokens_time } fixed { limits, rules });
+kimera_protocol::state!(Gate { book, equity, sessions, versions, references, held_until, trading, tokens, tokens_time } fixed { limits, rules });
 
 const SECOND: i128 = 1_000_000_000;
+/// A share of the capital that binds nobody: a hundred times all of it.
+pub const UNBOUND_BPS: i64 = 1_000_000;
 
 impl Gate {
     /// The checks, in the order in which they are made.
@@ -50,10 +54,23 @@ impl Gate {
         CHECKS.iter().map(|(reason, _)| *reason)
     }
 
-    /// A gate with no position and no order. It is halted until a command says otherwise: nothing leaves before
-    /// someone has said that it may.
+    /// A gate with no position and no order, for one session that has the whole account. It is halted until a command says
+    /// otherwise: nothing leaves before someone has said that it may.
     #[must_use]
     pub fn new(limits: Limits, rules: Vec<InstrumentRules>) -> Self {
+        let one = SessionTerms {
+            number: 1,
+            capital: limits.equity_start,
+            exposure_bps: UNBOUND_BPS,
+            loss_bps: UNBOUND_BPS,
+            ..SessionTerms::default()
+        };
+        Self::with_sessions(limits, rules, &[one])
+    }
+
+    /// The same for these sessions.
+    #[must_use]
+    pub fn with_sessions(limits: Limits, rules: Vec<InstrumentRules>, sessions: &[SessionTerms]) -> Self {
         // As many ended orders are kept as may work: late fills come soon or not at all.
         let book = PositionBook::new(rules.len(), limits.working_max * 2);
         let equity = Equity::new(limits.equity_start);
@@ -63,10 +80,12 @@ impl Gate {
         let configured = |r: &InstrumentRules| InstrumentVersion::configured(r.tick_units, r.lot_units);
         let versions = rules.iter().map(configured).collect();
         let trading = Trading::default();
+        let sessions = SessionBook::new(sessions, rules.len());
         Self {
             limits,
             book,
             equity,
+            sessions,
             rules,
             versions,
             references,
@@ -99,6 +118,18 @@ impl Gate {
     #[must_use]
     pub fn equity(&self) -> &Equity {
         &self.equity
+    }
+
+    /// What sessions have and may.
+    #[must_use]
+    pub fn sessions(&self) -> &SessionBook {
+        &self.sessions
+    }
+
+    /// Twice the mid of an instrument in 1e-8 of the quote asset, as it was last known; 0 before that.
+    pub(crate) fn doubled_price(&self, instrument: u16) -> i128 {
+        let tick_units = self.rules.get(usize::from(instrument)).map_or(0, |rules| rules.tick_units);
+        i128::from(self.reference(instrument).doubled_mid) * i128::from(tick_units)
     }
 
     pub(crate) fn reference(&self, instrument: u16) -> Reference {
@@ -155,7 +186,11 @@ impl Gate {
         let version = *self.versions.get(at).ok_or(RefusalReason::Malformed)?;
         let side = order.side().ok_or(RefusalReason::Malformed)?;
         let reduces = order.quantity.0 > 0 && self.book.reduces(instrument, side, order.quantity.0);
-        let case = Case { gate: self, order, instrument, rules, version, side, now, reduces };
+        let session = order.id.session();
+        let size = order.quantity.0;
+        let leads_out = self.sessions.leads_out(&self.book, session, instrument, side, size);
+        let case =
+            Case { gate: self, order, instrument, rules, version, side, now, reduces, session, leads_out };
         match CHECKS.iter().find(|(_, passes)| !passes(&case)) {
             Some((reason, _)) => Err(*reason),
             None => Ok(reduces),
@@ -182,6 +217,8 @@ impl Gate {
         {
             let price = i128::from(update.price.0) * i128::from(rules.tick_units);
             self.equity.fill(effect.signed_fill, price, update.fee);
+            let session = update.id.session();
+            self.sessions.fill(session, instrument, effect.signed_fill, price, update.fee);
             self.mark(now);
         }
         effect
@@ -242,6 +279,7 @@ impl Gate {
 
     /// Takes a command. A resume on a later day also rearms after a day's loss.
     pub fn command(&mut self, command: &Command, now: Nanos) {
+        self.sessions.command(command);
         if self.trading.apply(command) && command.code == CommandCode::Resume as u64 {
             self.equity.rearm(now);
         }

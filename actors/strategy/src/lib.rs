@@ -1,16 +1,28 @@
 //! What is wanted: quotes and targets, before execution turns them into orders.
 //!
-//! * [`actor`]: the stage of the main line: a decision at every mark
+//! * [`stage`]: the stage of the main line: every session decides at every mark
+//! * [`strategy`]: what a strategy is; [`kinds`]: those that come with the project
+//! * [`scene`]: what strategies see; [`account`]: what a session has; [`session`]: both, with sizes, stops and ways out
+//! * [`rules`]: the rules of cognitive pressure, and sizes (model book 4.9, 4.10)
 //! * [`fair`]: the fair price from our own book and from another market's
-//! * [`glft`]: optimal distances of a market maker without an end of time (model book 6.6)
+//! * [`glft`], [`stoikov`]: optimal distances of a market maker, without an end of time and with one (6.6)
 //! * [`maker`]: quotes around a fair value: fee floor, outward rounding, post-only, inventory stop
 
-pub mod actor;
+pub mod account;
 pub mod fair;
 pub mod glft;
+pub mod kinds;
 pub mod maker;
+pub mod rules;
+pub mod scene;
+pub mod session;
+pub mod stage;
+pub mod stoikov;
+pub mod strategy;
+#[cfg(test)]
+pub(crate) mod testing;
 
-pub use actor::{MakerStage, StrategyConfig, StrategyMeters};
 pub use fair::{FairConfig, FairPrice};
 pub use glft::{Distances, Glft, GlftError, GlftModel};
 pub use maker::{MakerConfig, MakerQuotes, quotes};
+pub use stage::{Strategies, StrategyConfig, StrategyMeters};

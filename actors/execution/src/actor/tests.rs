@@ -23,7 +23,8 @@ impl Rig {
             refusal_pause: 500,
         };
         let configured = InstrumentVersion::configured(10_000_000, LOT);
-        let config = ExecutionConfig { instrument: PERP, venue: 1, configured, parent };
+        let tradable = vec![Tradable { instrument: PERP, venue: 1, configured }];
+        let config = ExecutionConfig { tradable, parent };
         let stage = Execution::new(config, ExecutionMeters::new(&Counters::detached()));
         let mut rig = Self { stage, seq: 0, time: 0 };
         rig.send(Started { incarnation: 3, ..Started::default() });

@@ -31,11 +31,20 @@ pub struct OrderId {
     pub seq: Seq,
     /// Start of the engine that made it.
     pub incarnation: u32,
-    /// Child of that input, from 0.
+    /// Child of that input: [`CHILDREN_PER_SESSION`] times the session's place, and from 0 within the session.
     pub child: u32,
 }
 
+/// Children that one input may cause a session: the number of a child says whose it is.
+pub const CHILDREN_PER_SESSION: u32 = 100;
+
 impl OrderId {
+    /// Place of the session whose order it is: part of the identity, so that it is known wherever the identity is.
+    #[must_use]
+    pub fn session(self) -> usize {
+        (self.child / CHILDREN_PER_SESSION) as usize
+    }
+
     /// The client order id: `k<incarnation>-<seq>-<child>`, at most 36 characters, written without allocation.
     #[must_use]
     pub fn to_text(self) -> ClientOrderId {
@@ -358,11 +367,17 @@ pub enum RefusalReason {
     NotTradable = 24,
     /// Less than the venue takes as one order.
     BelowLeast = 25,
+    /// Its session is stopped: only what makes the session's position smaller passes.
+    SessionStopped = 26,
+    /// The session's exposure could become larger than its share of the session's capital.
+    SessionExposure = 27,
+    /// The session has lost its share of its capital: only what makes its position smaller passes.
+    SessionLoss = 28,
 }
 
 impl RefusalReason {
     /// Every reason.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::Halted,
         Self::ReducingOnly,
         Self::Malformed,
@@ -388,6 +403,9 @@ impl RefusalReason {
         Self::Conduct,
         Self::NotTradable,
         Self::BelowLeast,
+        Self::SessionStopped,
+        Self::SessionExposure,
+        Self::SessionLoss,
     ];
 
     /// The reason of a code.
@@ -422,6 +440,9 @@ impl RefusalReason {
             Self::Conduct => "conduct",
             Self::NotTradable => "not-tradable",
             Self::BelowLeast => "below-least",
+            Self::SessionStopped => "session-stopped",
+            Self::SessionExposure => "session-exposure",
+            Self::SessionLoss => "session-loss",
             Self::MessageRate => "message-rate",
             Self::ReusedIdentity => "reused-identity",
             Self::MarketAlert => "market-alert",

@@ -1,45 +1,27 @@
 //! What stands, and why nothing does.
 
 use kimera_protocol::{
-    Body, CommandCode, Flags, Header, OrderEvent, OrderId, Severity, Side, Started, Status,
+    Body, CommandCode, Flags, Header, HoldReason, Level, OrderEvent, OrderId, Price, Quantity, Severity,
+    Side, Status, Topic,
 };
+use kimera_runtime::Counters;
 
 use super::*;
+use crate::testing::{PERP, SPOT, config};
 
 const SECOND: Nanos = 1_000_000_000;
 const UNIT: i64 = 100_000_000;
-const PERP: InstrumentId = InstrumentId(1);
-const SPOT: InstrumentId = InstrumentId(0);
-
-fn config() -> StrategyConfig {
-    StrategyConfig {
-        strategy: 1,
-        traded: (PERP, UNIT / 10),
-        other: Some((SPOT, UNIT / 100)),
-        size: UNIT / 100,
-        risk_aversion: 0.001,
-        fill_rate: 0.3,
-        fill_decay: 0.015,
-        maker: MakerConfig { maker_fee: 0.0002, inventory_max: 3.0, lean: 0.5 },
-        score_min: 0.15,
-        confidence_min: 0.55,
-        fair: FairConfig { other_weight: 0.5, basis_half_life: 60 * SECOND, stale_after: SECOND },
-        toxic: (0.7, 2.0),
-        volatility: VolatilityConfig { bar: SECOND, half_life_bars: 60.0, bars_min: 3 },
-        alerts: AlertPolicy::default(),
-        look_interval: SECOND,
-    }
-}
+const MICROPRICE: usize = 0;
 
 struct Rig {
-    stage: MakerStage,
+    stage: Strategies,
     time: Nanos,
 }
 
 impl Rig {
     /// A maker that may trade and has seen ten seconds of a market that moves.
     fn quoting() -> Self {
-        let stage = MakerStage::new(config(), StrategyMeters::new(&Counters::detached()));
+        let stage = Strategies::new(config(), StrategyMeters::new(&Counters::detached()));
         let mut rig = Self { stage, time: 0 };
         rig.send(SPOT, Started::default());
         rig.command(CommandCode::Resume, 1);
@@ -185,15 +167,21 @@ fn each_hold_has_its_reason() {
     let shorter = rig.fill(Side::Ask, UNIT / 200, 9).unwrap();
     assert_eq!((shorter.bid.size.0, shorter.ask.size.0), (UNIT / 200, 0), "only the way out, only so far");
 
-    let mut fresh = MakerStage::new(config(), StrategyMeters::new(&Counters::detached()));
-    assert_eq!(hold(fresh.decide(0)), Some(HoldReason::Halted), "nobody has said that it may");
-    fresh.trading.apply(&Command { code: CommandCode::Resume as u64, epoch: 1, ..Command::default() });
-    fresh.venue_ready = true;
-    assert_eq!(hold(fresh.decide(0)), Some(HoldReason::NoBook));
-    fresh.quote.usable = 1;
-    assert_eq!(hold(fresh.decide(0)), Some(HoldReason::NoFairPrice));
-    fresh.fair.own(60_000.0 * UNIT as f64, 0);
-    assert_eq!(hold(fresh.decide(0)), Some(HoldReason::Unfit));
+    let stage = Strategies::new(config(), StrategyMeters::new(&Counters::detached()));
+    let mut fresh = Rig { stage, time: 0 };
+    let timer = Timer { owner: TimerOwner::Strategy as u64, id: LOOK, ..Timer::default() };
+    let now = |rig: &mut Rig| hold(decision(&rig.send(SPOT, timer)));
+    assert_eq!(now(&mut fresh), Some(HoldReason::Halted), "nobody has said that it may");
+    fresh.command(CommandCode::Resume, 1);
+    fresh.send(PERP, VenueStatus { ready: 1, ..VenueStatus::default() });
+    assert_eq!(now(&mut fresh), Some(HoldReason::NoBook));
+    let level = |price| Level { price: Price(price), size: Quantity(UNIT) };
+    fresh.send(PERP, Quote { bid: level(599_999), ask: level(600_001), usable: 1, ..Quote::default() });
+    assert_eq!(now(&mut fresh), Some(HoldReason::NoFairPrice));
+    let mut features = Features { microprice: 600_000.0, ..Features::default() };
+    features.set_status(MICROPRICE, Status::Ok);
+    fresh.send(PERP, features);
+    assert_eq!(now(&mut fresh), Some(HoldReason::Unfit));
 }
 
 #[test]

@@ -1,0 +1,431 @@
+//! A session: a strategy with capital, an account of its own, and what all of them have in common: sizes, stops, ways out.
+
+use kimera_protocol::{
+    Decision, HoldReason, InstrumentId, Level, Loader, Nanos, Price, Quantity, Saver, SessionTerms, Side,
+    State, StateError, Topic, TradingState, Urgency,
+};
+
+use crate::account::{Account, Holding};
+use crate::kinds::pairs::taking_leg;
+use crate::rules::{Rule, Sizing, kelly};
+use crate::scene::Scene;
+use crate::strategy::{LEGS_MAX, Leg, Strategy, View, Want};
+
+/// What sessions have in common.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SessionRules {
+    /// Sizes.
+    pub sizing: Sizing,
+    /// Distance of the stop behind the best price since the entry, in volatilities over a span, and that span in seconds (model book 4.2).
+    pub stop: (f64, f64),
+    /// How much worse than the best price may be taken, basis points.
+    pub slippage_bps: f64,
+    /// Probability of a new regime from which on nobody enters who is bound by it.
+    pub change_max: f64,
+    /// How long nobody enters behind a position that was left; behind a stop it is the stop's span, where that is longer.
+    pub rest: Nanos,
+}
+
+impl Default for SessionRules {
+    fn default() -> Self {
+        Self {
+            sizing: Sizing::default(),
+            stop: (2.5, 60.0),
+            slippage_bps: 5.0,
+            change_max: 0.5,
+            rest: 1_000_000_000,
+        }
+    }
+}
+
+/// A position that is on the way or held.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Held {
+    /// Milliseconds within which its reason is expected to come true; 0: no such time.
+    horizon_ms: u32,
+    /// Best mid since the entry, in ticks; 0 while there is none.
+    best: f64,
+    /// It goes because of its stop.
+    is_stopped: bool,
+    /// Nobody enters before this time.
+    rests_until: Nanos,
+}
+
+kimera_protocol::state!(Held { horizon_ms, best, is_stopped, rests_until });
+
+/// A place for a session: every kind sits there, made at the start, and one of them trades.
+pub struct Session {
+    rules: SessionRules,
+    strategies: Box<[Box<dyn Strategy>]>,
+    kind: usize,
+    /// What it has.
+    pub account: Account,
+    held: Held,
+    /// What was said last, by instrument of the strategy.
+    said: [Decision; LEGS_MAX],
+}
+
+impl State for Session {
+    fn save(&self, out: &mut Saver) {
+        let Self { rules: _, strategies, kind, account, held, said } = self;
+        kind.save(out);
+        if let Some(strategy) = strategies.get(*kind) {
+            strategy.save(out);
+        }
+        account.save(out);
+        held.save(out);
+        said.save(out);
+    }
+
+    fn load(&mut self, from: &mut Loader<'_>) -> Result<(), StateError> {
+        let mut kind = 0usize;
+        kind.load(from)?;
+        let strategy = self.strategies.get_mut(kind).ok_or_else(|| from.impossible("kind of strategy"))?;
+        strategy.clear();
+        strategy.load(from)?;
+        self.kind = kind;
+        self.account.load(from)?;
+        self.held.load(from)?;
+        self.said.load(from)
+    }
+}
+
+/// What may be done at all now.
+enum Door {
+    Open,
+    /// Only ways out, for this reason.
+    WaysOut(HoldReason),
+}
+
+impl Session {
+    /// A place with one strategy of every kind, over so many instruments.
+    #[must_use]
+    pub fn new(rules: SessionRules, strategies: Box<[Box<dyn Strategy>]>, instruments: usize) -> Self {
+        let account = Account::new(instruments);
+        Self { rules, strategies, kind: 0, account, held: Held::default(), said: Default::default() }
+    }
+
+    /// Somebody new sits here.
+    pub fn begin(&mut self, terms: &SessionTerms) {
+        self.kind = usize::from(terms.kind).min(self.strategies.len().saturating_sub(1));
+        self.account.clear();
+        (self.held, self.said) = (Held::default(), Default::default());
+        if let Some(strategy) = self.strategies.get_mut(self.kind) {
+            strategy.clear();
+            strategy.weigh(terms);
+        }
+    }
+
+    /// It goes on, on other terms.
+    pub fn weigh(&mut self, terms: &SessionTerms) {
+        if let Some(strategy) = self.strategies.get_mut(self.kind) {
+            strategy.weigh(terms);
+        }
+    }
+
+    /// The strategy that trades here.
+    pub fn strategy(&mut self) -> Option<&mut Box<dyn Strategy>> {
+        self.strategies.get_mut(self.kind)
+    }
+
+    /// Instruments that it trades.
+    #[must_use]
+    pub fn trades(&self) -> [Option<InstrumentId>; LEGS_MAX] {
+        self.strategies.get(self.kind).map_or([None; LEGS_MAX], |strategy| strategy.trades())
+    }
+
+    /// Decides, and calls `say` with what is wanted of each instrument where it is something else than before, or always.
+    pub fn decide(
+        &mut self,
+        (terms, runs): (&SessionTerms, bool),
+        scene: &Scene,
+        place: usize,
+        always: bool,
+        mut say: impl FnMut(InstrumentId, &Decision),
+    ) {
+        let trades = self.trades();
+        let base = Decision { strategy: terms.number, session: place as u8, ..Decision::default() };
+        let mut about = base;
+        let wanted = self.wanted((terms, runs), scene, &trades, &mut about);
+        for (i, of) in trades.iter().enumerate() {
+            let Some(of) = *of else { continue };
+            let mut decision = Decision { position: self.account.holding(of).position, ..about };
+            match &wanted {
+                Ok(levels) => {
+                    (decision.bid, decision.ask, decision.urgency) =
+                        (levels[i].bid, levels[i].ask, levels[i].urgency as u8);
+                    if decision.bid.size.0 == 0 && decision.ask.size.0 == 0 {
+                        decision.hold = HoldReason::Holding as u8;
+                    }
+                }
+                Err(reason) => decision.hold = *reason as u8,
+            }
+            if always || is_news(&decision, &self.said[i]) {
+                self.said[i] = decision;
+                say(of, &decision);
+            }
+        }
+    }
+
+    fn wanted(
+        &mut self,
+        (terms, runs): (&SessionTerms, bool),
+        scene: &Scene,
+        trades: &[Option<InstrumentId>; LEGS_MAX],
+        decision: &mut Decision,
+    ) -> Result<[Standing; LEGS_MAX], HoldReason> {
+        let first = trades[0].ok_or(HoldReason::NoBook)?;
+        if scene.trading.state == TradingState::Halted {
+            return Err(HoldReason::Halted);
+        }
+        if !scene.venue_ready {
+            return Err(HoldReason::VenueDown);
+        }
+        // A leg that nobody sends would leave the others alone.
+        let is_tradable = |of: &InstrumentId| scene.market(*of).is_some_and(|m| m.steps.tradable);
+        if !trades.iter().flatten().all(is_tradable) {
+            return Err(HoldReason::NotTradable);
+        }
+        let market = scene.market(first).ok_or(HoldReason::NoBook)?;
+        let mid = market.mid(scene.time, scene.stale_after()).ok_or(HoldReason::NoBook)?;
+        if !runs {
+            return self.all_out(scene, trades);
+        }
+        let Self { strategies, kind, account, .. } = self;
+        let strategy = strategies.get_mut(*kind).ok_or(HoldReason::Stopped)?;
+        let wanted = strategy.want(scene, account, decision);
+        let bound = strategy.bound();
+        let holding = self.account.holding(first);
+        let door = door(scene);
+        match wanted {
+            Ok(Want::Quotes { bid, ask }) => quotes(&door, holding.position, bid, ask),
+            Ok(Want::Legs(legs)) => match door {
+                Door::WaysOut(reason) if self.account.is_flat() => Err(reason),
+                Door::WaysOut(_) => Ok(Default::default()),
+                Door::Open => Ok(standing(&legs, trades)),
+            },
+            // Who trades several instruments at once holds them against each other: no stop of one price is one of theirs.
+            Ok(Want::Stay) if trades[1].is_some() => Ok(Default::default()),
+            Err(reason) if trades[1].is_some() => Err(reason),
+            other => {
+                let stop = self.follow(scene, holding, mid);
+                decision.invalid_at = stop.unwrap_or_default();
+                self.held.is_stopped |= is_behind(stop, mid, holding.position);
+                let stopped = self.held.is_stopped || self.is_late(scene.time, holding);
+                match other {
+                    _ if stopped && holding.position != 0 => self.all_out(scene, trades),
+                    Ok(Want::Enter(view)) if holding.position == 0 => {
+                        (decision.edge_bps, decision.horizon_ms) = (view.edge_bps as f32, view.horizon_ms);
+                        if let Door::WaysOut(reason) = door {
+                            return Err(reason);
+                        }
+                        if scene.time < self.held.rests_until {
+                            return Err(HoldReason::Resting);
+                        }
+                        if bound.by_change
+                            && scene
+                                .opinions
+                                .get(Topic::ChangePoint, scene.time)
+                                .is_some_and(|p| p > self.rules.change_max)
+                        {
+                            return Err(HoldReason::Regime);
+                        }
+                        self.enter(terms, scene, first, &view, (bound.by_pressure, bound.by_heat), decision)
+                    }
+                    Ok(Want::Enter(view)) if (holding.position > 0) == (view.direction > 0) => {
+                        Ok(Default::default())
+                    }
+                    Ok(Want::Stay) if holding.position == 0 => Err(HoldReason::NoSignal),
+                    Ok(Want::Stay) => Ok(Default::default()),
+                    Err(reason) | Ok(Want::Leave(reason)) if holding.position == 0 => Err(reason),
+                    // The way out: another direction, a reason that is gone, or nothing that it could judge by.
+                    _ => self.all_out(scene, trades),
+                }
+            }
+        }
+    }
+
+    /// Takes what is wanted and says how it is to stand.
+    fn enter(
+        &mut self,
+        terms: &SessionTerms,
+        scene: &Scene,
+        of: InstrumentId,
+        view: &View,
+        (by_pressure, by_heat): (bool, bool),
+        decision: &mut Decision,
+    ) -> Result<[Standing; LEGS_MAX], HoldReason> {
+        let market = scene.market(of).ok_or(HoldReason::NoBook)?;
+        let is_worth_it = view.edge_bps > f64::from(decision.cost_bps);
+        if !is_worth_it {
+            return Err(HoldReason::NoEdge);
+        }
+        let rule = scene.rule();
+        if by_heat && rule == Rule::Hot {
+            return Err(HoldReason::Regime);
+        }
+        let factor = if by_pressure { rule.factor() } else { 1.0 };
+        if factor <= 0.0 {
+            return Err(HoldReason::Pressure);
+        }
+        let volatility = scene.annual_volatility().ok_or(HoldReason::Unfit)?;
+        let share = self.rules.sizing.share(view.strength, volatility).ok_or(HoldReason::Unfit)?;
+        let most = view.probability.map_or(share, |p| kelly(p, 1.0) / 2.0);
+        let share = share.min(most) * factor;
+        let price = market.last_mid_units() as f64;
+        let size = share * terms.capital as f64 / price * 1e8;
+        if !(size > 0.0 && size < 1e17) {
+            return Err(HoldReason::Capital);
+        }
+        let size = size as i64 - size as i64 % market.steps.lot_units.max(1);
+        let side = if view.direction > 0 { Side::Bid } else { Side::Ask };
+        // A cold market gets nothing that takes.
+        let urgency = if by_pressure && rule == Rule::Cold { Urgency::Quote } else { view.urgency };
+        let leg = match urgency {
+            Urgency::Take => taking_leg(of, market, side, size, self.rules.slippage_bps),
+            Urgency::Quote => {
+                let best = if side == Side::Bid { market.quote.bid } else { market.quote.ask };
+                let level = Level { price: best.price, size: Quantity(size) };
+                (size > 0 && best.price.0 > 0).then_some(Leg { instrument: of, side, level })
+            }
+        };
+        let leg = leg.ok_or(HoldReason::Capital)?;
+        self.held = Held { horizon_ms: view.horizon_ms, ..Held::default() };
+        let mut all: [Standing; LEGS_MAX] = Default::default();
+        all[0] = Standing::of(&leg, urgency);
+        Ok(all)
+    }
+
+    /// Moves the stop along with the price: the price at which the position goes, where there is one.
+    fn follow(&mut self, scene: &Scene, holding: Holding, mid: f64) -> Option<f64> {
+        if holding.position == 0 {
+            if self.held.best > 0.0 {
+                // It has just been left.
+                let span = if self.held.is_stopped { (self.rules.stop.1 * 1e9) as Nanos } else { 0 };
+                let rest = self.rules.rest.max(span);
+                self.held = Held { rests_until: scene.time.saturating_add(rest), ..Held::default() };
+            }
+            return None;
+        }
+        let is_long = holding.position > 0;
+        let best = self.held.best;
+        let better = best <= 0.0 || (is_long && mid > best) || (!is_long && mid < best);
+        if better {
+            self.held.best = mid;
+        }
+        let (sigmas, span_s) = self.rules.stop;
+        let distance = sigmas * scene.volatility.per_root_second()? * span_s.sqrt();
+        Some(if is_long { self.held.best - distance } else { self.held.best + distance })
+    }
+
+    fn is_late(&self, now: Nanos, holding: Holding) -> bool {
+        let horizon = i64::from(self.held.horizon_ms) * 1_000_000;
+        holding.position != 0 && horizon > 0 && now.saturating_sub(holding.since) > horizon
+    }
+
+    /// Gives back everything that is held, by taking.
+    fn all_out(
+        &self,
+        scene: &Scene,
+        trades: &[Option<InstrumentId>; LEGS_MAX],
+    ) -> Result<[Standing; LEGS_MAX], HoldReason> {
+        if self.account.is_flat() {
+            return Err(HoldReason::Stopped);
+        }
+        let legs = trades.map(|of| {
+            let of = of?;
+            let position = self.account.holding(of).position;
+            let side = if position > 0 { Side::Ask } else { Side::Bid };
+            let size = i64::try_from(position.unsigned_abs()).ok()?;
+            taking_leg(of, scene.market(of)?, side, size, self.rules.slippage_bps)
+        });
+        Ok(standing(&legs, trades))
+    }
+
+    /// Best mid since the entry, which the stop follows, in ticks; 0 without a position.
+    #[must_use]
+    pub fn stop_best(&self) -> f64 {
+        self.held.best
+    }
+
+    /// A word that tells two sessions apart that differ.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let strategy = self.strategies.get(self.kind).map_or(0, |strategy| strategy.digest());
+        self.account.digest() ^ strategy.rotate_left(23) ^ (self.kind as u64) << 56 ^ self.held.best.to_bits()
+    }
+}
+
+/// What should stand of one instrument.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Standing {
+    bid: Level,
+    ask: Level,
+    urgency: Urgency,
+}
+
+impl Standing {
+    fn of(leg: &Leg, urgency: Urgency) -> Self {
+        let none = Level::default();
+        let (bid, ask) = if leg.side == Side::Bid { (leg.level, none) } else { (none, leg.level) };
+        Self { bid, ask, urgency }
+    }
+}
+
+fn standing(
+    legs: &[Option<Leg>; LEGS_MAX],
+    trades: &[Option<InstrumentId>; LEGS_MAX],
+) -> [Standing; LEGS_MAX] {
+    trades.map(|of| {
+        let leg = legs.iter().flatten().find(|leg| Some(leg.instrument) == of);
+        leg.map_or_else(Standing::default, |leg| Standing::of(leg, Urgency::Take))
+    })
+}
+
+fn door(scene: &Scene) -> Door {
+    if scene.trading.state != TradingState::Active {
+        Door::WaysOut(HoldReason::Reducing)
+    } else if scene.time < scene.held_until {
+        Door::WaysOut(HoldReason::MarketAlert)
+    } else {
+        Door::Open
+    }
+}
+
+/// Quotes; where only ways out are open, the side that leads out, of no more than the position.
+fn quotes(
+    door: &Door,
+    position: i64,
+    mut bid: Level,
+    mut ask: Level,
+) -> Result<[Standing; LEGS_MAX], HoldReason> {
+    if let Door::WaysOut(reason) = door {
+        match position {
+            0 => return Err(*reason),
+            long if long > 0 => (bid, ask.size) = (Level::default(), Quantity(ask.size.0.min(long))),
+            short => {
+                (ask, bid.size) = (Level::default(), Quantity(bid.size.0.min(short.saturating_neg())));
+            }
+        }
+    }
+    if bid.size.0 == 0 && ask.size.0 == 0 {
+        return Err(HoldReason::NoSide);
+    }
+    let mut all: [Standing; LEGS_MAX] = Default::default();
+    all[0] = Standing { bid, ask, urgency: Urgency::Quote };
+    Ok(all)
+}
+
+fn is_behind(stop: Option<f64>, mid: f64, position: i64) -> bool {
+    stop.is_some_and(|stop| (position > 0 && mid <= stop) || (position < 0 && mid >= stop))
+}
+
+/// Something else is wanted than was said.
+fn is_news(decision: &Decision, said: &Decision) -> bool {
+    let what = |d: &Decision| {
+        let (bid, ask): ((Price, Quantity), (Price, Quantity)) =
+            ((d.bid.price, d.bid.size), (d.ask.price, d.ask.size));
+        (bid, ask, d.hold, d.urgency, d.position, d.strategy)
+    };
+    what(decision) != what(said)
+}

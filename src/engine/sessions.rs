@@ -1,0 +1,188 @@
+//! Sessions of a running engine: listed from counters, changed by sequenced commands.
+
+use std::time::Duration;
+
+use kimera_protocol::{Command, CommandCode, Header, Message, SESSIONS_MAX, SessionTerms};
+use kimera_runtime::Port;
+use kimera_runtime::counters::Snapshot;
+use kimera_strategy::kinds;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::live::{Live, wait};
+use crate::config::{Config, exposure_bps, kind_names, loss_bps, units};
+use crate::control::RpcError;
+use crate::sessions::{SessionLine, sessions};
+
+/// Longest wait for a command to reach risk.
+const COMMAND: Duration = Duration::from_secs(5);
+/// A share of the capital that is said to a limit, at most: a hundred times all of it.
+const SHARE_MAX: u32 = 1_000_000;
+
+/// What is asked of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionWish {
+    /// A new one.
+    Start(StartWish),
+    /// It takes no risk any more.
+    Stop(u16),
+    /// It goes on with other terms.
+    Weigh(WeighWish),
+}
+
+/// Parameters of `session.start`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartWish {
+    kind: String,
+    capital: String,
+    number: Option<u16>,
+    exposure_bps: Option<u32>,
+    loss_bps: Option<u32>,
+}
+
+/// Parameters of `session.weigh`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeighWish {
+    session: u16,
+    capital: String,
+    exposure_bps: Option<u32>,
+    loss_bps: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StopWish {
+    session: u16,
+}
+
+impl SessionWish {
+    /// From a method and its parameters.
+    ///
+    /// # Errors
+    /// What makes no sense about them.
+    pub fn of(method: &str, params: &Value) -> Result<Self, RpcError> {
+        let wrong = |e: serde_json::Error| RpcError::parameters(e.to_string());
+        Ok(match method {
+            "session.start" => Self::Start(StartWish::deserialize(params).map_err(wrong)?),
+            "session.stop" => Self::Stop(StopWish::deserialize(params).map_err(wrong)?.session),
+            _ => Self::Weigh(WeighWish::deserialize(params).map_err(wrong)?),
+        })
+    }
+}
+
+/// The answer to `session.list`.
+#[must_use]
+pub fn list(counters: &Snapshot) -> Value {
+    json!({"sessions": sessions(counters)})
+}
+
+fn share(name: &str, bps: u32) -> Result<i64, RpcError> {
+    if (1..=SHARE_MAX).contains(&bps) {
+        Ok(bps.into())
+    } else {
+        Err(RpcError::parameters(format!("\"{name}\" must be 1 to {SHARE_MAX}")))
+    }
+}
+
+/// Shares beside the first session, which has the whole account, are at most all of it.
+fn fits(config: &Config, known: &[SessionLine], but: usize, capital: i64) -> Result<(), RpcError> {
+    let others = known.iter().filter(|l| l.place != 0 && l.place != but && l.running);
+    let given: i64 = others.filter_map(|l| units("capital", &l.capital).ok()).fold(0, i64::saturating_add);
+    let account = config.capital().map_err(RpcError::refused)?;
+    if but != 0 && given.saturating_add(capital) > account {
+        return Err(RpcError::refused(format!(
+            "sessions beside the first would have more than the account: {} of {}",
+            crate::report::money(given.saturating_add(capital)),
+            crate::report::money(account)
+        )));
+    }
+    Ok(())
+}
+
+impl Live<'_> {
+    /// Does what is asked: as a sequenced command, and only where it makes sense.
+    pub(super) fn session(&mut self, wish: &SessionWish) -> Result<Value, RpcError> {
+        let known = sessions(&self.built.counters.snapshot());
+        let find = |number: u16| {
+            let line = known.iter().find(|l| l.session == number);
+            line.ok_or_else(|| {
+                let numbers: Vec<_> = known.iter().map(|l| l.session.to_string()).collect();
+                RpcError::refused(format!("there is no session {number}; there are {}", numbers.join(", ")))
+            })
+        };
+        let config = self.run.config;
+        let (code, place, terms) = match wish {
+            SessionWish::Start(wish) => {
+                let kind = kinds::number_of(&wish.kind).ok_or_else(|| {
+                    RpcError::parameters(format!(
+                        "\"kind\" is one of {}, not \"{}\"",
+                        kind_names(),
+                        wish.kind
+                    ))
+                })?;
+                let is_free = |n: &u16| *n != 0 && known.iter().all(|l| l.session != *n);
+                let number = match wish.number {
+                    Some(number) if is_free(&number) => number,
+                    Some(number) => {
+                        return Err(RpcError::refused(format!("the number {number} is taken, or 0")));
+                    }
+                    None => (1..=u16::MAX).find(is_free).unwrap_or(u16::MAX),
+                };
+                let terms = SessionTerms {
+                    number,
+                    kind,
+                    capital: units("capital", &wish.capital).map_err(RpcError::parameters)?,
+                    exposure_bps: share("exposure_bps", wish.exposure_bps.unwrap_or_else(exposure_bps))?,
+                    loss_bps: share("loss_bps", wish.loss_bps.unwrap_or_else(loss_bps))?,
+                    ..SessionTerms::default()
+                };
+                // One that has stopped and holds nothing makes room, where no other place is free.
+                let taken = |place: &usize| known.iter().find(|l| l.place == *place);
+                let empty = (1..SESSIONS_MAX).find(|place| taken(place).is_none());
+                let left = (1..SESSIONS_MAX).find(|place| taken(place).is_some_and(|l| !l.running && l.flat));
+                let place = empty.or(left).ok_or_else(|| {
+                    RpcError::refused(format!("all {SESSIONS_MAX} places are taken; stop a session first"))
+                })?;
+                fits(config, &known, place, terms.capital)?;
+                config.may_begin(&terms, place).map_err(RpcError::refused)?;
+                (CommandCode::SessionStart, place, terms)
+            }
+            SessionWish::Stop(number) => {
+                (CommandCode::SessionStop, find(*number)?.place, SessionTerms::default())
+            }
+            SessionWish::Weigh(wish) => {
+                let line = find(wish.session)?;
+                let as_it_is = |what: &str| self.counter(&format!("session.{}.{what}", line.place)) as i64;
+                let or_is = |name: &str, said: Option<u32>| {
+                    said.map_or_else(|| Ok(as_it_is(name)), |bps| share(name, bps))
+                };
+                let terms = SessionTerms {
+                    capital: units("capital", &wish.capital).map_err(RpcError::parameters)?,
+                    exposure_bps: or_is("exposure_bps", wish.exposure_bps)?,
+                    loss_bps: or_is("loss_bps", wish.loss_bps)?,
+                    ..SessionTerms::default()
+                };
+                fits(config, &known, line.place, terms.capital)?;
+                (CommandCode::SessionWeigh, line.place, terms)
+            }
+        };
+        let number = match wish {
+            SessionWish::Start(_) => terms.number,
+            SessionWish::Stop(number) => *number,
+            SessionWish::Weigh(wish) => wish.session,
+        };
+        let before = self.counter("risk.sessions");
+        let body = Command { code: code as u64, session: place as u64, terms, ..Command::default() };
+        if !self.built.control.send(Port::Input, &Message::new(Header::default(), body)) {
+            return Err(RpcError::refused("the sequencer's control ring is full; try again"));
+        }
+        // Risk hears of it behind strategy and execution.
+        if wait(COMMAND, || self.counter("risk.sessions") > before) {
+            Ok(json!({"session": number, "place": place}))
+        } else {
+            Err(RpcError::refused("the line has not taken the command in time; ask for the list"))
+        }
+    }
+}
