@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::advise::{self, AdviseArgs};
 use crate::bench::{self, BenchArgs};
 use crate::bisect::{self, BisectArgs};
 use crate::book_view::{self, BookArgs};
@@ -84,6 +85,8 @@ enum Verb {
     Features(FeaturesArgs),
     /// What the slow estimators think, or thought in a run. Example: kimera opinions --on state/a
     Opinions(OpinionsArgs),
+    /// Market contexts in, decisions out, a JSON object a line. Example: kimera advise < contexts.jsonl
+    Advise(AdviseArgs),
     /// Sessions of a run: list, start, stop, weigh. Example: kimera session start trend --capital 10000
     Session(SessionArgs),
     /// What forecasts were worth: members and ensemble, walked forward over recordings and minutes. Example: kimera evaluate --on data/binance-20240808
@@ -365,6 +368,7 @@ impl Cli {
             Verb::Cep(a) => patterns::run(&a),
             Verb::Features(a) => features::run(&a),
             Verb::Opinions(a) => opinions::run(&a),
+            Verb::Advise(a) => advise::advise(&a),
             Verb::Session(a) => sessions::session(&a),
             Verb::Evaluate(a) => evaluate::run(&a),
             Verb::Book(a) => book_view::run(&a),

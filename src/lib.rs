@@ -23,6 +23,7 @@
 //! * [`verbs`]: the small verbs; [`tree_text`]: the supervision tree as people read it;
 //!   [`topology_proof`]: what a topology promises
 
+pub mod advise;
 pub mod bench;
 pub mod bisect;
 pub mod book_view;
@@ -46,6 +47,7 @@ pub mod handshake;
 pub mod line;
 pub mod log;
 pub mod machine;
+pub mod news;
 pub mod opinions;
 pub mod orders;
 pub mod patterns;

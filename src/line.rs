@@ -14,8 +14,8 @@ use kimera_cep::{
 };
 use kimera_compliance::{Compliance, ComplianceMeters, Conduct, Rules, actor as compliance_stage};
 use kimera_ensemble::{
-    Abstainer, Contradiction, Ensemble, EnsembleMeters, Pattern, Thermodynamic, actor as ensemble_stage,
-    members,
+    Abstainer, Contradiction, Ensemble, EnsembleMeters, Pattern, Sentiment, Thermodynamic,
+    actor as ensemble_stage, members,
 };
 use kimera_execution::{Execution, ExecutionMeters, actor as execution_stage};
 use kimera_ledger::{Books, Ledger, LedgerMeters};
@@ -67,7 +67,7 @@ pub const MEMBERS: [(&str, &str); 5] = [
     ("contradiction", "do independent estimates of the price agree?"),
     ("thermodynamic", "temperature, entropy, energy flow, free energy"),
     ("pattern", "what followed windows like this one"),
-    ("sentiment", "abstains: there is no news in a recording of prices"),
+    ("sentiment", "headlines, each once, worth less the older they are"),
     ("macro", "abstains: there are no macro series in a recording of prices"),
 ];
 
@@ -374,6 +374,7 @@ pub fn boxed_members(config: &Config) -> Result<Vec<Box<dyn Actor>>, String> {
         Box::new(Contradiction::new(config.contradiction_config(0)?)),
         Box::new(Thermodynamic::new(config.thermodynamic_config(1))),
         Box::new(Pattern::new(2, config.traded_id())),
+        Box::new(Sentiment::new(3)),
     ];
     for number in members.len()..MEMBERS.len() {
         members.push(Box::new(Abstainer::new(number, Abstention::NoData)));
@@ -405,7 +406,8 @@ pub fn cells(
     seats.member(0, Contradiction::new(config.contradiction_config(0).map_err(wrong)?))?;
     seats.member(1, Thermodynamic::new(config.thermodynamic_config(1)))?;
     seats.member(2, Pattern::new(2, config.traded_id()))?;
-    for number in 3..MEMBERS.len() {
+    seats.member(3, Sentiment::new(3))?;
+    for number in 4..MEMBERS.len() {
         seats.member(number, Abstainer::new(number, Abstention::NoData))?;
     }
     let ensemble = config.ensemble_config();

@@ -6,7 +6,7 @@ use std::path::Path;
 use kimera_journal::{JournalReader, Record};
 use kimera_protocol::{
     Absent, Alert, CancelOrder, Checkpoint, Command, CommandCode, Consensus, Decision, Definition, Detector,
-    ErrorKind, HoldReason, Kind, Message, NewOrder, Opinion, OrderEvent, OrderUpdate, OrphanAdopted,
+    ErrorKind, HoldReason, Kind, Message, NewOrder, News, Opinion, OrderEvent, OrderUpdate, OrphanAdopted,
     PatternMatch, PatternsLoaded, Phase, Quantity, Refusal, RefusalReason, Severity, Status, Timer, Topic,
     Urgency, VenueStatus, Weights,
 };
@@ -307,6 +307,13 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
         let values: Vec<_> = (0..usize::from(p.values)).filter_map(|i| p.value(i)).map(value).collect();
         return Some(json!({
             "pattern": p.name(), "number": p.pattern, "first": p.first, "last": p.last, "certain": p.time, "values": values,
+        }));
+    }
+    if let Some(n) = m.body::<News>() {
+        return Some(json!({
+            "headline": format!("{:016x}", n.headline), "source": format!("{:016x}", n.source),
+            "compound": n.compound, "relevance": n.relevance, "published": n.published,
+            "trusted": n.trusted == 1,
         }));
     }
     if let Some(o) = m.body::<Opinion>() {

@@ -2,6 +2,7 @@
 
 mod detectors;
 mod log;
+mod news;
 mod opinions;
 mod patterns;
 mod sessions;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub use detectors::{DetectorsSection, ReduceAt};
 pub use log::LogSection;
+pub use news::NewsSection;
 pub use opinions::OpinionsSection;
 pub use patterns::{PatternsSection, point_at};
 pub use sessions::{KindsSection, SessionSection, exposure_bps, kind_names, loss_bps};
@@ -213,6 +215,9 @@ pub struct Config {
     /// Parameters of the kinds of strategies.
     #[serde(default, skip_serializing_if = "is_default")]
     pub kinds: KindsSection,
+    /// Headlines.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub news: NewsSection,
     /// When quotes are replaced.
     pub execution: ExecutionSection,
     /// Limits.

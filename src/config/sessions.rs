@@ -6,8 +6,8 @@ use kimera_risk::gate::UNBOUND_BPS;
 use kimera_strategy::kinds::trend::LOOKBACK_MAX;
 use kimera_strategy::kinds::{
     self, Costs, CrossExchangeConfig, ForecastConfig, KINDS, KindsConfig, MarketMakingConfig, Model,
-    MomentumConfig, OpportunityConfig, PairsConfig, ReversionConfig, Roles, ScalpingConfig, TrendConfig,
-    TriangularConfig,
+    MomentumConfig, NewsTradingConfig, OpportunityConfig, PairsConfig, ReversionConfig, Roles,
+    ScalpingConfig, TrendConfig, TriangularConfig,
 };
 use kimera_strategy::rules::Sizing;
 use kimera_strategy::scene::{SceneConfig, Steps};
@@ -101,6 +101,7 @@ pub struct KindsSection {
     pub arbitrage_stale_ms: u32,
     pub triangle_threshold_bps: f64,
     pub triangle_pause_ms: u32,
+    pub news_skill_bps: f64,
 }
 
 impl Default for KindsSection {
@@ -150,6 +151,7 @@ impl Default for KindsSection {
             arbitrage_stale_ms: whole_ms(crossing.stale_after),
             triangle_threshold_bps: triangle.threshold_bps,
             triangle_pause_ms: whole_ms(triangle.pause),
+            news_skill_bps: NewsTradingConfig::default().skill_bps,
         }
     }
 }
@@ -199,6 +201,7 @@ impl KindsSection {
             ("arbitrage_share", self.arbitrage_share, 1e-6, 1.0),
             ("arbitrage_stale_ms", self.arbitrage_stale_ms.into(), 1.0, 6e4),
             ("triangle_threshold_bps", self.triangle_threshold_bps, 0.0, 1e4),
+            ("news_skill_bps", self.news_skill_bps, 0.0, 1e4),
             ("triangle_pause_ms", self.triangle_pause_ms.into(), 1.0, 8.64e7),
         ] {
             within(&format!("kinds.{name}"), value, low, high)?;
@@ -337,6 +340,7 @@ impl Config {
                 stale_after: ms(k.arbitrage_stale_ms),
                 pause: ms(k.triangle_pause_ms),
             },
+            news: NewsTradingConfig { skill_bps: k.news_skill_bps, ..NewsTradingConfig::default() },
             costs: Costs {
                 maker_bps: self.strategy.maker_fee_bps,
                 taker_bps: k.taker_fee_bps,

@@ -10,12 +10,14 @@ use kimera_protocol::{PatternsLoaded, TradingState};
 use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::counters::Snapshot;
 use kimera_runtime::{Counters, KillWord, health};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::faults::Faults;
 use super::pattern_desk::PatternDesk;
 use super::sessions::{SessionWish, list};
 use super::tree::Tree;
+use crate::advise::{Advisor, MarketContext};
 use crate::control::server::Handler;
 use crate::control::{OrdersAtEnd, RpcError};
 use crate::log::{self, Category, LogLevel};
@@ -25,7 +27,7 @@ use crate::report::{LatencyRow, latency, money};
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Methods of the engine's socket.
-pub const METHODS: [&str; 18] = [
+pub const METHODS: [&str; 19] = [
     "hello",
     "status",
     "tree",
@@ -43,6 +45,7 @@ pub const METHODS: [&str; 18] = [
     "session.start",
     "session.stop",
     "session.weigh",
+    "advise",
     "shutdown",
 ];
 
@@ -87,6 +90,8 @@ pub struct EngineHandler {
     faults: Option<Faults>,
     tree: Arc<Tree>,
     patterns: PatternDesk,
+    /// Thinks about contexts that are sent to it, beside the line and without it.
+    advisor: Mutex<Option<Advisor>>,
     asks: Mutex<Sender<Ask>>,
 }
 
@@ -105,7 +110,20 @@ impl EngineHandler {
         let (asks, receiver) = channel();
         let gateway = gateway.to_owned();
         let asks = Mutex::new(asks);
-        (Self { word, counters, incarnation, gateway, faults, tree, patterns, asks }, receiver)
+        (
+            Self {
+                word,
+                counters,
+                incarnation,
+                gateway,
+                faults,
+                tree,
+                patterns,
+                advisor: Mutex::new(None),
+                asks,
+            },
+            receiver,
+        )
     }
 
     fn ask(&self, wish: Wish) -> Result<Value, RpcError> {
@@ -141,6 +159,19 @@ impl EngineHandler {
         let ms = ms.ok_or_else(|| RpcError::parameters("\"ms\" must be 1 to 10000"))?;
         seat.hold_ms.store(ms, Ordering::Release);
         Ok(json!({"seat": name, "held_ms": ms}))
+    }
+
+    /// What the actors of this configuration think of a market context, behind those that were sent before. The line hears nothing of it.
+    fn advise(&self, params: &Value) -> Result<Value, RpcError> {
+        let context = MarketContext::deserialize(params).map_err(|e| RpcError::parameters(e.to_string()))?;
+        let mut advisor = self.advisor.lock().unwrap_or_else(PoisonError::into_inner);
+        if advisor.is_none() {
+            *advisor = Some(Advisor::new(self.patterns.config()).map_err(RpcError::refused)?);
+        }
+        let advice = advisor.as_mut().map(|advisor| advisor.advise(&context));
+        let advice =
+            advice.unwrap_or_else(|| Err("there is no advisor".into())).map_err(RpcError::parameters)?;
+        serde_json::to_value(advice).map_err(|e| RpcError::refused(e.to_string()))
     }
 
     fn status(&self) -> Value {
@@ -264,6 +295,7 @@ impl Handler for EngineHandler {
             "patterns.load" => {
                 self.patterns.load(params, &self.counters, |loaded| self.ask(Wish::LoadPatterns(loaded)))
             }
+            "advise" => self.advise(params),
             "session.list" => Ok(list(&self.counters.snapshot())),
             "session.start" | "session.stop" | "session.weigh" => {
                 self.ask(Wish::Session(SessionWish::of(method, params)?))

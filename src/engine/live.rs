@@ -18,6 +18,7 @@ use serde_json::json;
 use super::control::{Ask, EngineHandler, PATIENCE, Wish};
 use super::definitions::DefinitionFailures;
 use super::faults::Faults;
+use super::news::NewsAgent;
 use super::opinions::Estimators;
 use super::orphan::{Orphan, Standing};
 use super::pattern_desk::PatternDesk;
@@ -130,9 +131,11 @@ pub fn run(
     let recovery = built.recovery.clone();
     let recovering = recovery.as_ref().map(|_| Recovering::Asking);
     let definitions = DefinitionFailures::new(run.config, &built.counters);
+    let news = NewsAgent::new(run.config, &layout, &built.counters)?;
     let memory = Watched::new(&built.counters, run.options.canary);
     let mut live = Live {
         memory,
+        news,
         definitions,
         opinions,
         run,
@@ -234,6 +237,8 @@ pub(super) struct Live<'a> {
     pub(super) say_at: u64,
     /// What this process takes of the machine.
     memory: Watched,
+    /// Headlines, where somebody is listened to.
+    pub(super) news: Option<NewsAgent>,
     definitions: DefinitionFailures,
     /// Slow estimators, as long as they are well.
     opinions: Option<Estimators>,
@@ -283,6 +288,7 @@ impl Live<'_> {
                 trading = self.counter("journal.durable_seq") > before && self.begin_trading();
             } else {
                 self.follow_word();
+                self.hear_news();
             }
             self.notice_absence();
             self.mend_stages().map_err(End::Broken)?;

@@ -22,6 +22,7 @@ pub mod endpoints;
 pub mod faults;
 pub mod live;
 pub mod mend;
+mod news;
 pub mod opinions;
 pub mod orphan;
 pub mod pattern_desk;

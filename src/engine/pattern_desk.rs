@@ -51,6 +51,12 @@ impl PatternDesk {
         Self { config, ready, loading: Mutex::new(()) }
     }
 
+    /// The run's configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Does all of it; `sequence` puts the record into the sequence. The answer comes when the seat has taken them and that is on
     /// disk, or says that it has not yet.
     ///

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kimera_journal::{JournalReader, Tail, archive};
-use kimera_protocol::{Message, Seq};
+use kimera_protocol::{Message, Nanos, Seq};
 use kimera_runtime::agent_seat::AgentSeat;
 use kimera_runtime::clock::monotonic_ns;
 use kimera_runtime::seat::{Cell, Ports};
@@ -93,7 +93,7 @@ impl Earlier {
         let (recorded, passed_over) = load_latest(state.root())?;
         let at = &recorded.at;
         let earlier = || format!("{} holds the journal of an earlier run", state.root().display());
-        if at.time > now {
+        if is_ahead((at.seq, at.time), now) {
             return Err(Failure::refused(format!(
                 "{} that had got further than the venue's clock is; give this run a directory of its own with --state",
                 earlier()
@@ -107,6 +107,12 @@ impl Earlier {
         }
         Ok(Some(Self { recorded, passed_over }))
     }
+}
+
+/// True where a journal got further than a clock that has gone on since could be. The clock stands before its start, and every input is told from the one
+/// before by a nanosecond at least: so far, and no further, a journal may be ahead.
+fn is_ahead((seq, time): (Seq, Nanos), now: Nanos) -> bool {
+    time.saturating_sub(now) > i64::try_from(seq).unwrap_or(i64::MAX)
 }
 
 /// True where a journal holds no input and has no damage: its first segment alone, with a header or with nothing yet.
@@ -220,4 +226,17 @@ fn missing(earlier: &Earlier, replayed: &Recomputed) -> Vec<Message> {
     let unsaid = replayed.checkpoints.iter().filter(|(key, _)| !recorded.checkpoints.contains_key(*key));
     missing.extend(unsaid.map(|((_, boundary), checkpoint)| Message::new(header(*boundary), *checkpoint)));
     missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_has_not_started_is_not_behind() {
+        // Two inputs before the start: the second a nanosecond later.
+        assert!(!is_ahead((2, 1_001), 1_000) && !is_ahead((2, 1_002), 1_000));
+        assert!(is_ahead((2, 1_003), 1_000), "nothing makes that of two inputs");
+        assert!(!is_ahead((2, 999), 1_000));
+    }
 }

@@ -18,7 +18,7 @@ use crate::state::Layout;
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Methods of the supervisor's socket.
-pub const METHODS: [&str; 24] = [
+pub const METHODS: [&str; 25] = [
     "hello",
     "status",
     "tree",
@@ -36,6 +36,7 @@ pub const METHODS: [&str; 24] = [
     "session.start",
     "session.stop",
     "session.weigh",
+    "advise",
     "shutdown",
     "positions",
     "orders",
@@ -169,9 +170,8 @@ impl Handler for SupervisorHandler {
             }
             "actor.stop" | "actor.start" | "actor.restart" => self.actor(method, params),
             "trading.reduce" | "trading.resume" | "orders.cancel_all" | "latency.report" | "log.level"
-            | "patterns.load" | "session.list" | "session.start" | "session.stop" | "session.weigh" => {
-                self.forward(method, params)
-            }
+            | "patterns.load" | "session.list" | "session.start" | "session.stop" | "session.weigh"
+            | "advise" => self.forward(method, params),
             "positions" | "orders" | "books" | "decisions" | "shadow.status" | "restart.state" => {
                 self.read(method, params)
             }

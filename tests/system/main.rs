@@ -5,6 +5,7 @@
 mod conduct;
 mod evaluate;
 mod launch;
+mod news;
 mod opinions;
 mod orders;
 mod patterns;

@@ -16,7 +16,7 @@ pub mod weights;
 
 pub use actor::{Ensemble, EnsembleConfig, EnsembleMeters};
 pub use members::{
-    Abstainer, Contradiction, ContradictionConfig, Pattern, Thermodynamic, ThermodynamicConfig,
+    Abstainer, Contradiction, ContradictionConfig, Pattern, Sentiment, Thermodynamic, ThermodynamicConfig,
 };
 pub use shadows::Weighing;
 pub use slow::pattern::PatternConfig;

@@ -14,6 +14,7 @@ pub mod hash;
 pub mod instrument;
 pub mod market;
 pub mod message;
+pub mod news;
 pub mod opinion;
 pub mod order;
 pub mod pattern;
@@ -37,6 +38,7 @@ pub use market::{
     DepthBegin, FeedState, FeedStatus, FrameRef, GapReason, Gapped, Level, Levels, Ticker, Trade,
 };
 pub use message::{Body, Flags, Header, Kind, Message, Source};
+pub use news::News;
 pub use opinion::{Opinion, Opinions, TOPICS, Topic};
 pub use order::{
     CHILDREN_PER_SESSION, CancelAll, CancelOrder, FillBook, NewOrder, OrderEvent, OrderId, OrderRecord,

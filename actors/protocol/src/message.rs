@@ -50,6 +50,8 @@ pub enum Kind {
     VenueStatus = 26,
     /// An order of an earlier start that the journal does not have: [`crate::OrphanAdopted`].
     OrphanAdopted = 27,
+    /// A headline: [`crate::News`].
+    News = 28,
     /// The book's best prices at a mark: [`crate::Quote`].
     Quote = 64,
     /// The estimators at a mark: [`crate::Features`].
@@ -100,6 +102,7 @@ impl Kind {
             25 => Self::Refusal,
             26 => Self::VenueStatus,
             27 => Self::OrphanAdopted,
+            28 => Self::News,
             64 => Self::Quote,
             65 => Self::Features,
             66 => Self::Decision,
@@ -185,6 +188,7 @@ impl Kind {
             Self::Refusal => "refusal",
             Self::VenueStatus => "venue-status",
             Self::OrphanAdopted => "orphan-adopted",
+            Self::News => "news",
             Self::Quote => "quote",
             Self::Features => "features",
             Self::Decision => "decision",
@@ -374,6 +378,7 @@ assert_bodies!(
     crate::Refusal,
     crate::VenueStatus,
     crate::OrphanAdopted,
+    crate::News,
     crate::Quote,
     crate::Features,
     crate::Decision,

@@ -4,8 +4,8 @@
 //! that was made from the same configuration, so what has a fixed size keeps its place in memory.
 
 use crate::{
-    Alert, Consensus, Decision, Features, Level, Message, NewOrder, Opinion, OrderId, OrderState, Price,
-    Quantity, Quote, SessionTerms, Side, Status, Ticker, TimerRequest, Trading, TradingState, Urgency,
+    Alert, Consensus, Decision, Features, Level, Message, NewOrder, News, Opinion, OrderId, OrderState,
+    Price, Quantity, Quote, SessionTerms, Side, Status, Ticker, TimerRequest, Trading, TradingState, Urgency,
 };
 
 /// Version of the encoding and of every listed field: a snapshot of another one is not read.
@@ -195,7 +195,7 @@ macro_rules! plain {
 
 plain!(u8, u16, u32, u64, i8, i16, i32, i64, i128, f32, f64);
 plain!(Price, Quantity, OrderId, NewOrder, Quote, Ticker, TimerRequest, Level, Features, Alert, Opinion);
-plain!(Consensus, Decision, SessionTerms);
+plain!(Consensus, Decision, News, SessionTerms);
 
 /// A word of eight bytes on every machine.
 impl State for usize {

@@ -1,7 +1,7 @@
 //! What a strategy is: it hears bars, looks at the scene, and says what it wants. Everything else (size, limits, stops, the
 //! ways out) is the session's, the same for all.
 
-use kimera_protocol::{Decision, HoldReason, InstrumentId, Level, SessionTerms, Side, State, Urgency};
+use kimera_protocol::{Decision, HoldReason, InstrumentId, Level, News, SessionTerms, Side, State, Urgency};
 
 use crate::account::Account;
 use crate::scene::{Bar, Scene};
@@ -78,6 +78,9 @@ pub trait Strategy: State + Send {
 
     /// A bar has closed.
     fn bar(&mut self, _scene: &Scene, _bar: Bar) {}
+
+    /// A headline.
+    fn news(&mut self, _scene: &Scene, _news: &News) {}
 
     /// What it wants now. What it knows of fair price, signal, confidence or toxicity it writes into `decision`.
     ///

@@ -6,7 +6,8 @@ use kimera_protocol::{AlertPolicy, InstrumentId, Nanos, SESSIONS_MAX, SessionTer
 use crate::fair::FairConfig;
 use crate::kinds::{
     Costs, CrossExchangeConfig, ForecastConfig, KindsConfig, MarketMakingConfig, Model, MomentumConfig,
-    OpportunityConfig, PairsConfig, ReversionConfig, Roles, ScalpingConfig, TrendConfig, TriangularConfig,
+    NewsTradingConfig, OpportunityConfig, PairsConfig, ReversionConfig, Roles, ScalpingConfig, TrendConfig,
+    TriangularConfig,
 };
 use crate::maker::MakerConfig;
 use crate::scene::{SceneConfig, Steps};
@@ -68,6 +69,7 @@ pub fn kinds() -> KindsConfig {
         },
         cross_exchange: CrossExchangeConfig::default(),
         triangular: TriangularConfig::default(),
+        news: NewsTradingConfig::default(),
         costs: Costs::default(),
     }
 }

@@ -4,11 +4,13 @@
 mod abstainer;
 mod contradiction;
 mod pattern;
+mod sentiment;
 mod thermodynamic;
 
 pub use abstainer::Abstainer;
 pub use contradiction::{Contradiction, ContradictionConfig};
 pub use pattern::Pattern;
+pub use sentiment::Sentiment;
 pub use thermodynamic::{Thermodynamic, ThermodynamicConfig, policy};
 
 use kimera_protocol::{Abstention, Message, Vote};

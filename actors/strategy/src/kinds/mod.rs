@@ -4,6 +4,7 @@ pub mod arbitrage;
 pub mod closes;
 pub mod forecast;
 pub mod making;
+pub mod news;
 pub mod opportunity;
 pub mod pairs;
 pub mod reversion;
@@ -19,6 +20,7 @@ use crate::strategy::Strategy;
 pub use arbitrage::{CrossExchange, CrossExchangeConfig, Triangular, TriangularConfig};
 pub use forecast::{Forecast, ForecastConfig};
 pub use making::{MarketMaking, MarketMakingConfig, Model};
+pub use news::{NewsTrading, NewsTradingConfig};
 pub use opportunity::{Opportunity, OpportunityConfig};
 pub use pairs::{Pairs, PairsConfig};
 pub use reversion::{Reversion, ReversionConfig};
@@ -78,6 +80,7 @@ pub struct KindsConfig {
     pub pairs: PairsConfig,
     pub cross_exchange: CrossExchangeConfig,
     pub triangular: TriangularConfig,
+    pub news: NewsTradingConfig,
     pub costs: Costs,
 }
 
@@ -85,7 +88,7 @@ pub struct KindsConfig {
 pub type Make = fn(&KindsConfig, &Roles) -> Box<dyn Strategy>;
 
 /// Every kind with its name. A kind's number, in journals and commands, is its place here: new ones go to the end.
-pub const KINDS: [(&str, &str, Make); 10] = [
+pub const KINDS: [(&str, &str, Make); 11] = [
     ("market-making", "quotes on both sides of a fair price", |c, _| {
         Box::new(MarketMaking::new(c.making.clone()))
     }),
@@ -113,6 +116,9 @@ pub const KINDS: [(&str, &str, Make); 10] = [
     }),
     ("triangular", "three rates that do not multiply to one", |c, r| {
         Box::new(Triangular::new(c.triangular, c.costs, *r))
+    }),
+    ("news", "headlines of two sources or a trusted one, for a minute", |c, r| {
+        Box::new(NewsTrading::new(c.news, c.costs, r.traded))
     }),
 ];
 

@@ -4,8 +4,8 @@
 
 use kimera_protocol::{
     Body, Command, CommandCode, Consensus, Decision, Features, Flags, Header, HoldReason, Level, Message,
-    Opinion, OrderEvent, OrderId, OrderUpdate, Price, Quantity, Quote, RollingHash, Side, Started, Status,
-    Topic, Urgency, VenueStatus,
+    News, Opinion, OrderEvent, OrderId, OrderUpdate, Price, Quantity, Quote, RollingHash, Side, Started,
+    Status, Topic, Urgency, VenueStatus,
 };
 use kimera_runtime::{Actor, Counters, Input, Outbox, Port};
 
@@ -62,6 +62,8 @@ struct Rig {
     waiting: Option<(InstrumentId, Side, Level)>,
     /// Nothing is filled at this instrument.
     closed: Option<InstrumentId>,
+    /// Ticks from the mid to either side.
+    spread: i64,
 }
 
 const PLACE: u32 = 1;
@@ -83,6 +85,7 @@ impl Rig {
             fills: 0,
             waiting: None,
             closed: None,
+            spread: 1,
         };
         rig.send(SPOT, 0, Started::default());
         rig.send(SPOT, 0, Command { code: CommandCode::Resume as u64, epoch: 1, ..Command::default() });
@@ -148,7 +151,12 @@ impl Rig {
         for (of, price, tick) in [(SPOT, s.spot, 0.01), (CROSS, s.cross, 0.000_01), (PERP, s.perp, 0.1)] {
             let mid = (price / tick).round() as i64;
             let level = |price| Level { price: Price(price), size: Quantity(10 * UNIT) };
-            let quote = Quote { bid: level(mid - 1), ask: level(mid + 1), usable: 1, ..Quote::default() };
+            let quote = Quote {
+                bid: level(mid - self.spread),
+                ask: level(mid + self.spread),
+                usable: 1,
+                ..Quote::default()
+            };
             self.send(of, 0, quote);
             let mut features = Features { microprice: mid as f64 + s.lead, ..Features::default() };
             features.set_status(0, Status::Ok);
@@ -249,6 +257,69 @@ fn cheap(config: &mut StrategyConfig) {
     k.costs = Costs { maker_bps: 0.01, taker_bps: 0.01, ..Costs::default() };
     (k.trend.skill, k.momentum.skill) = (1.0, 1.0);
     k.cross_exchange.threshold_bps = 1.0;
+}
+
+/// A market that has had a usual spread for a while, and these headlines: source, tone, seconds of age.
+fn headlines(of: &[(u64, f64, i64)], trusted: u64) -> Rig {
+    let mut rig = Rig::of("news", |_| ());
+    lively(&mut rig, 70, &Second::default());
+    for (i, (source, compound, age)) in of.iter().enumerate() {
+        let news = News {
+            headline: 1 + i as u64 / 2 * u64::from(*source == 99) + i as u64 * u64::from(*source != 99),
+            source: *source,
+            compound: *compound,
+            relevance: 1.0,
+            published: rig.time + SECOND - age * SECOND,
+            trusted,
+            ..News::default()
+        };
+        rig.send(PERP, 0, news);
+    }
+    rig.second(&Second::default());
+    rig
+}
+
+#[test]
+fn news_are_traded_that_two_sources_say_and_that_are_young() {
+    let held = |of: &[(u64, f64, i64)], trusted| headlines(of, trusted).position(PERP);
+    assert!(held(&[(1, 0.6, 0), (2, 0.6, 5)], 0) > 0);
+    assert!(held(&[(1, -0.6, 0), (2, -0.6, 5)], 0) < 0);
+    assert_eq!(held(&[(1, 0.9, 0), (1, 0.9, 1)], 0), 0, "one source is not enough");
+    assert!(held(&[(1, 0.6, 0)], 1) > 0, "a trusted one is");
+    assert!(held(&[(1, 0.6, 60), (2, 0.6, 60)], 0) > 0);
+    assert_eq!(held(&[(1, 0.6, 61), (2, 0.6, 61)], 0), 0, "older than a minute");
+    assert_eq!(held(&[(1, 0.6, 0), (2, -0.6, 0)], 0), 0, "they say opposite things");
+    // The same headline twice, by two names: once.
+    let twice = headlines(&[(99, 0.15, 0), (99, 0.15, 0)], 1);
+    assert_eq!((twice.position(PERP), twice.hold()), (0, Some(HoldReason::NoSignal)));
+    // Half of a full position, for a minute.
+    let mut rig = headlines(&[(1, 0.6, 0), (2, 0.6, 0)], 0);
+    lively(&mut rig, 55, &Second::default());
+    assert!(rig.position(PERP) > 0, "{:?}", rig.last());
+    lively(&mut rig, 10, &Second::default());
+    assert_eq!(rig.position(PERP), 0);
+    // A source whose clock is ahead: nobody is believed.
+    let ahead = headlines(&[(1, 0.6, -3), (2, 0.6, 0)], 0);
+    assert_eq!((ahead.position(PERP), ahead.hold()), (0, Some(HoldReason::Unfit)));
+}
+
+#[test]
+fn a_spread_that_is_too_wide_keeps_out_of_the_news() {
+    let mut rig = headlines(&[], 0);
+    for source in 1..3 {
+        let news = News {
+            headline: source,
+            source,
+            compound: 0.6,
+            relevance: 1.0,
+            published: rig.time,
+            ..News::default()
+        };
+        rig.send(PERP, 0, news);
+    }
+    rig.spread = 3;
+    rig.second(&Second::default());
+    assert_eq!((rig.position(PERP), rig.hold()), (0, Some(HoldReason::Regime)));
 }
 
 /// A forecast of this score at this pressure and temperature, in a market that moves ten basis points a second.

@@ -4,9 +4,9 @@
 mod meters;
 
 use kimera_protocol::{
-    Alert, Command, Consensus, Decision, Features, FillBook, InstrumentId, Kind, Message, Nanos, Opinion,
-    OrderUpdate, Quote, SESSIONS_MAX, SessionChange, SessionTerms, Sessions, Started, Timer, TimerOwner,
-    TimerRequest, Trading, VenueStatus,
+    Alert, Command, Consensus, Decision, Features, FillBook, InstrumentId, Kind, Message, Nanos, News,
+    Opinion, OrderUpdate, Quote, SESSIONS_MAX, SessionChange, SessionTerms, Sessions, Started, Timer,
+    TimerOwner, TimerRequest, Trading, VenueStatus,
 };
 use kimera_runtime::{Actor, Input, Outbox, Port};
 
@@ -149,6 +149,14 @@ impl Strategies {
         }
     }
 
+    fn news(&mut self, news: &News) {
+        for (place, _) in self.terms.seated() {
+            if let Some(strategy) = self.places[place].strategy() {
+                strategy.news(&self.scene, news);
+            }
+        }
+    }
+
     /// A fill belongs to the session whose order it was: the identity says it.
     fn report(&mut self, message: &Message, update: &OrderUpdate, out: &mut Outbox) {
         let size = self.fills.signed_fill(update);
@@ -225,6 +233,11 @@ impl Actor for Strategies {
         if let Some(opinion) = message.body::<Opinion>() {
             // Nobody behind it has a use for it.
             self.scene.opinions.hear(message.instrument(), opinion);
+            return;
+        }
+        if let Some(news) = message.body::<News>() {
+            // Nor for this; it is acted on at the next mark.
+            self.news(news);
             return;
         }
         out.forward(Port::Line, message);

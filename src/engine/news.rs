@@ -1,0 +1,66 @@
+//! Headlines on their way into a running line.
+
+use kimera_protocol::{Header, InstrumentId, Kind, Message};
+use kimera_runtime::{Counter, Counters, Port};
+
+use super::live::Live;
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::log::Category::System;
+use crate::news::{NewsDesk, Tally};
+use crate::state::Layout;
+
+/// The desk of a run, and what is counted of it.
+pub(super) struct NewsAgent {
+    desk: NewsDesk,
+    about: InstrumentId,
+    told: Counter,
+    known: Counter,
+    unread: Counter,
+    said: Tally,
+}
+
+impl NewsAgent {
+    /// A desk where the configuration asks for one.
+    pub(super) fn new(
+        config: &Config,
+        layout: &Layout,
+        counters: &Counters,
+    ) -> Result<Option<Self>, Failure> {
+        if !config.news.is_used() {
+            return Ok(None);
+        }
+        let counter = |what: &str| counters.counter(&format!("news.{what}"));
+        Ok(Some(Self {
+            desk: NewsDesk::open(&config.news, &layout.socket("news"))?,
+            about: config.traded_id(),
+            told: counter("told"),
+            known: counter("known"),
+            unread: counter("unread"),
+            said: Tally::default(),
+        }))
+    }
+}
+
+impl Live<'_> {
+    /// Tells the line what is due.
+    pub(super) fn hear_news(&mut self) {
+        let Some(agent) = &mut self.news else { return };
+        let (now, control, about) = (self.run.venue.clock.now(), &mut self.built.control, agent.about);
+        agent.desk.look(now, |news| {
+            control.send(Port::Input, &Message::new(Header::unsequenced(Kind::News, about), *news))
+        });
+        let tally = agent.desk.tally;
+        if tally == agent.said {
+            return;
+        }
+        if tally.unread > agent.said.unread {
+            let why = agent.desk.last_wrong.as_deref().unwrap_or_default();
+            tracing::warn!(target: System.name(), unread = tally.unread, why, "news that cannot be read");
+        }
+        agent.told.set(tally.told);
+        agent.known.set(tally.known);
+        agent.unread.set(tally.unread);
+        agent.said = tally;
+    }
+}

@@ -1,0 +1,281 @@
+//! Headlines from outside: a file that somebody appends to, or a local socket; a JSON object a line. Scored here, by a
+//! lexicon, and told to the line as inputs when they are due.
+//!
+//! `{"published_ms": 1723161240000, "source": "wire", "headline": "Bitcoin surges", "relevance": 1.0}`
+
+pub mod lexicon;
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use kimera_protocol::{Nanos, News};
+use serde::Deserialize;
+
+use crate::config::NewsSection;
+use crate::exit::Failure;
+use lexicon::{Lexicon, hash, headline_hash};
+
+/// Longest line.
+const LINE_MAX: usize = 8_192;
+/// Bytes that are read at a time, so that a large file holds nobody up.
+const READ_MAX: usize = 65_536;
+/// Headlines that wait until they are due.
+const WAITING_MAX: usize = 1_024;
+/// Headlines whose repetition is noticed.
+const KNOWN_MAX: usize = 4_096;
+/// Earliest and latest time that is one, ms.
+const TIMES_MS: std::ops::Range<i64> = 0..4_102_444_800_000;
+
+/// A line.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item {
+    published_ms: i64,
+    source: String,
+    headline: String,
+    #[serde(default = "one")]
+    relevance: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// What has come and what was wrong, for those who watch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Headlines that were told.
+    pub told: u64,
+    /// Headlines that were known already.
+    pub known: u64,
+    /// Lines that are no headlines, or found no room.
+    pub unread: u64,
+}
+
+/// Reads headlines.
+pub struct NewsDesk {
+    trusted: Vec<u64>,
+    lexicon: Lexicon,
+    file: Option<(PathBuf, Option<File>, u64)>,
+    socket: Option<UnixDatagram>,
+    partial: Vec<u8>,
+    /// The rest of a line that is too long is left out.
+    skips: bool,
+    waiting: VecDeque<News>,
+    known: VecDeque<u64>,
+    /// What has come.
+    pub tally: Tally,
+    /// What was wrong with the last line that could not be read.
+    pub last_wrong: Option<String>,
+}
+
+impl NewsDesk {
+    /// A desk for a configuration; the socket lies at `socket`, where it is asked for.
+    ///
+    /// # Errors
+    /// Where the socket cannot be made.
+    pub fn open(section: &NewsSection, socket: &Path) -> Result<Self, Failure> {
+        let listen = |path: &Path| {
+            let _ = std::fs::remove_file(path); // of an earlier start
+            let socket = UnixDatagram::bind(path)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        };
+        let made = section.socket.then(|| listen(socket)).transpose();
+        let made = made.map_err(|e: std::io::Error| {
+            Failure::machine(format!("cannot listen for news at {}: {e}", socket.display()))
+        })?;
+        Ok(Self {
+            trusted: section.trusted.iter().map(|source| hash(source)).collect(),
+            lexicon: Lexicon::shipped(),
+            file: section.file.clone().map(|path| (path, None, 0)),
+            socket: made,
+            partial: Vec::new(),
+            skips: false,
+            waiting: VecDeque::new(),
+            known: VecDeque::new(),
+            tally: Tally::default(),
+            last_wrong: None,
+        })
+    }
+
+    /// Reads what is new and tells what is due; `tell` says whether there was room for it.
+    pub fn look(&mut self, now: Nanos, mut tell: impl FnMut(&News) -> bool) {
+        self.read_file();
+        self.read_socket();
+        let is_due = |n: &News| n.published <= now;
+        while self.waiting.front().is_some_and(is_due) {
+            if !self.waiting.front().is_some_and(&mut tell) {
+                return; // at the next look
+            }
+            self.tally.told += 1;
+            self.waiting.pop_front();
+        }
+    }
+
+    fn read_file(&mut self) {
+        let Some((path, open, at)) = &mut self.file else { return };
+        if open.is_none() {
+            *open = File::open(&*path).ok(); // it may come later
+        }
+        let Some(file) = open else { return };
+        let length = file.metadata().map_or(0, |m| m.len());
+        if length < *at {
+            // It has been begun anew.
+            (*open, *at) = (None, 0);
+            self.partial.clear();
+            return;
+        }
+        let mut bytes = vec![0; READ_MAX.min((length - *at) as usize)];
+        if bytes.is_empty() || file.seek(SeekFrom::Start(*at)).is_err() {
+            return;
+        }
+        let Ok(read) = file.read(&mut bytes) else { return };
+        *at += read as u64;
+        for byte in &bytes[..read] {
+            match byte {
+                b'\n' => {
+                    let line = std::mem::take(&mut self.partial);
+                    if !std::mem::take(&mut self.skips) {
+                        self.take(&line);
+                    }
+                }
+                _ if self.partial.len() >= LINE_MAX => {
+                    self.wrong(format!("a line of the news is longer than {LINE_MAX} bytes"));
+                    self.partial.clear();
+                    self.skips = true;
+                }
+                _ if self.skips => {}
+                byte => self.partial.push(*byte),
+            }
+        }
+    }
+
+    fn read_socket(&mut self) {
+        let mut bytes = [0; LINE_MAX];
+        for _ in 0..64 {
+            let Some(Ok(read)) = self.socket.as_ref().map(|socket| socket.recv(&mut bytes)) else { return };
+            let line = bytes[..read].to_vec();
+            self.take(line.trim_ascii_end());
+        }
+    }
+
+    fn wrong(&mut self, what: String) {
+        self.tally.unread += 1;
+        self.last_wrong = Some(what);
+    }
+
+    fn take(&mut self, line: &[u8]) {
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        let item: Item = match serde_json::from_slice(line) {
+            Ok(item) => item,
+            Err(e) => return self.wrong(format!("a line of the news is no headline: {e}")),
+        };
+        if !TIMES_MS.contains(&item.published_ms) || !(0.0..=1.0).contains(&item.relevance) {
+            return self
+                .wrong("a headline's published_ms is no time, or its relevance is not within 0 to 1".into());
+        }
+        let headline = headline_hash(&item.headline);
+        if self.known.contains(&headline) {
+            self.tally.known += 1;
+            return;
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            return self.wrong(format!("{WAITING_MAX} headlines wait already"));
+        }
+        if self.known.len() == KNOWN_MAX {
+            self.known.pop_front();
+        }
+        self.known.push_back(headline);
+        let source = hash(&item.source);
+        let news = News {
+            headline,
+            source,
+            compound: self.lexicon.tone(&item.headline).0,
+            relevance: item.relevance,
+            published: item.published_ms * 1_000_000,
+            trusted: u64::from(self.trusted.contains(&source)),
+            lexicon: self.lexicon.hash(),
+            ..News::default()
+        };
+        let at = self.waiting.partition_point(|n| n.published <= news.published);
+        self.waiting.insert(at, news);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn line(published_ms: i64, source: &str, headline: &str) -> String {
+        format!(
+            "{{\"published_ms\": {published_ms}, \"source\": \"{source}\", \"headline\": \"{headline}\"}}\n"
+        )
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("kimera-news-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn told(desk: &mut NewsDesk, now_ms: i64) -> Vec<News> {
+        let mut all = Vec::new();
+        desk.look(now_ms * 1_000_000, |n| {
+            all.push(*n);
+            true
+        });
+        all
+    }
+
+    #[test]
+    fn a_file_is_followed_and_each_headline_is_told_once_when_it_is_due() {
+        let folder = folder("file");
+        let path = folder.join("news.jsonl");
+        let section = NewsSection { file: Some(path.clone()), trusted: vec!["wire".into()], socket: false };
+        let mut desk = NewsDesk::open(&section, &folder.join("none.sock")).unwrap();
+        assert!(told(&mut desk, 10).is_empty(), "there is no file yet");
+        let mut file = File::create(&path).unwrap();
+        let write = |file: &mut File, text: &str| file.write_all(text.as_bytes()).unwrap();
+        write(&mut file, &line(20, "wire", "Bitcoin surges"));
+        write(&mut file, &line(5, "blog", "Exchange hacked"));
+        write(&mut file, "{\"published_ms\": 6, \"sou");
+        let first = told(&mut desk, 10);
+        assert!(first.len() == 1 && first[0].compound < -0.3 && first[0].trusted == 0, "{first:?}");
+        write(&mut file, "rce\": \"blog\", \"headline\": \"BITCOIN, surges\"}\nnonsense\n");
+        write(&mut file, &format!("{}\n", "x".repeat(3 * LINE_MAX)));
+        write(&mut file, &line(30, "blog", "Bitcoin falls"));
+        let second = told(&mut desk, 25);
+        assert!(second.len() == 1 && second[0].compound > 0.3 && second[0].trusted == 1, "{second:?}");
+        assert_eq!(desk.tally, Tally { told: 2, known: 1, unread: 2 });
+        assert!(desk.last_wrong.as_ref().is_some_and(|w| w.contains("longer than")), "{:?}", desk.last_wrong);
+        // Without room it is told at the next look.
+        desk.look(40_000_000, |_| false);
+        assert_eq!(told(&mut desk, 40).len(), 1);
+        std::fs::write(&path, line(41, "blog", "Bitcoin rallies")).unwrap();
+        told(&mut desk, 50);
+        assert_eq!(told(&mut desk, 50).len(), 1, "a file that is begun anew is read anew");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_socket_takes_a_headline_a_datagram() {
+        let folder = folder("socket");
+        let path = folder.join("news.sock");
+        let section = NewsSection { socket: true, ..NewsSection::default() };
+        let mut desk = NewsDesk::open(&section, &path).unwrap();
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.send_to(line(5, "wire", "Fund approved").as_bytes(), &path).unwrap();
+        sender.send_to(b"{\"relevance\": 7}", &path).unwrap();
+        let all = told(&mut desk, 10);
+        assert!(all.len() == 1 && all[0].compound > 0.3, "{all:?}");
+        assert_eq!(desk.tally.unread, 1);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

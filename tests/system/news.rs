@@ -1,0 +1,60 @@
+//! Headlines in a whole run: read from a file when they are due, heard by the member, journaled, and the same again.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn kimera(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kimera"));
+    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
+}
+
+#[test]
+fn headlines_are_heard_when_they_are_due_and_the_replay_knows() {
+    let folder = std::env::temp_dir().join(format!("kimera-headlines-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let news = folder.join("news.jsonl");
+    // The recording begins at 23:54:17 of 2024-08-08.
+    let begin = 1_723_161_257_000i64;
+    let line = |after_s: i64, source: &str, headline: &str| {
+        let at = begin + after_s * 1_000;
+        format!("{{\"published_ms\": {at}, \"source\": \"{source}\", \"headline\": \"{headline}\"}}\n")
+    };
+    let text = [
+        line(5, "wire", "Bitcoin surges as regulator approves fund"),
+        line(6, "wire", "BITCOIN surges, as regulator approves fund!"),
+        "this is no headline\n".to_owned(),
+        line(20, "blog", "Exchange hacked, losses feared"),
+        line(86_400, "wire", "Bitcoin falls tomorrow"),
+    ];
+    std::fs::write(&news, text.concat()).unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles/paper.toml");
+    let profile = folder.join("profile.toml");
+    let more = format!("\n[news]\nfile = \"{}\"\ntrusted = [\"wire\"]\n", news.display());
+    std::fs::write(&profile, std::fs::read_to_string(shipped).unwrap() + &more).unwrap();
+    let (state, profile) = (folder.join("state"), profile.to_str().unwrap().to_owned());
+    let state = state.to_str().unwrap();
+    let arguments =
+        ["supervise", "--config", &profile, "--state", state, "--for", "40s", "--speed", "20", "--json"];
+    let ran = kimera(&arguments);
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let summary: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert!(summary["ensemble"]["votes"]["sentiment"].as_u64() > Some(0), "{summary}");
+    assert_eq!(summary["sealed_allocations"], 0, "{summary}");
+
+    let cat = String::from_utf8(kimera(&["journal", "cat", state]).stdout).unwrap();
+    let records = cat.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let heard: Vec<Value> = records.filter(|r| r["kind"] == "news").collect();
+    let of = |i: usize| (heard[i]["body"]["compound"].as_f64().unwrap(), &heard[i]["body"]["trusted"]);
+    assert_eq!(heard.len(), 2, "each once, and none before its time: {heard:?}");
+    assert!(of(0).0 > 0.4 && *of(0).1 == true && of(1).0 < -0.4 && *of(1).1 == false, "{heard:?}");
+    for n in &heard {
+        assert!(n["time"].as_i64() >= n["body"]["published"].as_i64(), "{n}");
+    }
+    let replay = kimera(&["replay", state]);
+    let replayed = String::from_utf8_lossy(&replay.stdout).into_owned();
+    assert!(replayed.starts_with("identical"), "{replayed}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
