@@ -1,208 +1,14 @@
 //! Every kind on tapes from a seed: what it does where its signal is planted, nothing where there is none, and the same again.
-//!
-//! The stage decides, and a market that fills what takes at its price (and what waits, one mark later) stands in for everything behind it.
 
-use kimera_protocol::{
-    Body, Command, CommandCode, Consensus, Decision, Features, Flags, Header, HoldReason, Level, Message,
-    News, Opinion, OrderEvent, OrderId, OrderUpdate, Price, Quantity, Quote, RollingHash, Side, Started,
-    Status, Topic, Urgency, VenueStatus,
-};
-use kimera_runtime::{Actor, Counters, Input, Outbox, Port};
+mod legs;
+mod rig;
 
+use kimera_protocol::{Command, CommandCode, HoldReason, News, Opinion, RollingHash, Status, Topic, Urgency};
+use kimera_runtime::Actor;
+
+use self::rig::*;
 use super::*;
-use crate::stage::{OUTPUTS_MAX, Strategies, StrategyConfig, StrategyMeters};
-use crate::testing::{CROSS, PERP, SECOND, SPOT, UNIT, config, terms};
-
-/// A seeded walk's steps, near enough to normal with deviation 1.
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> f64 {
-        (0..12).fold(-6.0, |sum, _| {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            sum + (self.0 >> 11) as f64 / (1u64 << 53) as f64
-        })
-    }
-}
-
-/// What the market says at a second: mids in units of the quote asset, the lead of the microprice in ticks, and the forecast.
-#[derive(Clone, Copy)]
-struct Second {
-    spot: f64,
-    perp: f64,
-    cross: f64,
-    lead: f64,
-    consensus: Consensus,
-}
-
-impl Default for Second {
-    fn default() -> Self {
-        let consensus = Consensus {
-            voted: 1,
-            pressure: 0.5,
-            confidence: 0.6,
-            levels: [0.0, 0.5],
-            ..Consensus::default()
-        };
-        Self { spot: 60_000.0, perp: 60_000.0, cross: 0.05, lead: 0.0, consensus }
-    }
-}
-
-/// One session of a kind, traded against a market that gives what is taken.
-struct Rig {
-    stage: Strategies,
-    time: i64,
-    seq: u64,
-    hash: RollingHash,
-    decisions: Vec<(InstrumentId, Decision)>,
-    fills: u64,
-    /// What waits in the book and is filled at the next second.
-    waiting: Option<(InstrumentId, Side, Level)>,
-    /// Nothing is filled at this instrument.
-    closed: Option<InstrumentId>,
-    /// Ticks from the mid to either side.
-    spread: i64,
-}
-
-const PLACE: u32 = 1;
-
-impl Rig {
-    fn of(kind: &str, change: impl Fn(&mut StrategyConfig)) -> Self {
-        let mut config = config();
-        config.sessions.push(terms(2, kind, 100_000));
-        let roles = Roles { traded: PERP, other: Some(SPOT), third: None };
-        config.roles[1] = roles;
-        change(&mut config);
-        let stage = Strategies::new(config, StrategyMeters::new(&Counters::detached()));
-        let mut rig = Self {
-            stage,
-            time: 0,
-            seq: 0,
-            hash: RollingHash::default(),
-            decisions: Vec::new(),
-            fills: 0,
-            waiting: None,
-            closed: None,
-            spread: 1,
-        };
-        rig.send(SPOT, 0, Started::default());
-        rig.send(SPOT, 0, Command { code: CommandCode::Resume as u64, epoch: 1, ..Command::default() });
-        rig.send(PERP, 0, VenueStatus { ready: 1, ..VenueStatus::default() });
-        rig
-    }
-
-    fn send<B: Body>(&mut self, of: InstrumentId, flags: u8, body: B) {
-        self.seq += 1;
-        let header = Header { seq: self.seq, time: self.time, instrument: of.0, flags, ..Header::default() };
-        let message = Message::new(header, body);
-        let mut out = Outbox::new(OUTPUTS_MAX);
-        out.begin(&message);
-        self.stage.handle(Input { message: &message, joined: &[] }, &mut out);
-        let said: Vec<Message> =
-            out.staged().filter(|(port, _)| *port == Port::Line).map(|(_, m)| *m).collect();
-        for m in said {
-            let Some(decision) = m.body::<Decision>().filter(|d| u32::from(d.session) == PLACE) else {
-                continue;
-            };
-            self.hash.update(&m);
-            self.decisions.push((m.instrument(), *decision));
-            self.trade(m.instrument(), decision);
-        }
-    }
-
-    /// What takes is filled at once; what waits is noted.
-    fn trade(&mut self, of: InstrumentId, decision: &Decision) {
-        self.waiting = self.waiting.filter(|w| w.0 != of);
-        for (side, level) in [(Side::Bid, decision.bid), (Side::Ask, decision.ask)] {
-            if level.size.0 == 0 || self.closed == Some(of) {
-                continue;
-            }
-            if decision.urgency == Urgency::Take as u8 {
-                self.fill(of, side, level);
-            } else {
-                self.waiting = Some((of, side, level));
-            }
-        }
-    }
-
-    fn fill(&mut self, of: InstrumentId, side: Side, level: Level) {
-        self.fills += 1;
-        let child = PLACE * kimera_protocol::CHILDREN_PER_SESSION;
-        let update = OrderUpdate {
-            id: OrderId { seq: self.seq, incarnation: 1, child },
-            event: OrderEvent::Filled as u8,
-            side: side as u8,
-            price: level.price,
-            quantity: level.size,
-            cumulative: level.size,
-            fee: 1,
-            ..OrderUpdate::default()
-        };
-        self.send(of, 0, update);
-    }
-
-    fn second(&mut self, s: &Second) {
-        self.time += SECOND;
-        if let Some((of, side, level)) = self.waiting.take() {
-            self.fill(of, side, level);
-        }
-        for (of, price, tick) in [(SPOT, s.spot, 0.01), (CROSS, s.cross, 0.000_01), (PERP, s.perp, 0.1)] {
-            let mid = (price / tick).round() as i64;
-            let level = |price| Level { price: Price(price), size: Quantity(10 * UNIT) };
-            let quote = Quote {
-                bid: level(mid - self.spread),
-                ask: level(mid + self.spread),
-                usable: 1,
-                ..Quote::default()
-            };
-            self.send(of, 0, quote);
-            let mut features = Features { microprice: mid as f64 + s.lead, ..Features::default() };
-            features.set_status(0, Status::Ok);
-            self.send(of, Flags::MARK, features);
-        }
-        self.send(PERP, Flags::MARK, s.consensus);
-    }
-
-    fn position(&self, of: InstrumentId) -> i64 {
-        self.stage.session(PLACE as usize).unwrap().account.holding(of).position
-    }
-
-    fn last(&self) -> Decision {
-        self.decisions.last().unwrap().1
-    }
-
-    fn hold(&self) -> Option<HoldReason> {
-        HoldReason::from_code(self.last().hold)
-    }
-}
-
-/// A market that goes nowhere and says nothing.
-fn nothing(rig: &mut Rig, seconds: usize) {
-    let mut noise = Noise(7);
-    for _ in 0..seconds {
-        let perp = 60_000.0 + 0.3 * noise.next();
-        rig.second(&Second { perp, spot: perp, ..Second::default() });
-    }
-}
-
-/// A tape with everything in it: drifts, swings, leads, forecasts, and prices that part.
-fn everything(rig: &mut Rig) {
-    let mut noise = Noise(11);
-    let mut level: f64 = 60_000.0;
-    for i in 0..600u32 {
-        let drift = if (200..350).contains(&i) { 12.0 } else { 0.0 };
-        level += drift + 3.0 * noise.next();
-        let gap = if i % 97 > 90 { 120.0 } else { 0.0 };
-        let forecast = if i % 50 > 40 { 0.6 } else { 0.0 };
-        let mut s = Second { perp: level, spot: level + gap, ..Second::default() };
-        s.lead = if i % 61 > 55 { 90.0 } else { 0.0 };
-        s.consensus.score = forecast;
-        s.consensus.levels = [if gap > 0.0 { 0.9 } else { 0.1 }, 0.5];
-        rig.second(&s);
-    }
-}
+use crate::testing::{PERP, SPOT, UNIT, terms};
 
 #[test]
 fn nothing_is_traded_where_there_is_no_signal() {
@@ -251,34 +57,6 @@ const FROZEN: [(&str, u64, u64); 9] = [
     ("cross-exchange", 0x8757_D535_D86D_EB28, 24),
 ];
 
-/// Fees of nearly nothing, and signals that are believed.
-fn cheap(config: &mut StrategyConfig) {
-    let k = &mut config.kinds;
-    k.costs = Costs { maker_bps: 0.01, taker_bps: 0.01, ..Costs::default() };
-    (k.trend.skill, k.momentum.skill) = (1.0, 1.0);
-    k.cross_exchange.threshold_bps = 1.0;
-}
-
-/// A market that has had a usual spread for a while, and these headlines: source, tone, seconds of age.
-fn headlines(of: &[(u64, f64, i64)], trusted: u64) -> Rig {
-    let mut rig = Rig::of("news", |_| ());
-    lively(&mut rig, 70, &Second::default());
-    for (i, (source, compound, age)) in of.iter().enumerate() {
-        let news = News {
-            headline: 1 + i as u64 / 2 * u64::from(*source == 99) + i as u64 * u64::from(*source != 99),
-            source: *source,
-            compound: *compound,
-            relevance: 1.0,
-            published: rig.time + SECOND - age * SECOND,
-            trusted,
-            ..News::default()
-        };
-        rig.send(PERP, 0, news);
-    }
-    rig.second(&Second::default());
-    rig
-}
-
 #[test]
 fn news_are_traded_that_two_sources_say_and_that_are_young() {
     let held = |of: &[(u64, f64, i64)], trusted| headlines(of, trusted).position(PERP);
@@ -320,21 +98,6 @@ fn a_spread_that_is_too_wide_keeps_out_of_the_news() {
     rig.spread = 3;
     rig.second(&Second::default());
     assert_eq!((rig.position(PERP), rig.hold()), (0, Some(HoldReason::Regime)));
-}
-
-/// A forecast of this score at this pressure and temperature, in a market that moves ten basis points a second.
-fn forecast(score: f64, pressure: f64, temperature: f32) -> Second {
-    let mut s = Second::default();
-    s.consensus = Consensus { score, pressure, levels: [0.0, temperature], ..s.consensus };
-    s
-}
-
-fn lively(rig: &mut Rig, seconds: usize, like: &Second) {
-    let mut noise = Noise(5);
-    for _ in 0..seconds {
-        let perp = 60_000.0 + 40.0 * noise.next();
-        rig.second(&Second { perp, spot: perp, ..*like });
-    }
 }
 
 #[test]
@@ -474,16 +237,6 @@ fn a_lead_of_the_microprice_is_scalped_only_beyond_its_cost() {
     assert_eq!(toxic.hold(), Some(HoldReason::NoEdge));
 }
 
-/// A price that is pulled back to its mean.
-fn pulled(rig: &mut Rig, seconds: usize, persistence: f64) {
-    let mut noise = Noise(13);
-    let mut gap = 0.0;
-    for _ in 0..seconds {
-        gap = persistence * gap + 40.0 * noise.next();
-        rig.second(&Second { perp: 60_000.0 + gap, spot: 60_000.0 + gap, ..Second::default() });
-    }
-}
-
 #[test]
 fn what_is_pulled_back_is_faded_and_a_walk_is_not() {
     let mut rig = Rig::of("mean-reversion", |_| ());
@@ -530,106 +283,6 @@ fn a_contradiction_is_an_opportunity_where_the_way_is_longer_than_it_costs() {
     assert_eq!(with(0.9, 100.0).hold(), Some(HoldReason::NoEdge));
 }
 
-/// Two prices that belong together, and part by `gap` for a while.
-fn pair(rig: &mut Rig, seconds: usize, gap: f64) {
-    let mut noise = Noise(17);
-    let (mut spot, mut spread) = (60_000.0, 0.0);
-    for i in 0..seconds {
-        spot += 5.0 * noise.next();
-        spread = 0.5 * spread + 10.0 * noise.next();
-        let extra = if i + 10 > seconds { gap } else { 0.0 };
-        rig.second(&Second { perp: spot + spread + extra, spot, ..Second::default() });
-    }
-}
-
-#[test]
-fn a_pair_that_has_parted_is_traded_on_both_legs() {
-    let fees = |config: &mut StrategyConfig| config.kinds.costs.taker_bps = 0.01;
-    let mut rig = Rig::of("stat-arb", fees);
-    pair(&mut rig, 400, 40.0);
-    let (perp, spot) = (rig.position(PERP), rig.position(SPOT));
-    assert!(perp < 0 && spot > 0, "{perp} {spot} {:?}", rig.last());
-    assert!((spot + perp).abs() < -perp / 5, "about one against one: {perp} {spot}");
-    // Two walks are no pair.
-    let mut walks = Rig::of("stat-arb", fees);
-    let (mut noise, mut one, mut other) = (Noise(19), 60_000.0, 50_000.0);
-    for _ in 0..400 {
-        one += 20.0 * noise.next();
-        other += 20.0 * noise.next();
-        walks.second(&Second { perp: one, spot: other, ..Second::default() });
-    }
-    let entered = walks.fills;
-    assert!(entered <= 4, "{entered}");
-    // A leg that is not filled: the other is given back.
-    let mut torn = Rig::of("stat-arb", fees);
-    torn.closed = Some(SPOT);
-    pair(&mut torn, 400, 40.0);
-    let most = torn.decisions.iter().map(|d| d.1.position.abs()).max().unwrap_or_default();
-    assert!(most > 0 && torn.position(SPOT) == 0);
-    torn.closed = Some(SPOT);
-    lively(&mut torn, 3, &Second::default());
-    assert_eq!(torn.position(PERP), 0, "{:?}", torn.last());
-}
-
-#[test]
-fn two_prices_of_one_thing_are_traded_beyond_the_threshold() {
-    let at = |gap_bps: f64, closed: Option<InstrumentId>| {
-        let mut rig = Rig::of("cross-exchange", |_| ());
-        rig.closed = closed;
-        lively(&mut rig, 10, &Second::default());
-        let s = Second { spot: 60_000.0 * (1.0 + gap_bps / 1e4), ..Second::default() };
-        rig.second(&s);
-        rig.second(&s);
-        rig
-    };
-    // Twice 5 in fees and 10 that are to be left.
-    assert_eq!((at(19.0, None).fills, at(19.0, None).hold()), (0, Some(HoldReason::NoEdge)));
-    let rig = at(30.0, None);
-    assert!(rig.position(PERP) > 0 && rig.position(PERP) == -rig.position(SPOT), "{:?}", rig.last());
-    let back = at(-30.0, None);
-    assert!(back.position(PERP) < 0);
-    // Only so much may lie at a venue.
-    let mut full = at(30.0, None);
-    for _ in 0..40 {
-        full.second(&Second { spot: 60_180.0, ..Second::default() });
-    }
-    let capital = 100_000.0 / 60_000.0 * UNIT as f64;
-    assert!(full.position(PERP) as f64 <= capital && full.position(PERP) as f64 > 0.9 * capital);
-    // A leg that is missing: even again, and nothing more meanwhile.
-    let mut torn = at(30.0, Some(SPOT));
-    assert_eq!((torn.position(PERP), torn.hold()), (0, Some(HoldReason::Resting)), "{:?}", torn.last());
-    let fills = torn.fills;
-    for _ in 0..8 {
-        torn.second(&Second { spot: 60_180.0, ..Second::default() });
-    }
-    assert_eq!(torn.fills, fills);
-}
-
-#[test]
-fn three_rates_that_do_not_multiply_to_one() {
-    let at = |eth: f64| {
-        let mut rig = Rig::of("triangular", |config| {
-            config.roles[1] = Roles { traded: PERP, other: Some(CROSS), third: Some(SPOT) };
-        });
-        for _ in 0..20 {
-            rig.second(&Second { spot: eth, cross: 0.05, perp: 60_000.0, ..Second::default() });
-        }
-        rig
-    };
-    let none = at(3_000.0);
-    assert_eq!((none.fills, none.hold()), (0, Some(HoldReason::NoEdge)));
-    let forth = at(3_030.0);
-    assert!(forth.position(PERP) > 0 && forth.position(CROSS) > 0 && forth.position(SPOT) < 0);
-    assert_eq!(forth.position(CROSS), -forth.position(SPOT));
-    let needed = forth.position(CROSS) as f64 * 0.05;
-    assert!(
-        (forth.position(PERP) as f64 / needed - 1.0).abs() < 0.05,
-        "what is bought first pays for the second"
-    );
-    let back = at(2_970.0);
-    assert!(back.position(PERP) < 0 && back.position(CROSS) < 0 && back.position(SPOT) > 0);
-}
-
 #[test]
 fn a_session_that_is_stopped_gives_back_what_it_holds_and_wants_nothing() {
     let mut rig = Rig::of("forecast", |_| ());
@@ -670,13 +323,6 @@ fn a_session_that_is_stopped_gives_back_what_it_holds_and_wants_nothing() {
     let (one, three) = (size(100_000), size(300_000));
     assert!((three - 3 * one).abs() <= 3 * UNIT / 1_000, "{one} {three}");
     assert_eq!(size(10), 0, "not one lot");
-}
-
-#[test]
-fn an_instrument_that_nobody_trades_is_left_alone() {
-    let mut rig = Rig::of("cross-exchange", |config| config.scene.instruments[0].tradable = false);
-    lively(&mut rig, 5, &Second { spot: 70_000.0, ..Second::default() });
-    assert_eq!((rig.fills, rig.hold()), (0, Some(HoldReason::NotTradable)));
 }
 
 #[test]
