@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{PROFILE, print};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
+use crate::extensions;
 use crate::line;
 use crate::news::lexicon::{Lexicon, hash, headline_hash};
 use crate::report::money;
@@ -174,7 +175,11 @@ impl Advisor {
             market: Market::new(&config.market_config()),
             members: line::boxed_members(config)?,
             ensemble: Ensemble::new(ensemble, meters),
-            strategies: Strategies::new(config.strategy_config()?, StrategyMeters::new(&counters)),
+            strategies: Strategies::with_kinds(
+                config.strategy_config()?,
+                StrategyMeters::new(&counters),
+                extensions::STRATEGIES,
+            ),
             slow: config.opinions.enabled.then(|| SlowMembers::new(config.slow_config())),
             lexicon: Lexicon::shipped(),
             seq: 0,

@@ -22,6 +22,7 @@ use crate::opinions::{self, OpinionsArgs};
 use crate::patterns::{self, CepArgs};
 use crate::replay::{ExecutorChoice, ReplayOptions};
 use crate::report::SCHEMA_VERSION;
+use crate::scaffold::{self, NewArgs};
 use crate::sessions::{self, SessionArgs};
 use crate::shadow::{self, ShadowArgs};
 use crate::simulate::args::SimArgs;
@@ -87,6 +88,8 @@ enum Verb {
     Opinions(OpinionsArgs),
     /// Market contexts in, decisions out, a JSON object a line. Example: kimera advise < contexts.jsonl
     Advise(AdviseArgs),
+    /// A crate for a strategy of one's own. Example: kimera new strategy contrarian
+    New(NewArgs),
     /// Sessions of a run: list, start, stop, weigh. Example: kimera session start trend --capital 10000
     Session(SessionArgs),
     /// What forecasts were worth: members and ensemble, walked forward over recordings and minutes. Example: kimera evaluate --on data/binance-20240808
@@ -369,6 +372,7 @@ impl Cli {
             Verb::Features(a) => features::run(&a),
             Verb::Opinions(a) => opinions::run(&a),
             Verb::Advise(a) => advise::advise(&a),
+            Verb::New(a) => scaffold::new(&a),
             Verb::Session(a) => sessions::session(&a),
             Verb::Evaluate(a) => evaluate::run(&a),
             Verb::Book(a) => book_view::run(&a),

@@ -35,6 +35,7 @@ use crate::config::Config;
 use crate::counterfactual::{StandIn, Swap};
 use crate::engine::faults::{Faults, Faulty};
 use crate::exit::Failure;
+use crate::extensions;
 use crate::shelf::{Ready, Shelf};
 
 /// Seat through which the engine's own process speaks to the sequencer.
@@ -414,7 +415,8 @@ pub fn cells(
     let ensemble_meters = EnsembleMeters::new(counters, &ensemble.members);
     seats.add(ENSEMBLE, || Ensemble::new(ensemble.clone(), ensemble_meters.clone()))?;
     let meters = StrategyMeters::new(counters);
-    seats.add(STRATEGY, || Strategies::new(strategy.clone(), meters.clone()))?;
+    seats
+        .add(STRATEGY, || Strategies::with_kinds(strategy.clone(), meters.clone(), extensions::STRATEGIES))?;
     let meters = ExecutionMeters::new(counters);
     seats.add(EXECUTION, || Execution::new(execution.clone(), meters.clone()))?;
     let meters = RiskMeters::new(counters);

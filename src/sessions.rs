@@ -3,7 +3,6 @@
 use clap::{Args, Subcommand};
 use kimera_protocol::{HoldReason, SESSIONS_MAX};
 use kimera_runtime::counters::Snapshot;
-use kimera_strategy::kinds::KINDS;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -12,6 +11,7 @@ use crate::cli::print;
 use crate::config::{exposure_bps, loss_bps};
 use crate::ctl::client_of;
 use crate::exit::{Exit, Failure};
+use crate::extensions;
 use crate::report::money;
 
 /// A session as those who watch see it.
@@ -44,7 +44,7 @@ pub struct SessionLine {
 
 /// Name of a kind; its number where it is none of ours.
 fn kind_name(kind: u16) -> String {
-    KINDS.get(usize::from(kind)).map_or_else(|| kind.to_string(), |(name, ..)| (*name).to_owned())
+    extensions::kind(kind).map_or_else(|| kind.to_string(), |(name, ..)| (*name).to_owned())
 }
 
 /// Every session of a run, by place.

@@ -18,7 +18,7 @@ pub use log::LogSection;
 pub use news::NewsSection;
 pub use opinions::OpinionsSection;
 pub use patterns::{PatternsSection, point_at};
-pub use sessions::{KindsSection, SessionSection, exposure_bps, kind_names, loss_bps};
+pub use sessions::{KindsSection, SessionSection, exposure_bps, loss_bps};
 pub use shadow::{OnDivergence, ShadowSection};
 pub use supervision::{GroupSection, Strategy, SupervisionSection, WayBack};
 pub use trading::{

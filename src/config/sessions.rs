@@ -1,13 +1,13 @@
 //! Sessions and the kinds of strategies that trade in them.
 
 use kimera_numerics::VolatilityConfig;
+use kimera_protocol::session::UNBOUND_BPS;
 use kimera_protocol::{InstrumentId, SESSIONS_MAX, SessionTerms, Urgency};
-use kimera_risk::gate::UNBOUND_BPS;
 use kimera_strategy::kinds::trend::LOOKBACK_MAX;
 use kimera_strategy::kinds::{
-    self, Costs, CrossExchangeConfig, ForecastConfig, KINDS, KindsConfig, MarketMakingConfig, Model,
-    MomentumConfig, NewsTradingConfig, OpportunityConfig, PairsConfig, ReversionConfig, Roles,
-    ScalpingConfig, TrendConfig, TriangularConfig,
+    Costs, CrossExchangeConfig, ForecastConfig, KindsConfig, MarketMakingConfig, Model, MomentumConfig,
+    NewsTradingConfig, OpportunityConfig, PairsConfig, ReversionConfig, Roles, ScalpingConfig, TrendConfig,
+    TriangularConfig,
 };
 use kimera_strategy::rules::Sizing;
 use kimera_strategy::scene::{SceneConfig, Steps};
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::trading::{ms, units};
 use super::{Config, within};
+use crate::extensions;
 
 /// A session beside the first one, which `[strategy]` describes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,12 +211,6 @@ impl KindsSection {
     }
 }
 
-/// Names of the kinds, for messages.
-#[must_use]
-pub fn kind_names() -> String {
-    KINDS.map(|(name, ..)| name).join(", ")
-}
-
 impl Config {
     /// The scene that strategies see.
     fn scene_config(&self) -> Result<SceneConfig, String> {
@@ -339,6 +334,7 @@ impl Config {
                 share: k.arbitrage_share,
                 stale_after: ms(k.arbitrage_stale_ms),
                 pause: ms(k.triangle_pause_ms),
+                leg_timeout,
             },
             news: NewsTradingConfig { skill_bps: k.news_skill_bps, ..NewsTradingConfig::default() },
             costs: Costs {
@@ -366,8 +362,8 @@ impl Config {
         let mut all = vec![first];
         for section in &self.sessions {
             let name = format!("session {}", section.number);
-            let kind = kinds::number_of(&section.kind).ok_or_else(|| {
-                format!("{name}: kind is \"{}\": it is one of {}", section.kind, kind_names())
+            let kind = extensions::number_of(&section.kind).ok_or_else(|| {
+                format!("{name}: kind is \"{}\": it is one of {}", section.kind, extensions::kind_names())
             })?;
             if section.number == 0 || all.iter().any(|known| known.number == section.number) {
                 return Err(format!("{name}: numbers are 1 to 65,535, and each is given once"));
@@ -380,6 +376,15 @@ impl Config {
                 loss_bps: section.loss_bps.into(),
                 ..SessionTerms::default()
             });
+        }
+        let given = all[1..].iter().fold(0i64, |sum, t| sum.saturating_add(t.capital));
+        if given > all[0].capital {
+            return Err("the [[session]]s have more capital than the account".into());
+        }
+        for section in &self.sessions {
+            let name = |what: &str| format!("session {}: {what}", section.number);
+            within(&name("exposure_bps"), section.exposure_bps.into(), 1.0, UNBOUND_BPS as f64)?;
+            within(&name("loss_bps"), section.loss_bps.into(), 1.0, UNBOUND_BPS as f64)?;
         }
         if all.len() > SESSIONS_MAX {
             return Err(format!("there are {} [[session]]s: at most {}", all.len() - 1, SESSIONS_MAX - 1));
@@ -439,7 +444,7 @@ impl Config {
 
     /// Every instrument that a session trades has somebody who sends orders for it.
     fn check_legs(&self, terms: &SessionTerms, kinds: &KindsConfig, roles: &Roles) -> Result<(), String> {
-        let Some((name, _, make)) = KINDS.get(usize::from(terms.kind)) else { return Ok(()) };
+        let Some((name, _, make)) = extensions::kind(terms.kind) else { return Ok(()) };
         let trades = make(kinds, roles).trades();
         let needed = match *name {
             "stat-arb" | "cross-exchange" => 2,
@@ -453,9 +458,13 @@ impl Config {
                 terms.number, section.feed
             ));
         }
-        if trades.iter().flatten().count() < needed {
+        let mut distinct: Vec<_> = trades.iter().flatten().collect();
+        distinct.dedup();
+        distinct.sort_unstable();
+        distinct.dedup();
+        if distinct.len() < needed {
             return Err(format!(
-                "session {}: {name} trades {needed} instruments; name them by trades, against and third",
+                "session {}: {name} trades {needed} different instruments; name them by trades, against and third",
                 terms.number
             ));
         }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use kimera_protocol::{Command, CommandCode, Header, Message, SESSIONS_MAX, SessionTerms};
 use kimera_runtime::Port;
 use kimera_runtime::counters::Snapshot;
-use kimera_strategy::kinds;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::live::{Live, wait};
-use crate::config::{Config, exposure_bps, kind_names, loss_bps, units};
+use crate::config::{Config, exposure_bps, loss_bps, units};
 use crate::control::RpcError;
+use crate::extensions;
 use crate::sessions::{SessionLine, sessions};
 
 /// Longest wait for a command to reach risk.
@@ -88,9 +88,12 @@ fn share(name: &str, bps: u32) -> Result<i64, RpcError> {
 
 /// Shares beside the first session, which has the whole account, are at most all of it.
 fn fits(config: &Config, known: &[SessionLine], but: usize, capital: i64) -> Result<(), RpcError> {
-    let others = known.iter().filter(|l| l.place != 0 && l.place != but && l.running);
+    let others = known.iter().filter(|l| l.place != 0 && l.place != but && (l.running || !l.flat));
     let given: i64 = others.filter_map(|l| units("capital", &l.capital).ok()).fold(0, i64::saturating_add);
     let account = config.capital().map_err(RpcError::refused)?;
+    if but == 0 && capital > account {
+        return Err(RpcError::refused("the first session has the whole account, and no more than that"));
+    }
     if but != 0 && given.saturating_add(capital) > account {
         return Err(RpcError::refused(format!(
             "sessions beside the first would have more than the account: {} of {}",
@@ -115,10 +118,10 @@ impl Live<'_> {
         let config = self.run.config;
         let (code, place, terms) = match wish {
             SessionWish::Start(wish) => {
-                let kind = kinds::number_of(&wish.kind).ok_or_else(|| {
+                let kind = extensions::number_of(&wish.kind).ok_or_else(|| {
                     RpcError::parameters(format!(
                         "\"kind\" is one of {}, not \"{}\"",
-                        kind_names(),
+                        extensions::kind_names(),
                         wish.kind
                     ))
                 })?;
@@ -138,12 +141,12 @@ impl Live<'_> {
                     loss_bps: share("loss_bps", wish.loss_bps.unwrap_or_else(loss_bps))?,
                     ..SessionTerms::default()
                 };
-                // One that has stopped and holds nothing makes room, where no other place is free.
-                let taken = |place: &usize| known.iter().find(|l| l.place == *place);
-                let empty = (1..SESSIONS_MAX).find(|place| taken(place).is_none());
-                let left = (1..SESSIONS_MAX).find(|place| taken(place).is_some_and(|l| !l.running && l.flat));
-                let place = empty.or(left).ok_or_else(|| {
-                    RpcError::refused(format!("all {SESSIONS_MAX} places are taken; stop a session first"))
+                // A place that was used is not used again: a late fill of its orders would be somebody else's.
+                let is_taken = |place: &usize| known.iter().any(|l| l.place == *place);
+                let place = (1..SESSIONS_MAX).find(|place| !is_taken(place)).ok_or_else(|| {
+                    RpcError::refused(format!(
+                        "all {SESSIONS_MAX} places have been used; weigh a session, or begin another state directory"
+                    ))
                 })?;
                 fits(config, &known, place, terms.capital)?;
                 config.may_begin(&terms, place).map_err(RpcError::refused)?;
@@ -156,7 +159,14 @@ impl Live<'_> {
                 let line = find(wish.session)?;
                 let as_it_is = |what: &str| self.counter(&format!("session.{}.{what}", line.place)) as i64;
                 let or_is = |name: &str, said: Option<u32>| {
-                    said.map_or_else(|| Ok(as_it_is(name)), |bps| share(name, bps))
+                    let is = as_it_is(name);
+                    let bps = said.map_or(Ok(is), |bps| share(name, bps))?;
+                    if bps > is {
+                        return Err(RpcError::refused(format!(
+                            "{name} is {is}, and only made smaller while a session goes on"
+                        )));
+                    }
+                    Ok(bps)
                 };
                 let terms = SessionTerms {
                     capital: units("capital", &wish.capital).map_err(RpcError::parameters)?,

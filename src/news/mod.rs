@@ -24,6 +24,10 @@ const LINE_MAX: usize = 8_192;
 const READ_MAX: usize = 65_536;
 /// Headlines that wait until they are due.
 const WAITING_MAX: usize = 1_024;
+/// Headlines that are told at a look.
+const AT_A_LOOK: usize = 4;
+/// A headline this old is told to nobody: after a restart the file is read from its beginning again.
+const TOO_OLD: Nanos = 3_600_000_000_000;
 /// Headlines whose repetition is noticed.
 const KNOWN_MAX: usize = 4_096;
 /// Earliest and latest time that is one, ms.
@@ -51,6 +55,8 @@ pub struct Tally {
     pub told: u64,
     /// Headlines that were known already.
     pub known: u64,
+    /// Headlines that were too old to be told.
+    pub old: u64,
     /// Lines that are no headlines, or found no room.
     pub unread: u64,
 }
@@ -106,8 +112,14 @@ impl NewsDesk {
     pub fn look(&mut self, now: Nanos, mut tell: impl FnMut(&News) -> bool) {
         self.read_file();
         self.read_socket();
-        let is_due = |n: &News| n.published <= now;
-        while self.waiting.front().is_some_and(is_due) {
+        while self.waiting.front().is_some_and(|n| n.published < now.saturating_sub(TOO_OLD)) {
+            self.tally.old += 1;
+            self.waiting.pop_front();
+        }
+        for _ in 0..AT_A_LOOK {
+            if self.waiting.front().is_none_or(|n| n.published > now) {
+                return;
+            }
             if !self.waiting.front().is_some_and(&mut tell) {
                 return; // at the next look
             }
@@ -253,11 +265,13 @@ mod tests {
         write(&mut file, &line(30, "blog", "Bitcoin falls"));
         let second = told(&mut desk, 25);
         assert!(second.len() == 1 && second[0].compound > 0.3 && second[0].trusted == 1, "{second:?}");
-        assert_eq!(desk.tally, Tally { told: 2, known: 1, unread: 2 });
+        assert_eq!(desk.tally, Tally { told: 2, known: 1, old: 0, unread: 2 });
         assert!(desk.last_wrong.as_ref().is_some_and(|w| w.contains("longer than")), "{:?}", desk.last_wrong);
         // Without room it is told at the next look.
         desk.look(40_000_000, |_| false);
         assert_eq!(told(&mut desk, 40).len(), 1);
+        write(&mut file, &line(1, "blog", "Bitcoin tumbles"));
+        assert!(told(&mut desk, 3_700_000).is_empty() && desk.tally.old == 1, "more than an hour old");
         std::fs::write(&path, line(41, "blog", "Bitcoin rallies")).unwrap();
         told(&mut desk, 50);
         assert_eq!(told(&mut desk, 50).len(), 1, "a file that is begun anew is read anew");

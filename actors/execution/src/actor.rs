@@ -6,7 +6,7 @@
 use kimera_protocol::order::OrderFlags;
 use kimera_protocol::{
     CHILDREN_PER_SESSION, CancelAll, CancelOrder, Command, CommandCode, Decision, Definition, InstrumentId,
-    InstrumentVersion, Kind, Message, Nanos, NewOrder, OrderEvent, OrderId, OrderUpdate, Refusal,
+    InstrumentVersion, Kind, Message, Nanos, NewOrder, OrderEvent, OrderId, OrderUpdate, Price, Refusal,
     SESSIONS_MAX, Seq, Side, Started, TimeInForce, Trading, TradingState, Urgency,
 };
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
@@ -78,13 +78,11 @@ struct Pair {
     urgency: Urgency,
     /// The session's position that the last decision was made with, in 1e-8.
     position: i64,
-    /// The next child's number within the input that children are being named after.
-    named: (Seq, u32),
     /// It has been left out, and is settled with the next decision.
     is_due: bool,
 }
 
-kimera_protocol::state!(Pair { sides, strategy, urgency, position, named, is_due });
+kimera_protocol::state!(Pair { sides, strategy, urgency, position, is_due });
 
 /// The stage.
 pub struct Execution {
@@ -99,10 +97,14 @@ pub struct Execution {
     effects: (Seq, usize),
     /// How many are due.
     due: u64,
+    /// By session: the input that children are being named after, and how many of it there are.
+    named: [(Seq, u32); SESSIONS_MAX],
+    /// Somebody behind the first session has decided something.
+    has_others: bool,
     meters: ExecutionMeters,
 }
 
-kimera_protocol::state!(Execution { pairs, versions, incarnation, trading, effects, due, meters } fixed { config });
+kimera_protocol::state!(Execution { pairs, versions, incarnation, trading, effects, due, named, has_others, meters } fixed { config });
 
 impl Execution {
     /// A stage with nothing standing.
@@ -113,7 +115,6 @@ impl Execution {
             strategy: 0,
             urgency: Urgency::Quote,
             position: 0,
-            named: (0, 0),
             is_due: false,
         };
         let pairs = (0..config.tradable.len() * SESSIONS_MAX).map(|_| pair()).collect();
@@ -126,6 +127,8 @@ impl Execution {
             trading: Trading::default(),
             effects: (0, 0),
             due: 0,
+            named: [(0, 0); SESSIONS_MAX],
+            has_others: false,
             meters,
         }
     }
@@ -136,28 +139,42 @@ impl Execution {
         (session < SESSIONS_MAX).then_some(at * SESSIONS_MAX + session)
     }
 
-    /// Cancels what should not stand, then places what should; or leaves it for the next decision, where the input has
-    /// had its share.
-    fn settle(&mut self, at: usize, message: &Message, out: &mut Outbox) {
-        let (seq, now) = (message.header.seq, message.header.time);
+    /// What is left for this message of what one input may cause.
+    fn room(&mut self, seq: Seq) -> usize {
         if self.effects.0 != seq {
             self.effects = (seq, 0);
         }
-        let reduce_only =
-            if self.trading.state == TradingState::Reducing { OrderFlags::REDUCE_ONLY } else { 0 };
-        let Self { config, pairs, versions, incarnation, meters, effects, due, .. } = self;
+        EFFECTS_PER_MESSAGE.min(EFFECTS_PER_INPUT.saturating_sub(self.effects.1))
+    }
+
+    /// Net position of all sessions in a tradable instrument, as their decisions said it.
+    fn net(&self, which: usize) -> i64 {
+        let pairs = &self.pairs[which * SESSIONS_MAX..][..SESSIONS_MAX];
+        pairs.iter().fold(0i64, |sum, pair| sum.saturating_add(pair.position))
+    }
+
+    /// Nearest price at which something of ours may be filled on a side of a tradable instrument.
+    fn nearest(&self, which: usize, side: Side) -> Option<Price> {
+        let pairs = &self.pairs[which * SESSIONS_MAX..][..SESSIONS_MAX];
+        let prices = pairs.iter().filter_map(|pair| pair.sides[side as usize].nearest());
+        if side == Side::Bid { prices.max() } else { prices.min() }
+    }
+
+    /// Cancels what should not stand, then places what should; what finds no room is left for the next decision.
+    fn settle(&mut self, at: usize, room: &mut usize, message: &Message, out: &mut Outbox) {
+        let (seq, now) = (message.header.seq, message.header.time);
         let (which, session) = (at / SESSIONS_MAX, at % SESSIONS_MAX);
-        let (Some(pair), Some(tradable), Some(version)) =
-            (pairs.get_mut(at), config.tradable.get(which), versions.get(which))
-        else {
-            return;
-        };
-        *due -= u64::from(std::mem::take(&mut pair.is_due));
-        if effects.1 + EFFECTS_PER_MESSAGE > EFFECTS_PER_INPUT {
-            (pair.is_due, *due) = (true, *due + 1);
-            meters.deferred.add(1);
+        if at >= self.pairs.len() {
             return;
         }
+        self.fit(at);
+        let net = self.net(which);
+        let reduce_only =
+            if self.trading.state == TradingState::Reducing { OrderFlags::REDUCE_ONLY } else { 0 };
+        let Self { config, pairs, versions, incarnation, meters, effects, due, named, .. } = self;
+        let (pair, tradable, version) = (&mut pairs[at], &config.tradable[which], &versions[which]);
+        *due -= u64::from(std::mem::take(&mut pair.is_due));
+        let before = *room;
         let takes = pair.urgency == Urgency::Take;
         let tif = if takes { TimeInForce::ImmediateOrCancel } else { TimeInForce::PostOnly };
         let base = NewOrder {
@@ -167,13 +184,16 @@ impl Execution {
             venue: tradable.venue,
             ..NewOrder::default()
         };
-        let Pair { sides, position, named, .. } = pair;
+        // A way out is one of the account, too: of no more than is open in all.
+        let same = (pair.position > 0) == (net > 0);
+        let out_of = if same { pair.position.clamp(-net.abs(), net.abs()) } else { 0 };
+        let named = &mut named[session];
         if named.0 != seq {
             *named = (seq, 0);
         }
-        for parent in sides {
-            parent.cancels(now, (&config.parent, version), |id| {
-                effects.1 += 1;
+        for parent in &mut pair.sides {
+            parent.cancels(now, (&config.parent, version), *room, |id| {
+                *room -= 1;
                 meters.cancels.add(1);
                 let cancel = CancelOrder { id, venue: u64::from(tradable.venue), ..CancelOrder::default() };
                 out.send(Port::Line, tradable.instrument, cancel);
@@ -183,17 +203,45 @@ impl Execution {
                 let child = session as u32 * CHILDREN_PER_SESSION + (named.1 - 1) % CHILDREN_PER_SESSION;
                 OrderId { seq, incarnation: *incarnation, child }
             };
-            let takes =
-                parent.places((seq, now), (&config.parent, version), (&base, *position), next, |order| {
-                    effects.1 += 1;
-                    meters.placed.add(1);
-                    out.send(Port::Line, tradable.instrument, order);
-                });
+            let (rules, about) = ((&config.parent, version), (&base, out_of, *room));
+            let takes = parent.places((seq, now), rules, about, next, |order| {
+                *room -= 1;
+                meters.placed.add(1);
+                out.send(Port::Line, tradable.instrument, order);
+            });
             meters.withheld.add(u64::from(!takes));
+        }
+        effects.1 += before - *room;
+        if *room == 0 {
+            (pair.is_due, *due) = (true, *due + 1);
+            meters.deferred.add(1);
         }
     }
 
-    /// A decision: of the session that made it, and of whoever was left out before, as far as there is room in one message.
+    /// What takes keeps off our own quotes; where only ways out leave, what is wanted keeps to what is open in all.
+    fn fit(&mut self, at: usize) {
+        let which = at / SESSIONS_MAX;
+        let step = self.versions[which].price_step().max(1);
+        if self.pairs[at].urgency == Urgency::Take {
+            let (bid, ask) = (self.nearest(which, Side::Bid), self.nearest(which, Side::Ask));
+            let sides = &mut self.pairs[at].sides;
+            if let Some(ask) = ask {
+                sides[0].keep_to(Price(ask.0 - step));
+            }
+            if let Some(bid) = bid {
+                sides[1].keep_to(Price(bid.0 + step));
+            }
+        }
+        if self.trading.state == TradingState::Reducing {
+            let net = self.net(which);
+            let sides = &mut self.pairs[at].sides;
+            sides[0].keep_within(net.saturating_neg().max(0));
+            sides[1].keep_within(net.max(0));
+        }
+    }
+
+    /// A decision: of the session that made it, then of whoever was left out before, as far as there is room. The first session speaks at every mark
+    /// and deadline: by its word everybody else is looked at again whom time alone may have changed.
     fn decided(&mut self, decision: &Decision, message: &Message, out: &mut Outbox) {
         let Some(at) = self.place_of(message.instrument(), usize::from(decision.session)) else { return };
         let pair = &mut self.pairs[at];
@@ -201,17 +249,32 @@ impl Execution {
         pair.urgency = Urgency::from_code(decision.urgency).unwrap_or_default();
         pair.sides[0].want(decision.bid);
         pair.sides[1].want(decision.ask);
-        if self.due > 0
-            && !self.pairs[at].is_due
-            && let Some(waiting) = self.pairs.iter().position(|pair| pair.is_due)
-        {
-            // One goes, the other waits: nobody waits for ever, and a message never causes more than its share.
-            self.pairs[at].is_due = true;
-            self.due += 1;
-            self.settle(waiting, message, out);
-            return;
+        if decision.session == 0 {
+            if self.has_others {
+                self.look_at_others();
+            }
+        } else {
+            self.has_others = true;
         }
-        self.settle(at, message, out);
+        let mut room = self.room(message.header.seq);
+        self.settle(at, &mut room, message, out);
+        let mut from = 0;
+        while room > 0
+            && self.due > 0
+            && let Some(next) = self.pairs[from..].iter().position(|pair| pair.is_due)
+        {
+            self.settle(from + next, &mut room, message, out);
+            from += next + 1;
+        }
+    }
+
+    fn look_at_others(&mut self) {
+        for (i, pair) in self.pairs.iter_mut().enumerate() {
+            let is_other = i % SESSIONS_MAX != 0;
+            if is_other && !pair.is_due && pair.sides.iter().any(Parent::is_restless) {
+                (pair.is_due, self.due) = (true, self.due + 1);
+            }
+        }
     }
 
     fn cancel_all(&mut self, (seq, now): (Seq, Nanos), out: &mut Outbox) {
@@ -249,7 +312,8 @@ impl Execution {
         sides.iter_mut().for_each(|p| p.report(update, message.header.time, &config.parent));
         // A fill changes what is wanted: strategy's decision about it follows with the same input.
         if !OrderEvent::from_code(update.event).is_some_and(OrderEvent::is_fill) {
-            self.settle(at, message, out);
+            let mut room = self.room(message.header.seq);
+            self.settle(at, &mut room, message, out);
         }
     }
 }

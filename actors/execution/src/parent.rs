@@ -7,7 +7,7 @@
 use kimera_protocol::order::OrderFlags;
 use kimera_protocol::state::{Loader, Saver, State, StateError};
 use kimera_protocol::{
-    InstrumentVersion, Level, Nanos, NewOrder, OrderId, OrderRecord, OrderState, Quantity, Seq, Side,
+    InstrumentVersion, Level, Nanos, NewOrder, OrderId, OrderRecord, OrderState, Price, Quantity, Seq, Side,
     TimeInForce,
 };
 
@@ -145,6 +145,35 @@ impl Parent {
         }
     }
 
+    /// True where time alone may make something of it: it wants something, or something of it stands.
+    #[must_use]
+    pub fn is_restless(&self) -> bool {
+        self.wanted.is_some() || !self.children.is_empty()
+    }
+
+    /// The price nearest to the other side at which something of this one may still be filled.
+    #[must_use]
+    pub fn nearest(&self) -> Option<Price> {
+        let prices = self.children.iter().map(|c| c.record.order.price);
+        if self.side == Side::Bid { prices.max() } else { prices.min() }
+    }
+
+    /// What is wanted takes no further than this price.
+    pub fn keep_to(&mut self, price: Price) {
+        if let Some(wanted) = &mut self.wanted {
+            let is_further = if self.side == Side::Bid { wanted.price > price } else { wanted.price < price };
+            if is_further {
+                wanted.price = price;
+            }
+        }
+    }
+
+    /// No more than this is wanted, in 1e-8.
+    pub fn keep_within(&mut self, size: i64) {
+        let Some(wanted) = self.wanted else { return };
+        self.want(Level { size: Quantity(wanted.size.0.min(size)), ..wanted });
+    }
+
     /// Size that may still be filled, in 1e-8.
     #[must_use]
     pub fn committed(&self) -> i64 {
@@ -197,11 +226,12 @@ impl Parent {
         }
     }
 
-    /// Calls `cancel` for each child that should not stand as it is.
+    /// Calls `cancel` for each child that should not stand as it is, for `room` of them at most.
     pub fn cancels(
         &mut self,
         now: Nanos,
         (config, version): (&ParentConfig, &InstrumentVersion),
+        room: usize,
         mut cancel: impl FnMut(OrderId),
     ) {
         let (wanted, step) = (self.wanted, version.price_step());
@@ -213,7 +243,7 @@ impl Parent {
             if asked_lately || !child.is_misplaced((wanted, step), now, config) {
                 continue;
             }
-            if asked == ORDERS_PER_INPUT {
+            if asked == ORDERS_PER_INPUT.min(room) {
                 return;
             }
             asked += 1;
@@ -225,13 +255,13 @@ impl Parent {
     }
 
     /// Calls `place` for each new child, at the next price that the venue takes. A budget of as much as is wanted is given only where nothing of this
-    /// side may still be filled. `next` makes identities; `base` holds what all children have in common, `position` is what
+    /// side may still be filled. `next` makes identities; `room` is how many there may be at most; `base` holds what all children have in common, `position` is what
     /// they would make smaller or larger. False where something is wanted, nothing stands, and the venue would not take it.
     pub fn places(
         &mut self,
         (seq, now): (Seq, Nanos),
         (config, version): (&ParentConfig, &InstrumentVersion),
-        (base, position): (&NewOrder, i64),
+        (base, position, room): (&NewOrder, i64, usize),
         mut next: impl FnMut() -> OrderId,
         mut place: impl FnMut(NewOrder),
     ) -> bool {
@@ -245,7 +275,7 @@ impl Parent {
             (self.unplaced, self.given) = (wanted.size.0, seq);
         }
         let child = version.size_down(config.child_size_max);
-        for _ in 0..ORDERS_PER_INPUT {
+        for _ in 0..ORDERS_PER_INPUT.min(room) {
             if !self.children.has_room() || self.unplaced == 0 {
                 return true;
             }
@@ -310,7 +340,7 @@ impl Child {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kimera_protocol::{OrderEvent, OrderUpdate, Price};
+    use kimera_protocol::{OrderEvent, OrderUpdate};
     use proptest::prelude::*;
 
     /// Lots of 10.
@@ -336,13 +366,15 @@ mod tests {
             child += 1;
             OrderId { seq, incarnation: 1, child: child - 1 }
         };
-        parent.places((seq, now), (&CONFIG, &version()), (&NewOrder::default(), 0), next, |o| orders.push(o));
+        parent.places((seq, now), (&CONFIG, &version()), (&NewOrder::default(), 0, 4), next, |o| {
+            orders.push(o)
+        });
         orders
     }
 
     fn cancels(parent: &mut Parent, now: Nanos) -> Vec<OrderId> {
         let mut ids = Vec::new();
-        parent.cancels(now, (&CONFIG, &version()), |id| ids.push(id));
+        parent.cancels(now, (&CONFIG, &version()), 4, |id| ids.push(id));
         ids
     }
 

@@ -9,6 +9,8 @@ use crate::control::{Command, CommandCode};
 
 /// Places for sessions.
 pub const SESSIONS_MAX: usize = 8;
+/// A share of the capital that binds nobody: a hundred times all of it.
+pub const UNBOUND_BPS: i64 = 1_000_000;
 /// Ten-thousandths in a whole.
 const WHOLE_BPS: i128 = 10_000;
 
@@ -115,7 +117,8 @@ impl Sessions {
         let seat = self.seats.get_mut(place)?;
         let is_there = seat.terms.number != 0;
         let change = match CommandCode::from_code(command.code)? {
-            CommandCode::SessionStart if command.terms.number != 0 => {
+            // A place that was used is not used again: a late fill of its orders would be somebody else's.
+            CommandCode::SessionStart if command.terms.number != 0 && !is_there => {
                 *seat = Seat { terms: command.terms, runs: true };
                 SessionChange::Started(place)
             }
@@ -182,8 +185,10 @@ mod tests {
         };
         assert_eq!(take(CommandCode::SessionStart, 3, terms(7, 50)), Some(SessionChange::Started(3)));
         assert_eq!(take(CommandCode::SessionStart, 4, SessionTerms::default()), None, "nobody");
+        assert_eq!(take(CommandCode::SessionStart, 3, terms(8, 50)), None, "somebody sits there");
         assert_eq!(take(CommandCode::SessionStart, 8, terms(9, 50)), None, "no such place");
         assert_eq!(take(CommandCode::SessionStop, 5, terms(0, 0)), None, "nobody sits there");
+        assert_eq!(take(CommandCode::SessionStart, 3, terms(8, 50)), None, "nor is it used again");
         assert_eq!(take(CommandCode::SessionWeigh, 0, terms(99, 20)), Some(SessionChange::Changed(0)));
         assert_eq!(take(CommandCode::SessionStop, 3, terms(0, 0)), Some(SessionChange::Changed(3)));
         assert_eq!(take(CommandCode::Halt, 0, terms(0, 0)), None);

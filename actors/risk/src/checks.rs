@@ -133,9 +133,9 @@ fn asset_holds(c: &Case<'_>) -> bool {
     c.gate.limits.asset.holds(exposure, c.gate.equity.now())
 }
 
-/// True for children of one budget, or of one input: they are one decision.
+/// True for children of one session's budget, or of one input: they are one decision.
 fn same_decision(a: &NewOrder, b: &NewOrder) -> bool {
-    a.id.seq == b.id.seq || (a.parent != 0 && a.parent == b.parent)
+    a.id.session() == b.id.session() && (a.id.seq == b.id.seq || (a.parent != 0 && a.parent == b.parent))
 }
 
 /// Size of the order with what stands of its budget on the same side: splitting does not get around the limit.
@@ -143,7 +143,9 @@ fn size_of_decision(c: &Case<'_>) -> i128 {
     let o = c.order;
     let siblings = c.gate.book.working().filter(|p| {
         let q = &p.record.order;
-        p.instrument == c.instrument && o.parent != 0 && q.parent == o.parent && q.side == o.side
+        p.instrument == c.instrument
+            && (o.parent != 0 && q.parent == o.parent)
+            && (q.side, q.id.session()) == (o.side, o.id.session())
     });
     siblings.fold(i128::from(o.quantity.0), |sum, p| sum + i128::from(p.record.remaining()))
 }

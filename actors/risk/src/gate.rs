@@ -1,6 +1,7 @@
 //! The gate: judges orders, takes reports, quotes and commands. Pure integers, no allocation after construction.
 
 use kimera_protocol::order::OrderFlags;
+use kimera_protocol::session::UNBOUND_BPS;
 use kimera_protocol::{
     Alert, Command, CommandCode, Definition, InstrumentVersion, Nanos, NewOrder, OrderEvent, OrderId,
     OrderRecord, OrderUpdate, OrphanAdopted, Quote, RefusalReason, Seq, SessionTerms, Trading, TradingState,
@@ -45,8 +46,6 @@ pub struct Gate {
 kimera_protocol::state!(Gate { book, equity, sessions, versions, references, held_until, trading, tokens, tokens_time } fixed { limits, rules });
 
 const SECOND: i128 = 1_000_000_000;
-/// A share of the capital that binds nobody: a hundred times all of it.
-pub const UNBOUND_BPS: i64 = 1_000_000;
 
 impl Gate {
     /// The checks, in the order in which they are made.

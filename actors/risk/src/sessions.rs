@@ -36,11 +36,12 @@ impl SessionBook {
         &self.terms
     }
 
-    /// Takes a command about a session; a new one begins with nothing.
+    /// Takes a command about a session; a new one begins with nothing, but for what was left at its place.
     pub fn command(&mut self, command: &Command) {
-        if let Some(SessionChange::Started(place)) = self.terms.apply(command) {
+        if let Some(SessionChange::Started(place)) = self.terms.apply(command)
+            && self.positions[place * self.instruments..][..self.instruments].iter().all(|p| *p == 0)
+        {
             self.cash[place] = 0;
-            self.positions[place * self.instruments..][..self.instruments].fill(0);
         }
     }
 

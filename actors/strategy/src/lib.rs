@@ -4,6 +4,7 @@
 //! * [`strategy`]: what a strategy is; [`kinds`]: those that come with the project
 //! * [`scene`]: what strategies see; [`account`]: what a session has; [`session`]: both, with sizes, stops and ways out
 //! * [`rules`]: the rules of cognitive pressure, and sizes (model book 4.9, 4.10)
+//! * [`rehearsal`]: one session on tapes from a seed, for tests
 //! * [`fair`]: the fair price from our own book and from another market's
 //! * [`glft`], [`stoikov`]: optimal distances of a market maker, without an end of time and with one (6.6)
 //! * [`maker`]: quotes around a fair value: fee floor, outward rounding, post-only, inventory stop
@@ -13,14 +14,13 @@ pub mod fair;
 pub mod glft;
 pub mod kinds;
 pub mod maker;
+pub mod rehearsal;
 pub mod rules;
 pub mod scene;
 pub mod session;
 pub mod stage;
 pub mod stoikov;
 pub mod strategy;
-#[cfg(test)]
-pub(crate) mod testing;
 
 pub use fair::{FairConfig, FairPrice};
 pub use glft::{Distances, Glft, GlftError, GlftModel};

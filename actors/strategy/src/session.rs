@@ -1,5 +1,6 @@
 //! A session: a strategy with capital, an account of its own, and what all of them have in common: sizes, stops, ways out.
 
+use kimera_protocol::session::UNBOUND_BPS;
 use kimera_protocol::{
     Decision, HoldReason, InstrumentId, Level, Loader, Nanos, Price, Quantity, Saver, SessionTerms, Side,
     State, StateError, Topic, TradingState, Urgency,
@@ -38,6 +39,9 @@ impl Default for SessionRules {
     }
 }
 
+/// Distance of a stop, as a share of the price, where no volatility is known.
+const STOP_SHARE: f64 = 0.05;
+
 /// A position that is on the way or held.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Held {
@@ -45,13 +49,15 @@ struct Held {
     horizon_ms: u32,
     /// Best mid since the entry, in ticks; 0 while there is none.
     best: f64,
+    /// Where the position goes, in ticks: it moves with the best mid and is never taken back. 0 while there is none.
+    stop: f64,
     /// It goes because of its stop.
     is_stopped: bool,
     /// Nobody enters before this time.
     rests_until: Nanos,
 }
 
-kimera_protocol::state!(Held { horizon_ms, best, is_stopped, rests_until });
+kimera_protocol::state!(Held { horizon_ms, best, stop, is_stopped, rests_until });
 
 /// A place for a session: every kind sits there, made at the start, and one of them trades.
 pub struct Session {
@@ -105,10 +111,13 @@ impl Session {
         Self { rules, strategies, kind: 0, account, held: Held::default(), said: Default::default() }
     }
 
-    /// Somebody new sits here.
+    /// Somebody new sits here. What orders of an earlier start, whose beginning was lost, have left at this place stays: it is given back like anything
+    /// else that the session holds.
     pub fn begin(&mut self, terms: &SessionTerms) {
         self.kind = usize::from(terms.kind).min(self.strategies.len().saturating_sub(1));
-        self.account.clear();
+        if self.account.is_flat() {
+            self.account.clear();
+        }
         (self.held, self.said) = (Held::default(), Default::default());
         if let Some(strategy) = self.strategies.get_mut(self.kind) {
             strategy.clear();
@@ -188,22 +197,24 @@ impl Session {
         }
         let market = scene.market(first).ok_or(HoldReason::NoBook)?;
         let mid = market.mid(scene.time, scene.stale_after()).ok_or(HoldReason::NoBook)?;
-        if !runs {
+        if !runs || self.has_lost(terms, scene) {
             return self.all_out(scene, trades);
         }
         let Self { strategies, kind, account, .. } = self;
         let strategy = strategies.get_mut(*kind).ok_or(HoldReason::Stopped)?;
         let wanted = strategy.want(scene, account, decision);
-        let bound = strategy.bound();
+        let (bound, quoting) = (strategy.bound(), strategy.quotes());
         let holding = self.account.holding(first);
         let door = door(scene);
         match wanted {
             Ok(Want::Quotes { bid, ask }) => quotes(&door, holding.position, bid, ask),
             Ok(Want::Legs(legs)) => match door {
                 Door::WaysOut(reason) if self.account.is_flat() => Err(reason),
-                Door::WaysOut(_) => Ok(Default::default()),
+                Door::WaysOut(_) => Ok(standing(&self.ways_out(legs), trades)),
                 Door::Open => Ok(standing(&legs, trades)),
             },
+            // Who quotes and cannot, quotes nothing; what it holds it did not take for a reason that could be gone.
+            Err(reason) if quoting => Err(reason),
             // Who trades several instruments at once holds them against each other: no stop of one price is one of theirs.
             Ok(Want::Stay) if trades[1].is_some() => Ok(Default::default()),
             Err(reason) if trades[1].is_some() => Err(reason),
@@ -314,8 +325,39 @@ impl Session {
             self.held.best = mid;
         }
         let (sigmas, span_s) = self.rules.stop;
-        let distance = sigmas * scene.volatility.per_root_second()? * span_s.sqrt();
-        Some(if is_long { self.held.best - distance } else { self.held.best + distance })
+        let distance = scene.volatility.per_root_second().map(|v| sigmas * v * span_s.sqrt());
+        // Before any volatility is known: a share of the price (model book 4.2).
+        let distance = distance.or((self.held.stop <= 0.0).then_some(mid * STOP_SHARE));
+        if let Some(distance) = distance {
+            let sign = if is_long { 1.0 } else { -1.0 };
+            let stop = self.held.best - sign * distance;
+            let is_nearer = self.held.stop <= 0.0 || (stop - self.held.stop) * sign > 0.0;
+            if is_nearer {
+                self.held.stop = stop;
+            }
+        }
+        Some(self.held.stop).filter(|stop| *stop > 0.0)
+    }
+
+    /// Of these legs, what makes a holding smaller, and no more than that.
+    fn ways_out(&self, legs: [Option<Leg>; LEGS_MAX]) -> [Option<Leg>; LEGS_MAX] {
+        legs.map(|leg| {
+            let mut leg = leg?;
+            let held = self.account.holding(leg.instrument).position;
+            let leads_out = (leg.side == Side::Ask && held > 0) || (leg.side == Side::Bid && held < 0);
+            leg.level.size = Quantity(leg.level.size.0.min(held.saturating_abs()));
+            leads_out.then_some(leg)
+        })
+    }
+
+    /// True where the session has lost its share of its capital, at the last known prices: what it holds goes, and nothing more is entered.
+    fn has_lost(&self, terms: &SessionTerms, scene: &Scene) -> bool {
+        if terms.loss_bps >= UNBOUND_BPS || self.account.fills() == 0 {
+            return false;
+        }
+        let price = |of| scene.market(of).map_or(0, |market| market.last_mid_units());
+        let result = self.account.result(price);
+        !terms.holds(1i128.saturating_sub(result), terms.loss_bps)
     }
 
     fn is_late(&self, now: Nanos, holding: Holding) -> bool {
@@ -342,10 +384,10 @@ impl Session {
         Ok(standing(&legs, trades))
     }
 
-    /// Best mid since the entry, which the stop follows, in ticks; 0 without a position.
+    /// Where the position goes, in ticks; 0 without one.
     #[must_use]
-    pub fn stop_best(&self) -> f64 {
-        self.held.best
+    pub fn stop(&self) -> f64 {
+        self.held.stop
     }
 
     /// A word that tells two sessions apart that differ.

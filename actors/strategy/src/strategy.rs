@@ -94,6 +94,11 @@ pub trait Strategy: State + Send {
         Bound::default()
     }
 
+    /// It quotes both sides: where it cannot, nothing of it stands, and what it holds stays.
+    fn quotes(&self) -> bool {
+        false
+    }
+
     /// The instruments it trades.
     fn trades(&self) -> [Option<InstrumentId>; LEGS_MAX];
 

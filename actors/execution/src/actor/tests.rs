@@ -119,8 +119,8 @@ fn a_halt_cancels_everything_by_one_message() {
     }
     rig.send(Command { code: CommandCode::Resume as u64, epoch: 2, ..Command::default() });
     rig.send(Command { code: CommandCode::Reduce as u64, epoch: 2, ..Command::default() });
-    let out = orders(&rig.send(wants(0, 200)));
-    assert_eq!(out[0].flags, OrderFlags::REDUCE_ONLY);
+    let out = orders(&rig.send(Decision { position: 3 * LOT, ..wants(0, 200) }));
+    assert_eq!((out[0].flags, out[0].quantity.0), (OrderFlags::REDUCE_ONLY, 3 * LOT), "no more than is open");
 }
 
 /// What is wanted was said before the change: what is sent behind it goes by the new rules all the same.
@@ -159,7 +159,8 @@ fn a_way_out_is_of_any_size_and_leaves_at_any_time() {
         let mut rig = defined();
         assert_eq!(placed(&rig.send(wants(503, 521))), []);
         rig.send(Command { code: CommandCode::Reduce as u64, ..Command::default() });
-        assert_eq!(placed(&rig.send(wants(503, 0))), [(0, 5, OrderFlags::REDUCE_ONLY)]);
+        let short = Decision { position: -5 * LOT, ..wants(503, 0) };
+        assert_eq!(placed(&rig.send(short)), [(0, 5, OrderFlags::REDUCE_ONLY)]);
         for (position, out) in [(5, Some(1)), (4, None), (-5, Some(0)), (-9, Some(0)), (0, None)] {
             let decision = Decision { position: position * LOT, ..wants(503, 521) };
             let expected: Vec<_> = out.map(|side| (side, 5, OrderFlags::REDUCE_ONLY)).into_iter().collect();
@@ -211,4 +212,135 @@ fn orders_keep_to_the_newest_version_of_their_instrument() {
     out.begin(&other);
     rig.stage.handle(Input { message: &other, joined: &[] }, &mut out);
     assert_eq!(placed(&rig.send(wants(503, 0))), [(0, 503, 5)]);
+}
+
+const SPOT: InstrumentId = InstrumentId(0);
+
+/// Two instruments that may be traded.
+fn two() -> Rig {
+    let mut rig = Rig::started();
+    let configured = InstrumentVersion::configured(1_000_000, LOT);
+    let mut config = rig.stage.config.clone();
+    config.tradable.push(Tradable { instrument: SPOT, venue: 0, configured });
+    rig.stage = Execution::new(config, ExecutionMeters::new(&Counters::detached()));
+    rig.send(Started { incarnation: 3, ..Started::default() });
+    rig
+}
+
+fn of(session: u8, decision: Decision) -> Decision {
+    Decision { session, strategy: 10 + u16::from(session), ..decision }
+}
+
+fn taking(decision: Decision) -> Decision {
+    Decision { urgency: Urgency::Take as u8, ..decision }
+}
+
+/// A decision about the other instrument, of the same input.
+fn send_spot(rig: &mut Rig, decision: Decision) -> Vec<Message> {
+    let header = Header { seq: rig.seq, time: rig.time, instrument: SPOT.0, ..Header::default() };
+    let message = Message::new(header, decision);
+    let mut out = Outbox::new(OUTPUTS_MAX);
+    out.begin(&message);
+    rig.stage.handle(Input { message: &message, joined: &[] }, &mut out);
+    out.staged().map(|(_, m)| *m).collect()
+}
+
+#[test]
+fn both_legs_of_an_input_have_identities_of_their_own() {
+    let mut rig = two();
+    let first = orders(&rig.send(of(3, taking(wants(100, 0)))));
+    let second = orders(&send_spot(&mut rig, of(3, taking(wants(0, 200)))));
+    assert_eq!((first[0].id.child, second[0].id.child), (300, 301));
+    assert_eq!((first[0].venue, second[0].venue, first[0].strategy), (1, 0, 13));
+    assert_eq!(first[0].time_in_force, TimeInForce::ImmediateOrCancel as u8);
+    assert_eq!((first[0].id.session(), first[0].id.seq), (3, second[0].id.seq));
+}
+
+#[test]
+fn sessions_have_parents_of_their_own_and_reports_find_them() {
+    let mut rig = Rig::started();
+    let maker = orders(&rig.send(of(0, wants(100, 200))));
+    let other = orders(&rig.send_again(of(2, wants(90, 0))));
+    assert_eq!((maker.len(), other.len(), other[0].id.child), (2, 1, 200));
+    // What becomes of one's order is nothing to the other.
+    let gone = orders(&rig.send(report(&other[0], OrderEvent::Canceled)));
+    assert_eq!(gone.iter().map(|o| o.id.session()).collect::<Vec<_>>(), [2]);
+    let cancels = rig.send(of(2, Decision::default()));
+    assert_eq!(cancels.len(), 1, "its own quote alone: {cancels:?}");
+}
+
+#[test]
+fn what_takes_keeps_off_our_own_quotes() {
+    let mut rig = Rig::started();
+    rig.send(of(0, wants(100, 200)));
+    let sold = orders(&rig.send(of(1, taking(wants(0, 95)))));
+    assert_eq!(sold[0].price, Price(101), "not through our own bid");
+    let mut rig = Rig::started();
+    rig.send(of(0, wants(100, 200)));
+    let bought = orders(&rig.send(of(2, taking(wants(250, 0)))));
+    assert_eq!(bought[0].price, Price(199));
+}
+
+#[test]
+fn whom_time_alone_has_changed_is_looked_at_with_the_first_session() {
+    let mut rig = Rig::started();
+    let order = orders(&rig.send(of(1, wants(100, 0))))[0];
+    // Wanted elsewhere, too young to be replaced; and nothing more is said of it.
+    assert!(rig.send(of(1, wants(150, 0))).is_empty());
+    rig.time += 1_000;
+    let said = rig.send(of(0, Decision::default()));
+    assert_eq!(said.iter().map(Message::kind).collect::<Vec<_>>(), [Some(Kind::CancelOrder)]);
+    // No answer: asked again.
+    rig.time += 5_000;
+    assert_eq!(rig.send(of(0, Decision::default())).len(), 1);
+    // It has expired, and the side waits: tried again when it may.
+    rig.send(report(&order, OrderEvent::Expired));
+    assert!(rig.send(of(0, Decision::default())).is_empty());
+    rig.time += 500;
+    assert_eq!(orders(&rig.send(of(0, Decision::default())))[0].id.session(), 1);
+}
+
+#[test]
+fn one_input_causes_so_much_and_the_rest_with_the_next() {
+    let mut rig = Rig::started();
+    // Eight sessions with four children each: more than one input may cause.
+    let large =
+        |price| Decision { bid: Level { price: Price(price), size: Quantity(40 * LOT) }, ..wants(0, 0) };
+    let mut placed = orders(&rig.send(of(0, large(100)))).len();
+    for session in 1..8 {
+        placed += orders(&rig.send_again(of(session, large(100 - i64::from(session))))).len();
+    }
+    assert_eq!(placed, EFFECTS_PER_INPUT);
+    let mut inputs = 0;
+    while placed < 32 {
+        placed += orders(&rig.send(of(0, large(100)))).len();
+        inputs += 1;
+    }
+    assert_eq!((placed, inputs), (32, 2), "eight a message");
+    // All of them withdraw.
+    let mut cancels = rig.send(of(0, Decision::default())).len();
+    for session in 1..8 {
+        cancels += rig.send_again(of(session, Decision::default())).len();
+    }
+    assert_eq!(cancels, EFFECTS_PER_INPUT);
+    cancels += rig.send(of(0, Decision::default())).len() + rig.send(of(0, Decision::default())).len();
+    assert_eq!(cancels, 32);
+}
+
+#[test]
+fn where_only_ways_out_leave_they_are_ways_out_of_the_account() {
+    let mut rig = Rig::started();
+    rig.send(Command { code: CommandCode::Resume as u64, epoch: 1, ..Command::default() });
+    rig.send(of(1, Decision { position: 13 * LOT, ..Decision::default() }));
+    rig.send(of(2, Decision { position: -10 * LOT, ..Decision::default() }));
+    rig.send(Command { code: CommandCode::Reduce as u64, epoch: 1, ..Command::default() });
+    let one = Decision { position: 13 * LOT, ..taking(wants(0, 95)) };
+    let out = orders(&rig.send(of(1, one)));
+    assert_eq!(
+        (out[0].quantity.0, out[0].flags),
+        (3 * LOT, OrderFlags::REDUCE_ONLY),
+        "three are open in all"
+    );
+    let other = Decision { position: -10 * LOT, ..taking(wants(105, 0)) };
+    assert!(orders(&rig.send(of(2, other))).is_empty(), "it would open");
 }

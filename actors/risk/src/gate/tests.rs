@@ -486,3 +486,100 @@ fn children_of_one_budget_are_one_decision_and_their_sum_is_checked() {
     assert_eq!(gate.judge(&child(4, 1), 1, 4, NOW).err(), None);
     assert_eq!(refusal(&mut gate, &child(5, 1)), Some(RefusalReason::OrderSize), "four of them are too much");
 }
+
+/// Two sessions: the second with 1,000 of capital, all of it at risk, and a twentieth of it to lose.
+fn two_sessions() -> Gate {
+    let of = |number, capital: i64, exposure_bps, loss_bps| SessionTerms {
+        number,
+        capital: capital * UNIT,
+        exposure_bps,
+        loss_bps,
+        ..SessionTerms::default()
+    };
+    let terms = [of(1, 100_000, UNBOUND_BPS, UNBOUND_BPS), of(2, 1_000, 10_000, 500)];
+    let mut gate = Gate::with_sessions(Limits::default(), rules(), &terms);
+    command(&mut gate, CommandCode::Resume, 1);
+    gate.quote(0, &quote(MID - 1, MID + 1), NOW);
+    gate.quote(1, &quote(MID - 1, MID + 1), NOW);
+    gate
+}
+
+/// An order of the second session.
+fn second(seq: u64, side: Side, price: i64, quantity: i64) -> NewOrder {
+    let id = OrderId { incarnation: 1, seq, child: 100 };
+    NewOrder { id, strategy: 2, ..order(seq, side, price, quantity) }
+}
+
+fn about_session(gate: &mut Gate, code: CommandCode, session: u64) {
+    gate.command(&Command { code: code as u64, session, ..Command::default() }, NOW);
+}
+
+#[test]
+fn a_session_keeps_to_its_exposure_to_the_last_lot() {
+    let mut gate = two_sessions();
+    // 1,000 at 50,000 are 0.02.
+    let (most, more) = (UNIT / 50, UNIT / 50 + UNIT / 1_000);
+    assert_eq!(refusal(&mut gate, &second(1, Side::Bid, MID, more)), Some(RefusalReason::SessionExposure));
+    assert_eq!(refusal(&mut gate, &second(2, Side::Bid, MID, most)), None);
+    // What stands counts, and what another session has does not.
+    let one_lot = second(3, Side::Bid, MID - 1, UNIT / 1_000);
+    assert_eq!(refusal(&mut gate, &one_lot), Some(RefusalReason::SessionExposure));
+    assert_eq!(refusal(&mut gate, &buy(4)), None, "the first is bound by the account alone");
+    // Nobody sits at the third place.
+    let nobody = NewOrder { id: OrderId { incarnation: 1, seq: 5, child: 200 }, ..buy(5) };
+    assert_eq!(refusal(&mut gate, &nobody), Some(RefusalReason::SessionStopped));
+}
+
+#[test]
+fn a_session_that_is_stopped_or_has_lost_its_share_only_gives_back() {
+    let size = UNIT / 50;
+    let holding = || {
+        let mut gate = two_sessions();
+        let bought = second(1, Side::Bid, MID, size);
+        gate.judge(&bought, 1, 1, NOW).unwrap();
+        gate.report(1, &fill(&bought, size, size), NOW);
+        gate
+    };
+    let mut gate = holding();
+    about_session(&mut gate, CommandCode::SessionStop, 1);
+    let more = second(3, Side::Bid, MID - 100, UNIT / 1_000);
+    assert_eq!(refusal(&mut gate, &more), Some(RefusalReason::SessionStopped));
+    let through = second(4, Side::Ask, MID + 20, size + UNIT / 1_000);
+    assert_eq!(
+        refusal(&mut gate, &through),
+        Some(RefusalReason::SessionStopped),
+        "through zero is no way out"
+    );
+    assert_eq!(refusal(&mut gate, &second(5, Side::Ask, MID + 20, size)), None);
+    assert_eq!(refusal(&mut gate, &buy(6)), None, "the other session goes on");
+
+    // A twentieth of 1,000 is 50: 2,500.0 lower on 0.02.
+    let at = |mid: i64| {
+        let mut gate = holding();
+        gate.quote(1, &quote(mid - 1, mid + 1), NOW);
+        refusal(&mut gate, &second(3, Side::Bid, mid - 100, UNIT / 1_000))
+    };
+    assert_eq!(at(MID - 25_000), Some(RefusalReason::SessionLoss), "at the share itself");
+    assert_eq!(at(MID - 24_999), None, "a tick above it has not");
+    let mut gate = holding();
+    gate.quote(1, &quote(MID - 25_001, MID - 24_999), NOW);
+    assert_eq!(refusal(&mut gate, &second(4, Side::Ask, MID - 24_990, size)), None, "out it may go");
+}
+
+#[test]
+fn a_place_that_was_used_keeps_what_it_has() {
+    let mut gate = two_sessions();
+    let bought = second(1, Side::Bid, MID, UNIT / 50);
+    gate.judge(&bought, 1, 1, NOW).unwrap();
+    gate.report(1, &fill(&bought, UNIT / 50, UNIT / 50), NOW);
+    about_session(&mut gate, CommandCode::SessionStop, 1);
+    let start = Command {
+        code: CommandCode::SessionStart as u64,
+        session: 1,
+        terms: SessionTerms { number: 9, capital: UNIT, ..SessionTerms::default() },
+        ..Command::default()
+    };
+    gate.command(&start, NOW);
+    assert_eq!(gate.sessions().terms().at(1).terms.number, 2);
+    assert_eq!(gate.sessions().position(1, 1), UNIT / 50);
+}

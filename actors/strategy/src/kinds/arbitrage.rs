@@ -180,11 +180,19 @@ pub struct TriangularConfig {
     pub stale_after: Nanos,
     /// Time between two rounds, so that the first is over when the next begins.
     pub pause: Nanos,
+    /// A round of which a leg is missing after this is made even.
+    pub leg_timeout: Nanos,
 }
 
 impl Default for TriangularConfig {
     fn default() -> Self {
-        Self { threshold_bps: 1.0, share: 0.1, stale_after: 250_000_000, pause: 1_000_000_000 }
+        Self {
+            threshold_bps: 1.0,
+            share: 0.1,
+            stale_after: 250_000_000,
+            pause: 1_000_000_000,
+            leg_timeout: 250_000_000,
+        }
     }
 }
 
@@ -209,15 +217,27 @@ pub struct Triangular {
     roles: Roles,
     capital: i64,
     last_round: Option<Nanos>,
+    uneven_since: Option<Nanos>,
 }
 
-kimera_protocol::state!(Triangular { capital, last_round } fixed { config, costs, roles });
+kimera_protocol::state!(Triangular { capital, last_round, uneven_since } fixed { config, costs, roles });
 
 impl Triangular {
     /// On these three.
     #[must_use]
     pub fn new(config: TriangularConfig, costs: Costs, roles: Roles) -> Self {
-        Self { config, costs, roles, capital: 0, last_round: None }
+        Self { config, costs, roles, capital: 0, last_round: None, uneven_since: None }
+    }
+
+    /// What is left over of the second asset, and of the first, when every leg is counted: a lot of either is a leg that is missing.
+    fn left_over(account: &Account, ids: [InstrumentId; 3], markets: [&Market; 3]) -> [i64; 2] {
+        let [first, second, third] = ids.map(|id| account.holding(id));
+        // The second instrument is paid in the first asset.
+        let paid = i64::try_from(second.cost / 100_000_000).unwrap_or(i64::MAX);
+        let over = [second.position.saturating_add(third.position), first.position.saturating_sub(paid)];
+        let lots =
+            [markets[1].steps.lot_units.max(markets[2].steps.lot_units), 2 * markets[0].steps.lot_units];
+        std::array::from_fn(|i| if over[i].abs() >= lots[i].max(1) { over[i] } else { 0 })
     }
 
     /// Sides of the three legs, their sizes in 1e-8, and the gain, for one way round.
@@ -248,7 +268,7 @@ impl Triangular {
 
 impl Strategy for Triangular {
     fn clear(&mut self) {
-        self.last_round = None;
+        (self.last_round, self.uneven_since) = (None, None);
     }
 
     fn weigh(&mut self, terms: &SessionTerms) {
@@ -258,7 +278,7 @@ impl Strategy for Triangular {
     fn want(
         &mut self,
         scene: &Scene,
-        _account: &Account,
+        account: &Account,
         decision: &mut Decision,
     ) -> Result<Want, HoldReason> {
         let ids = [Some(self.roles.traded), self.roles.other, self.roles.third];
@@ -272,6 +292,20 @@ impl Strategy for Triangular {
         if !markets.iter().all(is_fresh) {
             return Err(HoldReason::NoBook);
         }
+        let over = Self::left_over(account, ids, markets);
+        if over != [0, 0] {
+            let since = *self.uneven_since.get_or_insert(scene.time);
+            if scene.time.saturating_sub(since) < self.config.leg_timeout {
+                return Ok(Want::Stay);
+            }
+            let side = |over: i64| if over > 0 { Side::Ask } else { Side::Bid };
+            let even = |at: usize, over: i64| {
+                taking_leg(ids[at], markets[at], side(over), over.saturating_abs(), 10.0)
+            };
+            self.last_round = Some(scene.time);
+            return Ok(Want::Legs([even(2, over[0]), even(0, over[1]), None]));
+        }
+        self.uneven_since = None;
         let (forth, back) = (self.round(markets, true), self.round(markets, false));
         let (legs, gain) = if forth.1 >= back.1 { forth } else { back };
         (decision.edge_bps, decision.cost_bps) = ((gain * 1e4) as f32, self.config.threshold_bps as f32);

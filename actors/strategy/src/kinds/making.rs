@@ -131,6 +131,10 @@ impl Strategy for MarketMaking {
         Ok(Want::Quotes { bid: level(q.bid), ask: level(q.ask) })
     }
 
+    fn quotes(&self) -> bool {
+        true
+    }
+
     fn trades(&self) -> [Option<InstrumentId>; LEGS_MAX] {
         [Some(self.config.traded.0), None, None]
     }

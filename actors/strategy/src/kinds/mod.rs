@@ -87,8 +87,11 @@ pub struct KindsConfig {
 /// Makes strategies of a kind.
 pub type Make = fn(&KindsConfig, &Roles) -> Box<dyn Strategy>;
 
+/// A kind: its name, what it does, and who makes it.
+pub type KindOf = (&'static str, &'static str, Make);
+
 /// Every kind with its name. A kind's number, in journals and commands, is its place here: new ones go to the end.
-pub const KINDS: [(&str, &str, Make); 11] = [
+pub const KINDS: [KindOf; 11] = [
     ("market-making", "quotes on both sides of a fair price", |c, _| {
         Box::new(MarketMaking::new(c.making.clone()))
     }),

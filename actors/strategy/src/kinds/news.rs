@@ -17,6 +17,9 @@ const SPREADS: usize = 63;
 /// A headline from further in the future than this is of a clock that is wrong.
 const SKEW: Nanos = 1_000_000_000;
 
+/// Weight of a headline that says something, at least.
+const LEAST: f64 = 0.05;
+
 /// Parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NewsTradingConfig {
@@ -89,8 +92,10 @@ impl NewsTrading {
         let young = || self.known().iter().filter(|n| age(n) <= self.config.age_max);
         let sum =
             young().fold(0.0, |sum, n| sum + n.weight() * exp(-(age(n) as f64) / self.config.decay as f64));
-        let first = young().next().map(|n| n.source);
-        let is_enough = young().any(|n| n.trusted == 1) || young().any(|n| Some(n.source) != first);
+        // Only who says the same, and says something, confirms it.
+        let same = || young().filter(|n| n.weight() * sum > 0.0 && n.weight().abs() >= LEAST);
+        let first = same().next().map(|n| n.source);
+        let is_enough = same().any(|n| n.trusted == 1) || same().any(|n| Some(n.source) != first);
         (sum, is_enough)
     }
 

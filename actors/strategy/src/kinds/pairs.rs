@@ -61,6 +61,9 @@ pub struct Pairs {
 
 kimera_protocol::state!(Pairs { closes, fit, entered, capital, uneven_since, rests_until } fixed { config, costs, roles, spread });
 
+/// Share of the hedge that may be missing.
+const UNEVEN: f64 = 0.25;
+
 /// Price of a level in the quote asset.
 fn price(market: &Market, ticks: f64) -> f64 {
     ticks * market.steps.tick_units as f64 / 1e8
@@ -204,7 +207,9 @@ impl Strategy for Pairs {
         } else if self.entered.is_none() {
             self.entered = self.fit;
         }
-        if (held[0] == 0) != (held[1] == 0) {
+        let beta = self.entered.map_or(1.0, |fit| fit.beta);
+        let hedge = -(held[0] as f64) * beta;
+        if !is_flat && (held[1] as f64 - hedge).abs() > UNEVEN * hedge.abs().max(1.0) {
             let since = *self.uneven_since.get_or_insert(scene.time);
             if scene.time.saturating_sub(since) >= self.config.leg_timeout {
                 self.rests_until = scene.time.saturating_add(self.config.rest);

@@ -12,10 +12,10 @@ use kimera_runtime::{Actor, Input, Outbox, Port};
 
 pub use meters::StrategyMeters;
 
-use crate::kinds::{KINDS, KindsConfig, Roles};
+use crate::kinds::{KINDS, KindOf, KindsConfig, Roles};
 use crate::scene::{Scene, SceneConfig};
 use crate::session::{Session, SessionRules};
-use crate::strategy::{LEGS_MAX, Strategy};
+use crate::strategy::LEGS_MAX;
 
 /// Most decisions of one input: whoever finds no room says it at the next.
 pub const DECISIONS_MAX: usize = 8;
@@ -64,12 +64,11 @@ impl Strategies {
 
     /// The same with further kinds behind those that come with the project.
     #[must_use]
-    pub fn with_kinds(config: StrategyConfig, meters: StrategyMeters, further: &[MakeKind]) -> Self {
+    pub fn with_kinds(config: StrategyConfig, meters: StrategyMeters, further: &[KindOf]) -> Self {
         let instruments = config.scene.instruments.len();
         let place = |roles: &Roles| {
-            let own = KINDS.iter().map(|(_, _, make)| make(&config.kinds, roles));
-            let strategies = own.chain(further.iter().map(|make| make(roles)));
-            Session::new(config.rules, strategies.collect(), instruments)
+            let all = KINDS.iter().chain(further).map(|(_, _, make)| make(&config.kinds, roles));
+            Session::new(config.rules, all.collect(), instruments)
         };
         let mut places: Box<[Session]> = config.roles.iter().map(place).collect();
         let terms = Sessions::running(&config.sessions);
@@ -199,9 +198,6 @@ impl Strategies {
         out.send(Port::Feedback, InstrumentId(0), request);
     }
 }
-
-/// Makes strategies of a kind that does not come with the project.
-pub type MakeKind = Box<dyn Fn(&Roles) -> Box<dyn Strategy> + Send + Sync>;
 
 impl Actor for Strategies {
     fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {

@@ -7,7 +7,7 @@ use kimera_protocol::{
 use kimera_runtime::Counters;
 
 use super::*;
-use crate::testing::{PERP, SPOT, config};
+use crate::rehearsal::{PERP, SPOT, config};
 
 const SECOND: Nanos = 1_000_000_000;
 const UNIT: i64 = 100_000_000;
@@ -217,4 +217,16 @@ fn behind_a_severe_alert_only_the_way_out_stands() {
     assert_eq!((d.bid.size.0, d.ask.size.0), (0, UNIT / 200), "59 seconds behind it");
     let d = rig.mark(600_000);
     assert_eq!((d.bid.size.0, d.ask.size.0), (UNIT / 100, UNIT / 100), "a minute behind it");
+}
+
+/// A maker that cannot quote does not throw away what it holds.
+#[test]
+fn inventory_stays_where_nothing_can_be_quoted() {
+    let mut rig = Rig::quoting();
+    rig.fill(Side::Bid, UNIT / 100, 7);
+    // The feed was away: no volatility is known any more.
+    rig.time += 30 * SECOND;
+    let d = rig.mark(600_000);
+    assert_eq!((hold(d), d.position), (Some(HoldReason::Unfit), UNIT / 100));
+    assert_eq!((d.bid.size.0, d.ask.size.0), (0, 0));
 }

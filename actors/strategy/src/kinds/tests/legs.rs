@@ -1,11 +1,10 @@
 //! Trades over several instruments: all legs, one that is missing, and none where there is no reason.
 
-use kimera_protocol::HoldReason;
+use kimera_protocol::{Command, CommandCode, HoldReason};
 
-use super::rig::*;
 use crate::kinds::*;
+use crate::rehearsal::*;
 use crate::stage::StrategyConfig;
-use crate::testing::{CROSS, PERP, SPOT, UNIT};
 
 #[test]
 fn a_pair_that_has_parted_is_traded_on_both_legs() {
@@ -100,4 +99,35 @@ fn an_instrument_that_nobody_trades_is_left_alone() {
     let mut rig = Rig::of("cross-exchange", |config| config.scene.instruments[0].tradable = false);
     lively(&mut rig, 5, &Second { spot: 70_000.0, ..Second::default() });
     assert_eq!((rig.fills, rig.hold()), (0, Some(HoldReason::NotTradable)));
+}
+
+#[test]
+fn a_round_of_which_a_leg_is_missing_is_made_even() {
+    let mut rig = Rig::of("triangular", |config| {
+        config.roles[1] = Roles { traded: PERP, other: Some(CROSS), third: Some(SPOT) };
+    });
+    rig.closed = Some(SPOT);
+    for _ in 0..20 {
+        rig.second(&Second { spot: 3_030.0, cross: 0.05, perp: 60_000.0, ..Second::default() });
+    }
+    // What was bought of the second asset could not be sold: nothing further is bought meanwhile.
+    let held = rig.position(CROSS);
+    assert!(held > 0 && rig.fills == 2, "{held} {}", rig.fills);
+    rig.closed = None;
+    rig.second(&Second { spot: 3_000.0, cross: 0.05, perp: 60_000.0, ..Second::default() });
+    assert_eq!(rig.position(SPOT), -held, "sold now");
+}
+
+#[test]
+fn legs_that_lead_out_leave_where_nothing_else_may() {
+    let mut rig = Rig::of("stat-arb", |config| config.kinds.costs.taker_bps = 0.01);
+    pair(&mut rig, 400, 40.0);
+    assert!(rig.position(PERP) < 0 && rig.position(SPOT) > 0);
+    let reduce = Command { code: CommandCode::Reduce as u64, epoch: 1, ..Command::default() };
+    rig.send(SPOT, 0, reduce);
+    // They belong together again: the pair is given back all the same.
+    for _ in 0..20 {
+        rig.second(&Second { perp: 60_000.0, spot: 60_000.0, ..Second::default() });
+    }
+    assert_eq!((rig.position(PERP), rig.position(SPOT)), (0, 0), "{:?}", rig.last());
 }

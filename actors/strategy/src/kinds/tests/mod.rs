@@ -1,14 +1,13 @@
 //! Every kind on tapes from a seed: what it does where its signal is planted, nothing where there is none, and the same again.
 
 mod legs;
-mod rig;
 
 use kimera_protocol::{Command, CommandCode, HoldReason, News, Opinion, RollingHash, Status, Topic, Urgency};
 use kimera_runtime::Actor;
 
-use self::rig::*;
 use super::*;
-use crate::testing::{PERP, SPOT, UNIT, terms};
+use crate::rehearsal::*;
+use crate::stage::StrategyConfig;
 
 #[test]
 fn nothing_is_traded_where_there_is_no_signal() {
@@ -20,11 +19,36 @@ fn nothing_is_traded_where_there_is_no_signal() {
     }
 }
 
+/// What is changed for a kind: nearly no fees, and a triangle for whom that is.
+fn own(kind: &str) -> impl Fn(&mut StrategyConfig) + use<> {
+    let is_round = kind == "triangular";
+    move |config| {
+        cheap(config);
+        if is_round {
+            config.roles[1] = Roles { traded: PERP, other: Some(CROSS), third: Some(SPOT) };
+        }
+    }
+}
+
+/// Rates that multiply to more than one, and to one.
+fn round_about(rig: &mut Rig) {
+    for i in 0..40 {
+        let spot = if i % 10 < 5 { 3_030.0 } else { 3_000.0 };
+        rig.second(&Second { spot, cross: 0.05, perp: 60_000.0, ..Second::default() });
+    }
+}
+
 /// A tape on which a kind trades.
 fn own_tape(kind: &str, rig: &mut Rig) {
     match kind {
         "mean-reversion" => pulled(rig, 600, 0.8),
         "stat-arb" => pair(rig, 400, 40.0),
+        "triangular" => round_about(rig),
+        "news" => {
+            lively(rig, 70, &Second::default());
+            hear(rig, &[(1, 0.6, 0), (2, 0.6, 5)], 0);
+            lively(rig, 70, &Second::default());
+        }
         _ => everything(rig),
     }
 }
@@ -34,7 +58,7 @@ fn every_kind_decides_the_same_again() {
     // What a change of a kind changes is meant, or is found here.
     for (kind, hash, fills) in FROZEN {
         let run = || {
-            let mut rig = Rig::of(kind, cheap);
+            let mut rig = Rig::of(kind, own(kind));
             own_tape(kind, &mut rig);
             (rig.hash.value(), rig.fills)
         };
@@ -45,15 +69,17 @@ fn every_kind_decides_the_same_again() {
     }
 }
 
-const FROZEN: [(&str, u64, u64); 9] = [
+const FROZEN: [(&str, u64, u64); 11] = [
     ("market-making", 0x9754_1AF8_9E54_034C, 595),
-    ("forecast", 0x9AEE_49A8_FB27_9255, 23),
-    ("scalping", 0x55B4_891B_2A56_B0D9, 18),
-    ("momentum", 0xB8EA_BA81_A9B3_357C, 6),
-    ("trend", 0xA0C0_4189_09EB_8707, 29),
-    ("mean-reversion", 0x3B28_C2F3_06E3_BF34, 24),
-    ("opportunity", 0xF5AE_1C94_8604_9408, 12),
+    ("forecast", 0x9366_FB1D_F9BF_41D6, 23),
+    ("scalping", 0x63C2_687B_0A4F_DAC4, 18),
+    ("momentum", 0x021F_1225_4A49_8E53, 6),
+    ("trend", 0xA104_3A0D_E9E2_2B02, 29),
+    ("mean-reversion", 0xEEAC_4395_F097_59D8, 24),
+    ("opportunity", 0xDDA0_A81C_7749_3318, 12),
     ("stat-arb", 0x6508_68B5_9DA3_58A0, 62),
+    ("triangular", 0x74AF_5FC0_1ABA_B60F, 60),
+    ("news", 0x636D_5DF8_9806_913E, 2),
     ("cross-exchange", 0x8757_D535_D86D_EB28, 24),
 ];
 
@@ -194,9 +220,18 @@ fn the_stop_moves_along_and_is_never_taken_back() {
     for _ in 0..200 {
         price += 30.0 + 10.0 * noise.next();
         rig.second(&Second { perp: price, spot: price, ..Second::default() });
-        stops.push(rig.stage.session(1).map(|s| s.stop_best()).unwrap_or_default());
+        stops.push(rig.stage.session(1).map(|s| s.stop()).unwrap_or_default());
     }
     assert!(rig.position(PERP) > 0 && stops.last() > stops.get(100));
+    // Volatility grows and the price falls a little: the stop stays where it was.
+    for _ in 0..5 {
+        price -= 20.0;
+        let perp = price + 150.0 * noise.next().abs();
+        rig.second(&Second { perp, spot: perp, ..Second::default() });
+        stops.push(rig.stage.session(1).map(|s| s.stop()).unwrap_or_default());
+    }
+    let held: Vec<_> = stops.iter().copied().filter(|stop| *stop > 0.0).collect();
+    assert!(held.len() > 100 && held.is_sorted(), "{held:?}");
     // It falls at once by more than the stop's distance: out, long before sixty bars have turned.
     price -= 900.0;
     rig.second(&Second { perp: price, spot: price, ..Second::default() });
@@ -295,16 +330,17 @@ fn a_session_that_is_stopped_gives_back_what_it_holds_and_wants_nothing() {
     let fills = rig.fills;
     lively(&mut rig, 5, &forecast(0.9, 0.5, 0.5));
     assert_eq!((rig.fills, rig.hold()), (fills, Some(HoldReason::Stopped)));
-    // Somebody else at its place begins with nothing.
-    let start = Command {
+    // Its place is not given away; somebody new sits at another one, and begins with nothing.
+    let start = |session| Command {
         code: CommandCode::SessionStart as u64,
-        session: 1,
+        session,
         terms: terms(9, "scalping", 50_000),
         ..Command::default()
     };
-    rig.send(SPOT, 0, start);
-    assert_eq!(rig.last().strategy, 9);
-    assert_eq!(rig.stage.session(1).unwrap().account.fills(), 0);
+    rig.send(SPOT, 0, start(1));
+    rig.send(SPOT, 0, start(2));
+    let numbers = [1, 2].map(|place| rig.stage.sessions().at(place).terms.number);
+    assert_eq!((numbers, rig.stage.session(2).unwrap().account.fills()), ([2, 9], 0));
     // More capital, larger positions.
     let size = |capital: i64| {
         let mut rig = Rig::of("forecast", |_| ());
@@ -329,16 +365,40 @@ fn a_session_that_is_stopped_gives_back_what_it_holds_and_wants_nothing() {
 fn a_snapshot_in_the_middle_changes_nothing() {
     use kimera_protocol::{Loader, Saver};
     for (kind, ..) in FROZEN {
-        let mut whole = Rig::of(kind, cheap);
-        everything(&mut whole);
-        let mut other = Rig::of(kind, cheap);
+        let mut whole = Rig::of(kind, own(kind));
+        own_tape(kind, &mut whole);
+        let mut other = Rig::of(kind, own(kind));
         let bytes = Saver::of(&whole.stage);
         Loader::new(&bytes).into_state(&mut other.stage).unwrap();
         (other.time, other.seq, other.waiting) = (whole.time, whole.seq, whole.waiting);
         (whole.hash, other.hash) = (RollingHash::default(), RollingHash::default());
-        everything(&mut whole);
-        everything(&mut other);
+        own_tape(kind, &mut whole);
+        own_tape(kind, &mut other);
         assert_eq!(other.hash.value(), whole.hash.value(), "{kind}");
         assert_eq!(other.stage.digest(), whole.stage.digest(), "{kind}");
     }
+}
+
+#[test]
+fn a_session_that_has_lost_its_share_gives_back_what_it_holds() {
+    let lose = |loss_bps: i64| {
+        let mut rig = Rig::of("forecast", |config| {
+            config.sessions[1].loss_bps = loss_bps;
+            (config.rules.sizing.base_risk, config.rules.stop) = (0.5, (1e3, 60.0));
+        });
+        lively(&mut rig, 30, &forecast(0.0, 0.5, 0.5));
+        lively(&mut rig, 2, &forecast(0.6, 0.5, 0.5));
+        assert!(rig.position(PERP) > 0);
+        rig.second(&Second { perp: 58_800.0, spot: 58_800.0, ..forecast(0.6, 0.5, 0.5) });
+        rig
+    };
+    assert!(
+        lose(1_000).position(PERP) > 0,
+        "two per cent of a part of the capital is less than a tenth of it"
+    );
+    let mut lost = lose(5);
+    assert_eq!((lost.position(PERP), lost.hold()), (0, Some(HoldReason::Stopped)), "{:?}", lost.last());
+    let fills = lost.fills;
+    lively(&mut lost, 90, &forecast(0.9, 0.5, 0.5));
+    assert_eq!(lost.fills, fills, "and nothing more");
 }

@@ -1,21 +1,22 @@
-//! One session of a kind on a tape from a seed. A market that fills what takes at its price, and what waits one mark later, stands in for everything behind the
-//! stage.
+//! The rig and its tapes.
 
 use kimera_protocol::{
-    Body, Command, CommandCode, Consensus, Decision, Features, Flags, Header, HoldReason, Level, Message,
-    News, OrderEvent, OrderId, OrderUpdate, Price, Quantity, Quote, RollingHash, Side, Started, Status,
-    Urgency, VenueStatus,
+    Body, Command, CommandCode, Consensus, Decision, Features, Flags, Header, HoldReason, InstrumentId,
+    Level, Message, News, OrderEvent, OrderId, OrderUpdate, Price, Quantity, Quote, RollingHash, Side,
+    Started, Status, Urgency, VenueStatus,
 };
 use kimera_runtime::{Actor, Counters, Input, Outbox, Port};
 
+use super::{CROSS, PERP, SECOND, SPOT, UNIT, config, terms};
 use crate::kinds::*;
 use crate::stage::{OUTPUTS_MAX, Strategies, StrategyConfig, StrategyMeters};
-use crate::testing::{CROSS, PERP, SECOND, SPOT, UNIT, config, terms};
 
 /// A seeded walk's steps, near enough to normal with deviation 1.
 pub struct Noise(pub u64);
 
 impl Noise {
+    /// The next step.
+    #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> f64 {
         (0..12).fold(-6.0, |sum, _| {
             self.0 ^= self.0 << 13;
@@ -29,10 +30,15 @@ impl Noise {
 /// What the market says at a second: mids in units of the quote asset, the lead of the microprice in ticks, and the forecast.
 #[derive(Clone, Copy)]
 pub struct Second {
+    /// Mid of the spot market.
     pub spot: f64,
+    /// Mid of the perpetual.
     pub perp: f64,
+    /// Mid of the third market.
     pub cross: f64,
+    /// By how many ticks the microprice leads.
     pub lead: f64,
+    /// What the ensemble says.
     pub consensus: Consensus,
 }
 
@@ -51,11 +57,17 @@ impl Default for Second {
 
 /// One session of a kind, traded against a market that gives what is taken.
 pub struct Rig {
+    /// The stage.
     pub stage: Strategies,
+    /// Market time.
     pub time: i64,
+    /// Messages so far.
     pub seq: u64,
+    /// Hash of everything that it has said.
     pub hash: RollingHash,
+    /// Everything that it has said.
     pub decisions: Vec<(InstrumentId, Decision)>,
+    /// Its fills.
     pub fills: u64,
     /// What waits in the book and is filled at the next second.
     pub waiting: Option<(InstrumentId, Side, Level)>,
@@ -65,16 +77,29 @@ pub struct Rig {
     pub spread: i64,
 }
 
+/// Its place.
 pub const PLACE: u32 = 1;
 
 impl Rig {
+    /// A session of a kind that comes with the project, at the second place, with what is changed of the configuration.
+    #[must_use]
     pub fn of(kind: &str, change: impl Fn(&mut StrategyConfig)) -> Self {
+        Self::with(&[], kind, change)
+    }
+
+    /// The same for a kind among these that do not.
+    #[must_use]
+    pub fn with(further: &[KindOf], kind: &str, change: impl Fn(&mut StrategyConfig)) -> Self {
         let mut config = config();
-        config.sessions.push(terms(2, kind, 100_000));
+        let mut own = terms(2, kind, 100_000);
+        if let Some(at) = further.iter().position(|(name, ..)| *name == kind) {
+            own.kind = (KINDS.len() + at) as u16;
+        }
+        config.sessions.push(own);
         let roles = Roles { traded: PERP, other: Some(SPOT), third: None };
         config.roles[1] = roles;
         change(&mut config);
-        let stage = Strategies::new(config, StrategyMeters::new(&Counters::detached()));
+        let stage = Strategies::with_kinds(config, StrategyMeters::new(&Counters::detached()), further);
         let mut rig = Self {
             stage,
             time: 0,
@@ -92,6 +117,7 @@ impl Rig {
         rig
     }
 
+    /// A message to the stage; what the session says is noted, and traded.
     pub fn send<B: Body>(&mut self, of: InstrumentId, flags: u8, body: B) {
         self.seq += 1;
         let header = Header { seq: self.seq, time: self.time, instrument: of.0, flags, ..Header::default() };
@@ -126,6 +152,7 @@ impl Rig {
         }
     }
 
+    /// A fill of the session.
     pub fn fill(&mut self, of: InstrumentId, side: Side, level: Level) {
         self.fills += 1;
         let child = PLACE * kimera_protocol::CHILDREN_PER_SESSION;
@@ -142,6 +169,7 @@ impl Rig {
         self.send(of, 0, update);
     }
 
+    /// A second of the market.
     pub fn second(&mut self, s: &Second) {
         self.time += SECOND;
         if let Some((of, side, level)) = self.waiting.take() {
@@ -164,14 +192,20 @@ impl Rig {
         self.send(PERP, Flags::MARK, s.consensus);
     }
 
+    /// What it holds.
+    #[must_use]
     pub fn position(&self, of: InstrumentId) -> i64 {
-        self.stage.session(PLACE as usize).unwrap().account.holding(of).position
+        self.stage.session(PLACE as usize).map_or(0, |s| s.account.holding(of).position)
     }
 
+    /// What was decided last.
+    #[must_use]
     pub fn last(&self) -> Decision {
-        self.decisions.last().unwrap().1
+        self.decisions.last().map_or_else(Decision::default, |d| d.1)
     }
 
+    /// Why it wanted nothing last.
+    #[must_use]
     pub fn hold(&self) -> Option<HoldReason> {
         HoldReason::from_code(self.last().hold)
     }
@@ -211,13 +245,11 @@ pub fn cheap(config: &mut StrategyConfig) {
     k.cross_exchange.threshold_bps = 1.0;
 }
 
-/// A market that has had a usual spread for a while, and these headlines: source, tone, seconds of age.
-pub fn headlines(of: &[(u64, f64, i64)], trusted: u64) -> Rig {
-    let mut rig = Rig::of("news", |_| ());
-    lively(&mut rig, 70, &Second::default());
+/// Headlines: source, tone, seconds of age at the next second; those of source 99 are one and the same.
+pub fn hear(rig: &mut Rig, of: &[(u64, f64, i64)], trusted: u64) {
     for (i, (source, compound, age)) in of.iter().enumerate() {
         let news = News {
-            headline: 1 + i as u64 / 2 * u64::from(*source == 99) + i as u64 * u64::from(*source != 99),
+            headline: if *source == 99 { 99 } else { 1 + i as u64 },
             source: *source,
             compound: *compound,
             relevance: 1.0,
@@ -227,6 +259,14 @@ pub fn headlines(of: &[(u64, f64, i64)], trusted: u64) -> Rig {
         };
         rig.send(PERP, 0, news);
     }
+}
+
+/// A market that has had a usual spread for a while, then these headlines, and a second more.
+#[must_use]
+pub fn headlines(of: &[(u64, f64, i64)], trusted: u64) -> Rig {
+    let mut rig = Rig::of("news", |_| ());
+    lively(&mut rig, 70, &Second::default());
+    hear(&mut rig, of, trusted);
     rig.second(&Second::default());
     rig
 }
@@ -238,6 +278,7 @@ pub fn forecast(score: f64, pressure: f64, temperature: f32) -> Second {
     s
 }
 
+/// A market that moves seven basis points a second and comes back, and otherwise looks like this.
 pub fn lively(rig: &mut Rig, seconds: usize, like: &Second) {
     let mut noise = Noise(5);
     for _ in 0..seconds {

@@ -1,4 +1,13 @@
-//! What tests of strategies share: two instruments, a perpetual that is traded and the spot market it follows.
+//! A stage for strategies to be tried on, without a line: one session of a kind on a tape from a seed. A market that fills what takes at its price, and what
+//! waits one mark later, stands in for everything behind the stage.
+//!
+//! For tests, also of kinds that do not come with the project.
+
+mod rig;
+
+pub use rig::{
+    Noise, PLACE, Rig, Second, cheap, everything, forecast, headlines, hear, lively, nothing, pair, pulled,
+};
 
 use kimera_numerics::VolatilityConfig;
 use kimera_protocol::{AlertPolicy, InstrumentId, Nanos, SESSIONS_MAX, SessionTerms};
@@ -14,16 +23,22 @@ use crate::scene::{SceneConfig, Steps};
 use crate::session::SessionRules;
 use crate::stage::StrategyConfig;
 
+/// A second of market time.
 pub const SECOND: Nanos = 1_000_000_000;
+/// One of anything, in 1e-8.
 pub const UNIT: i64 = 100_000_000;
+/// The spot market, in ticks of 0.01.
 pub const SPOT: InstrumentId = InstrumentId(0);
+/// The perpetual that is traded, in ticks of 0.1.
 pub const PERP: InstrumentId = InstrumentId(1);
+/// A third market, in ticks of 0.00001.
 pub const CROSS: InstrumentId = InstrumentId(2);
 
+/// Terms of a session; the first kind where there is none of this name.
 pub fn terms(number: u16, kind: &str, capital: i64) -> SessionTerms {
     SessionTerms {
         number,
-        kind: crate::kinds::number_of(kind).unwrap(),
+        kind: crate::kinds::number_of(kind).unwrap_or_default(),
         capital: capital * UNIT,
         exposure_bps: 10_000,
         loss_bps: 1_000,
@@ -31,6 +46,7 @@ pub fn terms(number: u16, kind: &str, capital: i64) -> SessionTerms {
     }
 }
 
+/// Parameters of every kind.
 pub fn kinds() -> KindsConfig {
     let making = MarketMakingConfig {
         traded: (PERP, UNIT / 10, UNIT / 1_000),
