@@ -117,8 +117,8 @@ pub struct Ensemble {
     weights: WeightSet,
     weight_epoch: u64,
     votes: [Option<Forecast>; MEMBERS_MAX],
-    /// Members whose levels are said with the consensus: of contradiction, and of temperature.
-    levels_of: [Option<usize>; 2],
+    /// By member: its place among the levels that are said with the consensus (contradiction, temperature); beyond them where it has none.
+    level_of: [u8; MEMBERS_MAX],
     levels: [f32; 2],
     outcomes: Outcomes,
     round: Round,
@@ -134,7 +134,7 @@ pub struct Ensemble {
     meters: EnsembleMeters,
 }
 
-kimera_protocol::state!(Ensemble { weights, weight_epoch, votes, levels, outcomes, round, shadows, sides, calibration, volatility, mid, last_forecast, resolved, weights_to_tell, meters } fixed { config, levels_of });
+kimera_protocol::state!(Ensemble { weights, weight_epoch, votes, levels, outcomes, round, shadows, sides, calibration, volatility, mid, last_forecast, resolved, weights_to_tell, meters } fixed { config, level_of });
 
 /// Strength of the direction of a forecast: the probability of the likelier side, given that it is not flat.
 fn raw_confidence(p: &Forecast) -> f64 {
@@ -158,8 +158,11 @@ impl Ensemble {
             weights: config.prior,
             weight_epoch: 0,
             votes: [None; MEMBERS_MAX],
-            levels_of: ["contradiction", "thermodynamic"]
-                .map(|name| config.members.iter().position(|member| member == name)),
+            level_of: std::array::from_fn(|member| match config.members.get(member).map(String::as_str) {
+                Some("contradiction") => 0,
+                Some("thermodynamic") => 1,
+                _ => u8::MAX,
+            }),
             levels: [UNKNOWN; 2],
             outcomes: Outcomes::new(config.horizon),
             round: Round::default(),
@@ -250,10 +253,8 @@ impl Ensemble {
                 self.votes[member] = simplex(vote.p);
             }
             if self.votes[member].is_some() {
-                for (level, of) in self.levels.iter_mut().zip(self.levels_of) {
-                    if of == Some(member) {
-                        *level = vote.level as f32;
-                    }
+                if let Some(level) = self.levels.get_mut(usize::from(self.level_of[member])) {
+                    *level = vote.level as f32;
                 }
                 voted |= 1 << member;
                 self.meters.votes[member].add(1);

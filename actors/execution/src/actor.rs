@@ -167,13 +167,48 @@ impl Execution {
         if at >= self.pairs.len() {
             return;
         }
-        self.fit(at);
+        if self.pairs[at].urgency == Urgency::Take || self.trading.state == TradingState::Reducing {
+            self.fit(at);
+        }
+        let Self { config, pairs, meters, effects, due, .. } = self;
+        let (pair, tradable) = (&mut pairs[at], &config.tradable[which]);
+        *due -= u64::from(std::mem::take(&mut pair.is_due));
+        let before = *room;
+        let mut places = false;
+        for parent in &mut pair.sides {
+            parent.cancels(now, (&config.parent, &self.versions[which]), *room, |id| {
+                *room -= 1;
+                meters.cancels.add(1);
+                let cancel = CancelOrder { id, venue: u64::from(tradable.venue), ..CancelOrder::default() };
+                out.send(Port::Line, tradable.instrument, cancel);
+            });
+            places |= parent.has_to_place(now);
+        }
+        effects.1 += before - *room;
+        if places {
+            self.place((at, session), room, (seq, now), out);
+        }
+        if *room == 0 {
+            self.pairs[at].is_due = true;
+            self.due += 1;
+            self.meters.deferred.add(1);
+        }
+    }
+
+    /// Places what should stand.
+    fn place(
+        &mut self,
+        (at, session): (usize, usize),
+        room: &mut usize,
+        (seq, now): (Seq, Nanos),
+        out: &mut Outbox,
+    ) {
+        let which = at / SESSIONS_MAX;
         let net = self.net(which);
         let reduce_only =
             if self.trading.state == TradingState::Reducing { OrderFlags::REDUCE_ONLY } else { 0 };
-        let Self { config, pairs, versions, incarnation, meters, effects, due, named, .. } = self;
+        let Self { config, pairs, versions, incarnation, meters, effects, named, .. } = self;
         let (pair, tradable, version) = (&mut pairs[at], &config.tradable[which], &versions[which]);
-        *due -= u64::from(std::mem::take(&mut pair.is_due));
         let before = *room;
         let takes = pair.urgency == Urgency::Take;
         let tif = if takes { TimeInForce::ImmediateOrCancel } else { TimeInForce::PostOnly };
@@ -192,12 +227,6 @@ impl Execution {
             *named = (seq, 0);
         }
         for parent in &mut pair.sides {
-            parent.cancels(now, (&config.parent, version), *room, |id| {
-                *room -= 1;
-                meters.cancels.add(1);
-                let cancel = CancelOrder { id, venue: u64::from(tradable.venue), ..CancelOrder::default() };
-                out.send(Port::Line, tradable.instrument, cancel);
-            });
             let next = || {
                 named.1 += 1;
                 let child = session as u32 * CHILDREN_PER_SESSION + (named.1 - 1) % CHILDREN_PER_SESSION;
@@ -212,10 +241,6 @@ impl Execution {
             meters.withheld.add(u64::from(!takes));
         }
         effects.1 += before - *room;
-        if *room == 0 {
-            (pair.is_due, *due) = (true, *due + 1);
-            meters.deferred.add(1);
-        }
     }
 
     /// What takes keeps off our own quotes; where only ways out leave, what is wanted keeps to what is open in all.
@@ -324,6 +349,11 @@ impl Actor for Execution {
         let now = message.header.time;
         if let Some(decision) = message.body::<Decision>() {
             self.decided(decision, message, out);
+            return;
+        }
+        if message.kind() == Some(Kind::Quote) {
+            // The commonest of what only risk asks for.
+            out.forward(Port::Line, message);
             return;
         }
         if message.kind() != Some(Kind::Timer) {

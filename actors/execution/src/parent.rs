@@ -151,6 +151,13 @@ impl Parent {
         self.wanted.is_some() || !self.children.is_empty()
     }
 
+    /// True where something is to be placed now.
+    #[inline]
+    #[must_use]
+    pub fn has_to_place(&self, now: Nanos) -> bool {
+        self.wanted.is_some() && now >= self.pause_until && (self.children.is_empty() || self.unplaced > 0)
+    }
+
     /// The price nearest to the other side at which something of this one may still be filled.
     #[must_use]
     pub fn nearest(&self) -> Option<Price> {

@@ -113,7 +113,11 @@ impl Urgency {
     /// The urgency of a code.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::Quote, Self::Take].into_iter().find(|u| *u as u8 == code)
+        match code {
+            0 => Some(Self::Quote),
+            1 => Some(Self::Take),
+            _ => None,
+        }
     }
 }
 

@@ -94,6 +94,13 @@ impl Sessions {
         self.seats.get(place).copied().unwrap_or_default()
     }
 
+    /// A place, where somebody sits there.
+    #[inline]
+    #[must_use]
+    pub fn seat(&self, place: usize) -> Option<&Seat> {
+        self.seats.get(place).filter(|seat| seat.terms.number != 0)
+    }
+
     /// Places where somebody sits.
     pub fn seated(&self) -> impl Iterator<Item = (usize, &Seat)> {
         self.seats.iter().enumerate().filter(|(_, seat)| seat.terms.number != 0)

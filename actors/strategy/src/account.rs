@@ -55,6 +55,13 @@ impl Account {
         self.holdings.get(usize::from(of.0)).copied().unwrap_or_default()
     }
 
+    /// Position in an instrument, in 1e-8 with its sign.
+    #[inline]
+    #[must_use]
+    pub fn position(&self, of: InstrumentId) -> i64 {
+        self.holdings.get(usize::from(of.0)).map_or(0, |holding| holding.position)
+    }
+
     /// Every holding, by instrument.
     #[must_use]
     pub fn holdings(&self) -> &[Holding] {

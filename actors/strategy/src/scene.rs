@@ -116,11 +116,13 @@ pub struct Scene {
     markets: Box<[Market]>,
     /// Number of the bar that is open; none before the first quote.
     bar: Option<i64>,
+    /// When it ends.
+    bar_end: Nanos,
     /// Mids at the end of the last closed bar, in ticks, by instrument; 0 where there is none.
     closes: Box<[f64]>,
 }
 
-kimera_protocol::state!(Scene { time, trading, venue_ready, consensus, signal, opinions, held_until, fair, volatility, markets, bar, closes } fixed { config });
+kimera_protocol::state!(Scene { time, trading, venue_ready, consensus, signal, opinions, held_until, fair, volatility, markets, bar, bar_end, closes } fixed { config });
 
 impl Scene {
     /// Nothing seen, and nothing may leave.
@@ -144,6 +146,7 @@ impl Scene {
             volatility: Volatility::new(config.volatility),
             markets: config.instruments.iter().map(empty).collect(),
             bar: None,
+            bar_end: Nanos::MIN,
             closes: vec![0.0; config.instruments.len()].into(),
             config,
         }
@@ -208,14 +211,17 @@ impl Scene {
         bar
     }
 
+    #[inline]
     fn cut(&mut self, time: Nanos) -> Option<Bar> {
+        if time < self.bar_end { None } else { self.close_bar(time) }
+    }
+
+    #[cold]
+    fn close_bar(&mut self, time: Nanos) -> Option<Bar> {
         let length = self.config.volatility.bar.max(1);
         let now = time.div_euclid(length);
-        let open = *self.bar.get_or_insert(now);
-        if now <= open {
-            return None;
-        }
-        self.bar = Some(now);
+        self.bar_end = now.saturating_add(1).saturating_mul(length);
+        let open = self.bar.replace(now)?;
         for (close, market) in self.closes.iter_mut().zip(&self.markets) {
             // What has no book at the end of a bar has no close, however good its last one was.
             *close = if market.quote.usable != 0 {

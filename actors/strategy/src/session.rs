@@ -64,6 +64,9 @@ pub struct Session {
     rules: SessionRules,
     strategies: Box<[Box<dyn Strategy>]>,
     kind: usize,
+    /// What the kind trades, and whether it quotes both sides.
+    trades: [Option<InstrumentId>; LEGS_MAX],
+    is_quoting: bool,
     /// What it has.
     pub account: Account,
     held: Held,
@@ -73,7 +76,7 @@ pub struct Session {
 
 impl State for Session {
     fn save(&self, out: &mut Saver) {
-        let Self { rules: _, strategies, kind, account, held, said } = self;
+        let Self { rules: _, strategies, kind, trades: _, is_quoting: _, account, held, said } = self;
         kind.save(out);
         if let Some(strategy) = strategies.get(*kind) {
             strategy.save(out);
@@ -89,7 +92,7 @@ impl State for Session {
         let strategy = self.strategies.get_mut(kind).ok_or_else(|| from.impossible("kind of strategy"))?;
         strategy.clear();
         strategy.load(from)?;
-        self.kind = kind;
+        self.sit(kind);
         self.account.load(from)?;
         self.held.load(from)?;
         self.said.load(from)
@@ -108,13 +111,33 @@ impl Session {
     #[must_use]
     pub fn new(rules: SessionRules, strategies: Box<[Box<dyn Strategy>]>, instruments: usize) -> Self {
         let account = Account::new(instruments);
-        Self { rules, strategies, kind: 0, account, held: Held::default(), said: Default::default() }
+        let (held, said) = (Held::default(), Default::default());
+        let mut session = Self {
+            rules,
+            strategies,
+            kind: 0,
+            trades: [None; LEGS_MAX],
+            is_quoting: false,
+            account,
+            held,
+            said,
+        };
+        session.sit(0);
+        session
+    }
+
+    /// The strategy of a kind trades here.
+    fn sit(&mut self, kind: usize) {
+        self.kind = kind;
+        let strategy = self.strategies.get(kind);
+        self.trades = strategy.map_or([None; LEGS_MAX], |strategy| strategy.trades());
+        self.is_quoting = strategy.is_some_and(|strategy| strategy.quotes());
     }
 
     /// Somebody new sits here. What orders of an earlier start, whose beginning was lost, have left at this place stays: it is given back like anything
     /// else that the session holds.
     pub fn begin(&mut self, terms: &SessionTerms) {
-        self.kind = usize::from(terms.kind).min(self.strategies.len().saturating_sub(1));
+        self.sit(usize::from(terms.kind).min(self.strategies.len().saturating_sub(1)));
         if self.account.is_flat() {
             self.account.clear();
         }
@@ -137,12 +160,6 @@ impl Session {
         self.strategies.get_mut(self.kind)
     }
 
-    /// Instruments that it trades.
-    #[must_use]
-    pub fn trades(&self) -> [Option<InstrumentId>; LEGS_MAX] {
-        self.strategies.get(self.kind).map_or([None; LEGS_MAX], |strategy| strategy.trades())
-    }
-
     /// Decides, and calls `say` with what is wanted of each instrument where it is something else than before, or always.
     pub fn decide(
         &mut self,
@@ -152,9 +169,22 @@ impl Session {
         always: bool,
         mut say: impl FnMut(InstrumentId, &Decision),
     ) {
-        let trades = self.trades();
-        let base = Decision { strategy: terms.number, session: place as u8, ..Decision::default() };
-        let mut about = base;
+        let mut about = Decision { strategy: terms.number, session: place as u8, ..Decision::default() };
+        if self.is_quoting && runs {
+            let Some(of) = self.trades[0] else { return };
+            about.position = self.account.position(of);
+            if let Err(reason) = self.quoted(terms, scene, of, &mut about) {
+                about.hold = reason as u8;
+            }
+            if always {
+                say(of, &about);
+            } else if is_news(&about, &self.said[0]) {
+                self.said[0] = about;
+                say(of, &about);
+            }
+            return;
+        }
+        let trades = self.trades;
         let wanted = self.wanted((terms, runs), scene, &trades, &mut about);
         for (i, of) in trades.iter().enumerate() {
             let Some(of) = *of else { continue };
@@ -176,6 +206,33 @@ impl Session {
         }
     }
 
+    /// A maker's decision. Where it cannot quote nothing stands; what it holds it did not take for a reason that could be gone.
+    fn quoted(
+        &mut self,
+        terms: &SessionTerms,
+        scene: &Scene,
+        of: InstrumentId,
+        decision: &mut Decision,
+    ) -> Result<(), HoldReason> {
+        may_leave(scene)?;
+        let market = scene.market(of).ok_or(HoldReason::NoBook)?;
+        if !market.steps.tradable {
+            return Err(HoldReason::NotTradable);
+        }
+        market.doubled_mid(scene.time, scene.stale_after()).ok_or(HoldReason::NoBook)?;
+        if terms.loss_bps < UNBOUND_BPS && self.has_lost(terms, scene) {
+            let all = self.all_out(scene, &self.trades)?;
+            (decision.bid, decision.ask, decision.urgency) = (all[0].bid, all[0].ask, all[0].urgency as u8);
+            return Ok(());
+        }
+        let strategy = self.strategies.get_mut(self.kind).ok_or(HoldReason::Stopped)?;
+        let Want::Quotes { bid, ask } = strategy.want(scene, &self.account, decision)? else {
+            return Err(HoldReason::NoSide);
+        };
+        (decision.bid, decision.ask) = quotes(&door(scene), decision.position, bid, ask)?;
+        Ok(())
+    }
+
     fn wanted(
         &mut self,
         (terms, runs): (&SessionTerms, bool),
@@ -183,38 +240,28 @@ impl Session {
         trades: &[Option<InstrumentId>; LEGS_MAX],
         decision: &mut Decision,
     ) -> Result<[Standing; LEGS_MAX], HoldReason> {
-        let first = trades[0].ok_or(HoldReason::NoBook)?;
-        if scene.trading.state == TradingState::Halted {
-            return Err(HoldReason::Halted);
-        }
-        if !scene.venue_ready {
-            return Err(HoldReason::VenueDown);
-        }
-        // A leg that nobody sends would leave the others alone.
-        let is_tradable = |of: &InstrumentId| scene.market(*of).is_some_and(|m| m.steps.tradable);
-        if !trades.iter().flatten().all(is_tradable) {
-            return Err(HoldReason::NotTradable);
-        }
-        let market = scene.market(first).ok_or(HoldReason::NoBook)?;
-        let mid = market.mid(scene.time, scene.stale_after()).ok_or(HoldReason::NoBook)?;
-        if !runs || self.has_lost(terms, scene) {
+        let (first, mid) = ready(scene, trades)?;
+        if !runs || (terms.loss_bps < UNBOUND_BPS && self.has_lost(terms, scene)) {
             return self.all_out(scene, trades);
         }
         let Self { strategies, kind, account, .. } = self;
         let strategy = strategies.get_mut(*kind).ok_or(HoldReason::Stopped)?;
         let wanted = strategy.want(scene, account, decision);
-        let (bound, quoting) = (strategy.bound(), strategy.quotes());
+        let bound = strategy.bound();
         let holding = self.account.holding(first);
         let door = door(scene);
         match wanted {
-            Ok(Want::Quotes { bid, ask }) => quotes(&door, holding.position, bid, ask),
+            Ok(Want::Quotes { bid, ask }) => {
+                let (bid, ask) = quotes(&door, holding.position, bid, ask)?;
+                let mut all: [Standing; LEGS_MAX] = Default::default();
+                all[0] = Standing { bid, ask, urgency: Urgency::Quote };
+                Ok(all)
+            }
             Ok(Want::Legs(legs)) => match door {
                 Door::WaysOut(reason) if self.account.is_flat() => Err(reason),
                 Door::WaysOut(_) => Ok(standing(&self.ways_out(legs), trades)),
                 Door::Open => Ok(standing(&legs, trades)),
             },
-            // Who quotes and cannot, quotes nothing; what it holds it did not take for a reason that could be gone.
-            Err(reason) if quoting => Err(reason),
             // Who trades several instruments at once holds them against each other: no stop of one price is one of theirs.
             Ok(Want::Stay) if trades[1].is_some() => Ok(Default::default()),
             Err(reason) if trades[1].is_some() => Err(reason),
@@ -352,7 +399,7 @@ impl Session {
 
     /// True where the session has lost its share of its capital, at the last known prices: what it holds goes, and nothing more is entered.
     fn has_lost(&self, terms: &SessionTerms, scene: &Scene) -> bool {
-        if terms.loss_bps >= UNBOUND_BPS || self.account.fills() == 0 {
+        if self.account.fills() == 0 {
             return false;
         }
         let price = |of| scene.market(of).map_or(0, |market| market.last_mid_units());
@@ -435,12 +482,7 @@ fn door(scene: &Scene) -> Door {
 }
 
 /// Quotes; where only ways out are open, the side that leads out, of no more than the position.
-fn quotes(
-    door: &Door,
-    position: i64,
-    mut bid: Level,
-    mut ask: Level,
-) -> Result<[Standing; LEGS_MAX], HoldReason> {
+fn quotes(door: &Door, position: i64, mut bid: Level, mut ask: Level) -> Result<(Level, Level), HoldReason> {
     if let Door::WaysOut(reason) = door {
         match position {
             0 => return Err(*reason),
@@ -450,12 +492,34 @@ fn quotes(
             }
         }
     }
-    if bid.size.0 == 0 && ask.size.0 == 0 {
-        return Err(HoldReason::NoSide);
+    if bid.size.0 == 0 && ask.size.0 == 0 { Err(HoldReason::NoSide) } else { Ok((bid, ask)) }
+}
+
+/// Orders could leave.
+#[inline]
+fn may_leave(scene: &Scene) -> Result<(), HoldReason> {
+    if scene.trading.state == TradingState::Halted {
+        return Err(HoldReason::Halted);
     }
-    let mut all: [Standing; LEGS_MAX] = Default::default();
-    all[0] = Standing { bid, ask, urgency: Urgency::Quote };
-    Ok(all)
+    if scene.venue_ready { Ok(()) } else { Err(HoldReason::VenueDown) }
+}
+
+/// Orders could leave, and the first instrument has a fresh book: that instrument and its mid.
+#[inline]
+fn ready(
+    scene: &Scene,
+    trades: &[Option<InstrumentId>; LEGS_MAX],
+) -> Result<(InstrumentId, f64), HoldReason> {
+    may_leave(scene)?;
+    let first = trades[0].ok_or(HoldReason::NoBook)?;
+    // A leg that nobody sends would leave the others alone.
+    let is_tradable = |of: &InstrumentId| scene.market(*of).is_some_and(|m| m.steps.tradable);
+    if !trades.iter().flatten().all(is_tradable) {
+        return Err(HoldReason::NotTradable);
+    }
+    let market = scene.market(first).ok_or(HoldReason::NoBook)?;
+    let mid = market.mid(scene.time, scene.stale_after()).ok_or(HoldReason::NoBook)?;
+    Ok((first, mid))
 }
 
 fn is_behind(stop: Option<f64>, mid: f64, position: i64) -> bool {

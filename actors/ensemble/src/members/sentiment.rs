@@ -66,9 +66,6 @@ impl Sentiment {
 
     /// The forecast and the index.
     fn judge(&mut self, time: Nanos) -> Result<(Forecast, f64), Abstention> {
-        if self.heard == 0 {
-            return Err(Abstention::NoData);
-        }
         self.decay(time);
         if self.size < LEAST {
             return Err(Abstention::NoSources);
@@ -85,12 +82,16 @@ impl Sentiment {
 impl Actor for Sentiment {
     fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
         let message: &Message = input.message;
-        if let Some(news) = message.body::<News>() {
-            self.hear(news, message.header.time);
-        } else if message.is_mark() && message.kind() == Some(Kind::Features) {
+        if message.is_mark() && message.kind() == Some(Kind::Features) {
+            if self.heard == 0 {
+                send(self.member, Err(Abstention::NoData), (0.0, 0.0), message, out);
+                return;
+            }
             let judged = self.judge(message.header.time);
             let levels = (judged.map_or(0.0, |(_, index)| index), self.sum);
             send(self.member, judged.map(|j| j.0), levels, message, out);
+        } else if let Some(news) = message.body::<News>() {
+            self.hear(news, message.header.time);
         }
     }
 

@@ -115,7 +115,7 @@ impl Strategy for MarketMaking {
             return Err(HoldReason::Capital);
         }
         let volatility = scene.volatility.per_root_second().ok_or(HoldReason::Unfit)?;
-        let inventory = account.holding(traded).position as f64 / self.size as f64;
+        let inventory = account.position(traded) as f64 / self.size as f64;
         let distances = self.distancer.distances(volatility, inventory).map_err(|_| HoldReason::Unfit)?;
         let best = |level: Level| (level.size.0 > 0).then_some(level);
         let toxicity = [Topic::ToxicBid, Topic::ToxicAsk]

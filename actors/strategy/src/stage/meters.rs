@@ -119,7 +119,8 @@ impl StrategyMeters {
         match HoldReason::from_code(decision.hold) {
             None => {
                 self.quoted.add(1);
-                let is_wide = decision.toxicity.iter().any(|p| f64::from(*p) > toxic_above);
+                let [bid, ask] = decision.toxicity;
+                let is_wide = bid.max(ask) > toxic_above as f32;
                 self.widened.add(u64::from(is_wide));
             }
             Some(reason) => {

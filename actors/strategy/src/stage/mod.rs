@@ -125,11 +125,8 @@ impl Strategies {
     }
 
     fn say_one(&mut self, place: usize, is_mark: bool, room: &mut usize, out: &mut Outbox) {
-        let seat = self.terms.at(place);
-        if seat.terms.number == 0 || *room < LEGS_MAX {
-            return;
-        }
-        let Self { places, scene, meters, config, .. } = self;
+        let Self { places, scene, meters, config, terms, .. } = self;
+        let Some(seat) = terms.seat(place).filter(|_| *room >= LEGS_MAX) else { return };
         let always = place == 0;
         places[place].decide((&seat.terms, seat.runs), scene, place, always, |of, decision: &Decision| {
             *room -= 1;
@@ -213,6 +210,11 @@ impl Actor for Strategies {
             self.say(message.is_mark(), out);
             return;
         }
+        if let Some(quote) = message.body::<Quote>() {
+            out.forward(Port::Line, message);
+            self.quote(message, quote);
+            return;
+        }
         if let Some(alert) = message.body::<Alert>() {
             // Said with the next decision, which comes with the input's own mark where it is one.
             self.scene.alerted(message.instrument(), alert);
@@ -237,9 +239,7 @@ impl Actor for Strategies {
             return;
         }
         out.forward(Port::Line, message);
-        if let Some(quote) = message.body::<Quote>() {
-            self.quote(message, quote);
-        } else if let Some(update) = message.body::<OrderUpdate>() {
+        if let Some(update) = message.body::<OrderUpdate>() {
             self.report(message, update, out);
         } else if let Some(command) = message.body::<Command>() {
             self.command(command, out);
