@@ -126,8 +126,13 @@ impl Live<'_> {
                     ))
                 })?;
                 let is_free = |n: &u16| *n != 0 && known.iter().all(|l| l.session != *n);
+                // One of this number and kind that has stopped goes on where it stopped.
+                let kind_name = wish.kind.as_str();
+                let stopped = known.iter().find(|l| {
+                    Some(l.session) == wish.number && !l.running && l.kind == kind_name && l.place != 0
+                });
                 let number = match wish.number {
-                    Some(number) if is_free(&number) => number,
+                    Some(number) if is_free(&number) || stopped.is_some() => number,
                     Some(number) => {
                         return Err(RpcError::refused(format!("the number {number} is taken, or 0")));
                     }
@@ -143,7 +148,8 @@ impl Live<'_> {
                 };
                 // A place that was used is not used again: a late fill of its orders would be somebody else's.
                 let is_taken = |place: &usize| known.iter().any(|l| l.place == *place);
-                let place = (1..SESSIONS_MAX).find(|place| !is_taken(place)).ok_or_else(|| {
+                let free = || (1..SESSIONS_MAX).find(|place| !is_taken(place));
+                let place = stopped.map(|l| l.place).or_else(free).ok_or_else(|| {
                     RpcError::refused(format!(
                         "all {SESSIONS_MAX} places have been used; weigh a session, or begin another state directory"
                     ))

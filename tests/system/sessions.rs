@@ -121,6 +121,13 @@ fn sessions_come_and_go_in_a_run_and_the_replay_knows() {
     assert!(ask(state, &["stop", "2"]).status.success());
     let stopped = sessions(state);
     assert_eq!((&stopped[2]["running"], &stopped[0]["running"]), (&false.into(), &true.into()));
+    let other = ask(state, &["start", "trend", "--capital", "100", "--number", "2"]);
+    assert!(said(&other).contains("the number 2 is taken"), "{other:?}");
+    let again = ask(state, &["start", "momentum", "--capital", "5000", "--number", "2"]);
+    assert!(said(&again).starts_with("session 2"), "{again:?}");
+    let back = sessions(state);
+    let of_it = (&back[2]["running"], &back[2]["capital"], back.len());
+    assert_eq!(of_it, (&true.into(), &"5000.00000000".into(), 3));
 
     let ended = {
         let status = run.wait().unwrap();

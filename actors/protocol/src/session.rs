@@ -129,6 +129,14 @@ impl Sessions {
                 *seat = Seat { terms: command.terms, runs: true };
                 SessionChange::Started(place)
             }
+            // But for the session itself: it goes on where it stopped.
+            CommandCode::SessionStart
+                if is_there
+                    && (seat.terms.number, seat.terms.kind) == (command.terms.number, command.terms.kind) =>
+            {
+                *seat = Seat { terms: command.terms, runs: true };
+                SessionChange::Changed(place)
+            }
             CommandCode::SessionStop if is_there => {
                 seat.runs = false;
                 SessionChange::Changed(place)
@@ -196,12 +204,18 @@ mod tests {
         assert_eq!(take(CommandCode::SessionStart, 8, terms(9, 50)), None, "no such place");
         assert_eq!(take(CommandCode::SessionStop, 5, terms(0, 0)), None, "nobody sits there");
         assert_eq!(take(CommandCode::SessionStart, 3, terms(8, 50)), None, "nor is it used again");
+        assert_eq!(
+            take(CommandCode::SessionStart, 3, terms(7, 60)),
+            Some(SessionChange::Changed(3)),
+            "itself goes on"
+        );
+        assert_eq!(take(CommandCode::SessionStop, 3, terms(0, 0)), Some(SessionChange::Changed(3)));
         assert_eq!(take(CommandCode::SessionWeigh, 0, terms(99, 20)), Some(SessionChange::Changed(0)));
         assert_eq!(take(CommandCode::SessionStop, 3, terms(0, 0)), Some(SessionChange::Changed(3)));
         assert_eq!(take(CommandCode::Halt, 0, terms(0, 0)), None);
         assert_eq!(sessions.at(0), Seat { terms: terms(1, 20), runs: true }, "its number stays");
-        assert_eq!(sessions.at(3), Seat { terms: terms(7, 50), runs: false });
-        assert_eq!((sessions.at(99), sessions.taken()), (Seat::default(), 3));
+        assert_eq!(sessions.at(3), Seat { terms: terms(7, 60), runs: false });
+        assert_eq!((sessions.at(99), sessions.taken()), (Seat::default(), 5));
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Account {
     pub fn result(&self, price: impl Fn(InstrumentId) -> i64) -> i128 {
         let open = self.holdings.iter().enumerate().fold(0i128, |sum, (i, h)| {
             let value = i128::from(h.position) * i128::from(price(InstrumentId(i as u16)));
-            sum.saturating_add(if h.position == 0 { 0 } else { value - h.cost })
+            sum.saturating_add(if h.position == 0 { 0 } else { value.saturating_sub(h.cost) })
         });
         self.realised.saturating_add(open).saturating_sub(i128::from(self.fees) * 100_000_000)
     }

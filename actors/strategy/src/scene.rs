@@ -54,11 +54,13 @@ pub struct Market {
     pub quote: Quote,
     /// Market time of the newest usable one.
     pub quote_time: Nanos,
+    /// Twice the mid of the newest usable one, in ticks; 0 before the first.
+    pub doubled_last: i64,
     /// Imbalance-weighted price in ticks, and the market time of it; 0 before the first.
     pub microprice: (f64, Nanos),
 }
 
-kimera_protocol::state!(Market { quote, quote_time, microprice } fixed { steps });
+kimera_protocol::state!(Market { quote, quote_time, doubled_last, microprice } fixed { steps });
 
 impl Market {
     /// Twice the mid, in ticks; none without a usable book of at most this age.
@@ -77,7 +79,7 @@ impl Market {
     /// The last known mid in 1e-8 of the quote asset, however old; 0 before the first.
     #[must_use]
     pub fn last_mid_units(&self) -> i64 {
-        (self.quote.bid.price.0 + self.quote.ask.price.0) * self.steps.tick_units / 2
+        self.doubled_last.saturating_mul(self.steps.tick_units) / 2
     }
 }
 
@@ -132,6 +134,7 @@ impl Scene {
             steps: *steps,
             quote: Quote::default(),
             quote_time: 0,
+            doubled_last: 0,
             microprice: (0.0, 0),
         };
         Self {
@@ -203,6 +206,7 @@ impl Scene {
         market.quote = *quote;
         if quote.usable != 0 {
             market.quote_time = time;
+            market.doubled_last = quote.bid.price.0.saturating_add(quote.ask.price.0);
             if of == self.config.traded {
                 let mid = (quote.bid.price.0 + quote.ask.price.0) as f64 / 2.0;
                 self.volatility.moved(mid, time);
@@ -278,5 +282,26 @@ impl Scene {
             self.volatility.per_root_second().unwrap_or_default().to_bits(),
         ];
         words.iter().fold(0, |d: u64, w| (d.rotate_left(13) ^ w).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rehearsal::{PERP, UNIT, config};
+    use kimera_protocol::{Level, Price, Quantity};
+
+    #[test]
+    fn a_book_that_is_lost_leaves_its_last_price_and_no_price_overflows() {
+        let mut scene = Scene::new(config().scene);
+        let level = |price| Level { price: Price(price), size: Quantity(UNIT) };
+        let quote = |bid, ask, usable| Quote { bid: level(bid), ask: level(ask), usable, ..Quote::default() };
+        scene.quote(PERP, &quote(599_999, 600_001, 1));
+        scene.quote(PERP, &quote(0, 0, 0));
+        let market = scene.market(PERP).unwrap();
+        assert_eq!((market.last_mid_units(), market.mid(0, 1)), (60_000 * UNIT, None));
+        let most = kimera_protocol::instrument::PRICE_MAX;
+        scene.quote(PERP, &quote(most - 1, most, 1));
+        assert!(scene.market(PERP).unwrap().last_mid_units() > 0);
     }
 }
