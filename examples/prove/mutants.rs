@@ -27,7 +27,17 @@ fn output_of(command: &mut Command) -> String {
 fn copy(to: &Path) -> Result<(), String> {
     let said = output_of(
         Command::new("cp")
-            .args(["-r", "Cargo.toml", "Cargo.lock", "src", "actors", "extensions", "examples", "tests", "config"])
+            .args([
+                "-r",
+                "Cargo.toml",
+                "Cargo.lock",
+                "src",
+                "actors",
+                "extensions",
+                "examples",
+                "tests",
+                "config",
+            ])
             .arg(to),
     );
     if said.is_empty() { Ok(()) } else { Err(said) }
