@@ -1,8 +1,7 @@
 //! Kinds of strategies: those that come with the project, and those under `extensions/`, a crate each. `kimera new strategy NAME` makes such a
 //! crate and adds its line here; from then on a configuration may name it.
 
-use kimera_strategy::kinds::{KINDS, KindOf, KindsConfig, Roles};
-use kimera_strategy::strategy::Strategy;
+use kimera_strategy::kinds::{KINDS, KindOf};
 
 /// Those that do not come with the project. Their numbers in journals follow from their order: new ones go to the end.
 pub const STRATEGIES: &[KindOf] = &[
@@ -30,12 +29,6 @@ pub fn kind(number: u16) -> Option<&'static KindOf> {
 #[must_use]
 pub fn kind_names() -> String {
     kinds().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ")
-}
-
-/// A strategy of a kind.
-#[must_use]
-pub fn make(number: u16, kinds: &KindsConfig, roles: &Roles) -> Option<Box<dyn Strategy>> {
-    kind(number).map(|(_, _, make)| make(kinds, roles))
 }
 
 #[cfg(test)]

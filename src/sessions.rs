@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 
 use crate::cli::print;
-use crate::config::{exposure_bps, loss_bps};
 use crate::ctl::client_of;
 use crate::exit::{Exit, Failure};
 use crate::extensions;
@@ -117,12 +116,12 @@ enum SessionVerb {
         /// Its number [default: the smallest that is free].
         #[arg(long)]
         number: Option<u16>,
-        /// Largest worst-case exposure, in ten-thousandths of its capital.
-        #[arg(long, default_value_t = exposure_bps())]
-        exposure_bps: u32,
-        /// Loss from which on only ways out leave, in ten-thousandths of its capital.
-        #[arg(long, default_value_t = loss_bps())]
-        loss_bps: u32,
+        /// Largest worst-case exposure, in ten-thousandths of its capital [default: 10000].
+        #[arg(long)]
+        exposure_bps: Option<u32>,
+        /// Loss from which on only ways out leave, in ten-thousandths of its capital [default: 1000].
+        #[arg(long)]
+        loss_bps: Option<u32>,
     },
     /// Takes no risk any more, and gives back what it holds
     Stop {

@@ -459,7 +459,6 @@ impl Config {
             ));
         }
         let mut distinct: Vec<_> = trades.iter().flatten().collect();
-        distinct.dedup();
         distinct.sort_unstable();
         distinct.dedup();
         if distinct.len() < needed {

@@ -16,6 +16,7 @@ pub(super) struct NewsAgent {
     about: InstrumentId,
     told: Counter,
     known: Counter,
+    old: Counter,
     unread: Counter,
     said: Tally,
 }
@@ -36,6 +37,7 @@ impl NewsAgent {
             about: config.traded_id(),
             told: counter("told"),
             known: counter("known"),
+            old: counter("old"),
             unread: counter("unread"),
             said: Tally::default(),
         }))
@@ -60,6 +62,7 @@ impl Live<'_> {
         }
         agent.told.set(tally.told);
         agent.known.set(tally.known);
+        agent.old.set(tally.old);
         agent.unread.set(tally.unread);
         agent.said = tally;
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kimera_protocol::session::UNBOUND_BPS;
 use kimera_protocol::{Command, CommandCode, Header, Message, SESSIONS_MAX, SessionTerms};
 use kimera_runtime::Port;
 use kimera_runtime::counters::Snapshot;
@@ -16,8 +17,6 @@ use crate::sessions::{SessionLine, sessions};
 
 /// Longest wait for a command to reach risk.
 const COMMAND: Duration = Duration::from_secs(5);
-/// A share of the capital that is said to a limit, at most: a hundred times all of it.
-const SHARE_MAX: u32 = 1_000_000;
 
 /// What is asked of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,10 +78,10 @@ pub fn list(counters: &Snapshot) -> Value {
 }
 
 fn share(name: &str, bps: u32) -> Result<i64, RpcError> {
-    if (1..=SHARE_MAX).contains(&bps) {
+    if (1..=UNBOUND_BPS).contains(&i64::from(bps)) {
         Ok(bps.into())
     } else {
-        Err(RpcError::parameters(format!("\"{name}\" must be 1 to {SHARE_MAX}")))
+        Err(RpcError::parameters(format!("\"{name}\" must be 1 to {UNBOUND_BPS}")))
     }
 }
 
@@ -105,6 +104,16 @@ fn fits(config: &Config, known: &[SessionLine], but: usize, capital: i64) -> Res
 }
 
 impl Live<'_> {
+    /// A limit of a session that is there already: as it is where nothing is said, and never looser.
+    fn tightened(&self, place: usize, name: &str, said: Option<u32>) -> Result<i64, RpcError> {
+        let is = self.counter(&format!("session.{place}.{name}")) as i64;
+        let bps = said.map_or(Ok(is), |bps| share(name, bps))?;
+        if bps > is {
+            return Err(RpcError::refused(format!("{name} is {is}, and only made smaller from then on")));
+        }
+        Ok(bps)
+    }
+
     /// Does what is asked: as a sequenced command, and only where it makes sense.
     pub(super) fn session(&mut self, wish: &SessionWish) -> Result<Value, RpcError> {
         let known = sessions(&self.built.counters.snapshot());
@@ -138,12 +147,16 @@ impl Live<'_> {
                     }
                     None => (1..=u16::MAX).find(is_free).unwrap_or(u16::MAX),
                 };
+                let limit = |name: &str, said: Option<u32>, usual: u32| match stopped {
+                    Some(line) => self.tightened(line.place, name, said),
+                    None => share(name, said.unwrap_or(usual)),
+                };
                 let terms = SessionTerms {
                     number,
                     kind,
                     capital: units("capital", &wish.capital).map_err(RpcError::parameters)?,
-                    exposure_bps: share("exposure_bps", wish.exposure_bps.unwrap_or_else(exposure_bps))?,
-                    loss_bps: share("loss_bps", wish.loss_bps.unwrap_or_else(loss_bps))?,
+                    exposure_bps: limit("exposure_bps", wish.exposure_bps, exposure_bps())?,
+                    loss_bps: limit("loss_bps", wish.loss_bps, loss_bps())?,
                     ..SessionTerms::default()
                 };
                 // A place that was used is not used again: a late fill of its orders would be somebody else's.
@@ -163,21 +176,10 @@ impl Live<'_> {
             }
             SessionWish::Weigh(wish) => {
                 let line = find(wish.session)?;
-                let as_it_is = |what: &str| self.counter(&format!("session.{}.{what}", line.place)) as i64;
-                let or_is = |name: &str, said: Option<u32>| {
-                    let is = as_it_is(name);
-                    let bps = said.map_or(Ok(is), |bps| share(name, bps))?;
-                    if bps > is {
-                        return Err(RpcError::refused(format!(
-                            "{name} is {is}, and only made smaller while a session goes on"
-                        )));
-                    }
-                    Ok(bps)
-                };
                 let terms = SessionTerms {
                     capital: units("capital", &wish.capital).map_err(RpcError::parameters)?,
-                    exposure_bps: or_is("exposure_bps", wish.exposure_bps)?,
-                    loss_bps: or_is("loss_bps", wish.loss_bps)?,
+                    exposure_bps: self.tightened(line.place, "exposure_bps", wish.exposure_bps)?,
+                    loss_bps: self.tightened(line.place, "loss_bps", wish.loss_bps)?,
                     ..SessionTerms::default()
                 };
                 fits(config, &known, line.place, terms.capital)?;

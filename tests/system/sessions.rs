@@ -123,6 +123,8 @@ fn sessions_come_and_go_in_a_run_and_the_replay_knows() {
     assert_eq!((&stopped[2]["running"], &stopped[0]["running"]), (&false.into(), &true.into()));
     let other = ask(state, &["start", "trend", "--capital", "100", "--number", "2"]);
     assert!(said(&other).contains("the number 2 is taken"), "{other:?}");
+    let looser = ["start", "momentum", "--capital", "5000", "--number", "2", "--loss-bps", "501"];
+    assert!(said(&ask(state, &looser)).contains("loss_bps is 500, and only made smaller"));
     let again = ask(state, &["start", "momentum", "--capital", "5000", "--number", "2"]);
     assert!(said(&again).starts_with("session 2"), "{again:?}");
     let back = sessions(state);

@@ -17,7 +17,7 @@ use crate::parent::{ORDERS_PER_INPUT, Parent, ParentConfig};
 pub const EFFECTS_PER_MESSAGE: usize = 2 * ORDERS_PER_INPUT;
 /// Orders and cancels that all messages of one input may cause together.
 pub const EFFECTS_PER_INPUT: usize = 2 * EFFECTS_PER_MESSAGE;
-/// Venues that orders may go to.
+/// Venues that orders may go to, at most: a mass cancel says one message to each.
 pub const VENUES_MAX: usize = 8;
 /// Most outputs of one message: itself, and orders and cancels, or a mass cancel of each venue.
 pub const OUTPUTS_MAX: usize = 1 + EFFECTS_PER_MESSAGE;
@@ -306,10 +306,9 @@ impl Execution {
         for pair in &mut self.pairs {
             pair.sides.iter_mut().for_each(|p| p.all_cancelled(now));
         }
-        let mut told = [false; VENUES_MAX];
-        for tradable in &self.config.tradable {
-            let told = told.get_mut(usize::from(tradable.venue) % VENUES_MAX);
-            if told.is_some_and(|told| !std::mem::replace(told, true)) {
+        for (i, tradable) in self.config.tradable.iter().enumerate() {
+            let is_told = self.config.tradable[..i].iter().any(|before| before.venue == tradable.venue);
+            if !is_told {
                 let so_far = if self.effects.0 == seq { self.effects.1 } else { 0 };
                 self.effects = (seq, so_far + 1);
                 let all = CancelAll { venue: u64::from(tradable.venue), ..CancelAll::default() };

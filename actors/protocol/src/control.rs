@@ -106,7 +106,7 @@ impl Trading {
             Some(CommandCode::Reduce) if self.state == TradingState::Halted && self.epoch > 0 => self.state,
             Some(CommandCode::Reduce) => TradingState::Reducing,
             Some(CommandCode::Resume) => TradingState::Active,
-            Some(_) | None => return false,
+            _ => return false,
         };
         self.epoch = self.epoch.max(command.epoch);
         true

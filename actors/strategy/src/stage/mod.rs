@@ -5,8 +5,8 @@ mod meters;
 
 use kimera_protocol::{
     Alert, Command, Consensus, Decision, Features, FillBook, InstrumentId, Kind, Message, Nanos, News,
-    Opinion, OrderUpdate, Quote, SESSIONS_MAX, SessionChange, SessionTerms, Sessions, Started, Timer,
-    TimerOwner, TimerRequest, Trading, VenueStatus,
+    Opinion, OrderUpdate, Quote, SESSIONS_MAX, SessionChange, SessionTerms, Sessions, Timer, TimerOwner,
+    TimerRequest, Trading, VenueStatus,
 };
 use kimera_runtime::{Actor, Input, Outbox, Port};
 
@@ -166,7 +166,8 @@ impl Strategies {
         self.places[place].account.fill(of, size, price, update.fee, message.header.time);
         let seat = self.terms.at(place);
         self.meters.session(place, &seat, &self.places[place].account, self.config.scene.traded);
-        self.say_one(place, false, &mut DECISIONS_MAX.clone(), out);
+        let mut room = DECISIONS_MAX;
+        self.say_one(place, false, &mut room, out);
     }
 
     fn command(&mut self, command: &Command, out: &mut Outbox) {
@@ -181,7 +182,8 @@ impl Strategies {
                 self.places[place].weigh(&seat.terms);
             }
             self.meters.session(place, &seat, &self.places[place].account, self.config.scene.traded);
-            self.say_one(place, false, &mut DECISIONS_MAX.clone(), out);
+            let mut room = DECISIONS_MAX;
+            self.say_one(place, false, &mut room, out);
         }
     }
 
@@ -247,7 +249,10 @@ impl Actor for Strategies {
             self.scene.venue_ready = status.ready != 0;
             self.say(false, out);
         } else if message.kind() == Some(Kind::Started) {
-            self.started(message.body::<Started>(), time, out);
+            // Another start: nothing may leave, and no gateway has said that it can.
+            self.scene.trading = Trading::default();
+            self.scene.venue_ready = false;
+            self.look_again(time, out);
         }
     }
 
@@ -256,15 +261,6 @@ impl Actor for Strategies {
         self.terms.seated().fold(start, |digest, (place, _)| {
             (digest.rotate_left(13) ^ self.places[place].digest()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
         })
-    }
-}
-
-impl Strategies {
-    /// Another start: nothing may leave, and no gateway has said that it can.
-    fn started(&mut self, _started: Option<&Started>, time: Nanos, out: &mut Outbox) {
-        self.scene.trading = Trading::default();
-        self.scene.venue_ready = false;
-        self.look_again(time, out);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use kimera_protocol::{
     Body, CommandCode, Flags, Header, HoldReason, Level, OrderEvent, OrderId, Price, Quantity, Severity,
-    Side, Status, Topic,
+    Side, Started, Status, Topic,
 };
 use kimera_runtime::Counters;
 
