@@ -21,7 +21,7 @@ use std::io::BufRead;
 use std::path::PathBuf;
 
 use clap::Args;
-use kimera_ensemble::{Ensemble, EnsembleMeters, SlowMembers, actor as ensemble_stage, members};
+use kimera_ensemble::{Ensemble, EnsembleMeters, SlowMembers, actor as ensemble_stage, members, sketch};
 use kimera_market::{Market, actor as market_stage};
 use kimera_protocol::fixed::{UNIT_DECIMALS, parse_decimal};
 use kimera_protocol::{
@@ -149,6 +149,8 @@ pub struct Advisor {
     instruments: Vec<Instrument>,
     market: Market,
     members: Vec<Box<dyn Actor>>,
+    /// Their names.
+    names: Vec<&'static str>,
     ensemble: Ensemble,
     strategies: Strategies,
     slow: Option<SlowMembers>,
@@ -174,6 +176,7 @@ impl Advisor {
         let mut advisor = Self {
             market: Market::new(&config.market_config()),
             members: line::boxed_members(config)?,
+            names: line::members_of(config).iter().map(|(name, _)| *name).collect(),
             ensemble: Ensemble::new(ensemble, meters),
             strategies: Strategies::with_kinds(
                 config.strategy_config()?,
@@ -306,9 +309,9 @@ impl Advisor {
             votes.extend(out.staged().map(|(_, m)| *m));
         }
         for vote in votes.iter().filter_map(|m| m.body::<Vote>()) {
-            let Some((name, _)) = line::MEMBERS.get(vote.member as usize) else { continue };
+            let Some(&name) = self.names.get(vote.member as usize) else { continue };
             let abstains = Abstention::from_code(vote.abstains).map(|reason| reason.name().to_owned());
-            let probabilities = abstains.is_none().then_some(vote.p);
+            let probabilities = sketch::read(vote.sketch).filter(|_| abstains.is_none());
             self.advice.members.insert(name, MemberAdvice { probabilities, abstains });
         }
         let joined: Vec<&Message> = votes.iter().collect();

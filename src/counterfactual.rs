@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kimera_ensemble::sketch;
 use kimera_protocol::{Abstention, Features, Seq, Vote};
 use kimera_runtime::{Actor, Input, Outbox, Port};
 use serde::Deserialize;
 
 use crate::exit::Failure;
-use crate::line::MEMBERS;
+use crate::line::known_members;
 
 /// Forecasts by the input from which on they hold, ascending: down, flat, up.
 pub type Forecasts = Arc<[(Seq, [f64; 3])]>;
@@ -36,11 +37,11 @@ impl Swap {
     /// # Errors
     /// A member that nobody knows; a file that cannot be read or holds no forecasts in order.
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let known = || MEMBERS.map(|(name, _)| name).join(", ");
+        let known = || known_members().collect::<Vec<_>>().join(", ");
         let wrong = || Failure::usage(format!("--swap {text}: NAME=abstain or NAME=FILE, of {}", known()));
         let (name, what) = text.split_once('=').ok_or_else(wrong)?;
         let member = name.strip_prefix("member.").unwrap_or(name).to_owned();
-        if !MEMBERS.iter().any(|(known, _)| *known == member) {
+        if !known_members().any(|known| known == member) {
             return Err(wrong());
         }
         let forecasts = if what == "abstain" { Vec::new() } else { read(Path::new(what))? };
@@ -93,7 +94,7 @@ impl Actor for StandIn {
         let next = self.forecasts.partition_point(|(seq, _)| *seq <= message.header.seq);
         let mut vote = Vote { member: self.member as u64, ..Vote::default() };
         match next.checked_sub(1).and_then(|at| self.forecasts.get(at)) {
-            Some((_, p)) => vote.p = *p,
+            Some((_, p)) => vote.sketch = sketch::odds(*p).unwrap_or_default(),
             None => vote.abstains = Abstention::NoData as u64,
         }
         out.send(Port::Vote, message.instrument(), vote);

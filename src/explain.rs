@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use kimera_compliance::CHECKS;
-use kimera_ensemble::pool;
+use kimera_ensemble::{pool, sketch};
 use kimera_protocol::{
     Abstention, Consensus, Definition, Features, MEMBERS_MAX, Message, Nanos, NewOrder, OrderId, OrderUpdate,
     Quote, Refusal, Seq, Vote, Weights,
@@ -66,10 +66,15 @@ pub fn explain(state: &Path, what: &str) -> Result<Value, Failure> {
         "said": said,
         "routes": routes,
         "latency": waterfall,
-        "weights": weights.map(|w| w.weights[..line::MEMBERS.len()].to_vec()),
+        "weights": weights.map(|w| by_name(&recorded.config, &w.weights)),
         "adds": adds,
         "then": order.map(|order| what_came(&recorded, order, input.header.time)),
     }))
+}
+
+/// Values of members by their names.
+fn by_name(config: &Config, values: &[f64]) -> Value {
+    line::members_of(config).iter().zip(values).map(|((name, _), w)| ((*name).to_owned(), json!(w))).collect()
 }
 
 /// What each member's vote at this mark adds to the score, by name; nothing where there was no mark. Before weights have changed they are the
@@ -78,7 +83,7 @@ fn contributions(said: &[(String, Message)], weights: Option<&Weights>, config: 
     let mut votes = [None; MEMBERS_MAX];
     for vote in said.iter().filter_map(|(_, m)| m.body::<Vote>()).filter(|vote| vote.abstains == 0) {
         if let Some(slot) = votes.get_mut(vote.member as usize) {
-            *slot = Some(vote.p);
+            *slot = sketch::read(vote.sketch);
         }
     }
     let Some(consensus) = said.iter().find_map(|(_, m)| m.body::<Consensus>()) else { return Value::Null };
@@ -89,7 +94,11 @@ fn contributions(said: &[(String, Message)], weights: Option<&Weights>, config: 
     if (sum - consensus.score).abs() > 1e-9 {
         return Value::Null;
     }
-    line::MEMBERS.iter().zip(each).map(|((name, _), adds)| ((*name).to_owned(), json!(adds))).collect()
+    line::members_of(config)
+        .iter()
+        .zip(each)
+        .map(|((name, _), adds)| ((*name).to_owned(), json!(adds)))
+        .collect()
 }
 
 /// Where each wanted order went, or the one that is asked for: with what, and which checks it passed on the way.
@@ -162,8 +171,7 @@ fn said_json(seat: &str, message: &Message) -> Value {
     let mut value = message_json(message);
     if let Some(vote) = message.body::<Vote>() {
         let abstains = Abstention::from_code(vote.abstains).map(Abstention::name);
-        value["body"] =
-            json!({"p": vote.p, "abstains": abstains, "level": vote.level, "second": vote.second});
+        value["body"] = json!({"p": sketch::read(vote.sketch), "abstains": abstains, "level": vote.level, "second": vote.second});
     } else if let Some(f) = message.body::<Features>() {
         value["body"] = json!({
             "microprice": f.microprice, "imbalance": f.imbalance, "order_flow": f.order_flow,
@@ -197,8 +205,8 @@ pub fn text(explained: &Value) -> String {
     for said in explained["said"].as_array().into_iter().flatten() {
         let _ = writeln!(out, "  {:<22} {:<12} {}", plain(&said["seat"]), plain(&said["kind"]), said["body"]);
     }
-    if let Some(weights) = explained["weights"].as_array() {
-        let of = line::MEMBERS.iter().zip(weights).map(|((name, _), w)| format!("{name} {w}"));
+    if let Some(weights) = explained["weights"].as_object() {
+        let of = weights.iter().map(|(name, w)| format!("{name} {w}"));
         let _ = writeln!(out, "weights: {}", of.collect::<Vec<_>>().join(", "));
     }
     if let Some(adds) = explained["adds"].as_object() {

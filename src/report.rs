@@ -117,6 +117,26 @@ pub struct EnsembleSummary {
     pub reweighted: u64,
     /// Decisions whose quotes leaned on the forecast.
     pub leaned: u64,
+    /// Questions to the decision cache, those it answered, and those whose answer was right and too old.
+    #[serde(default)]
+    pub cache: CacheCounts,
+}
+
+/// What the decision cache did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // Said above.
+pub struct CacheCounts {
+    pub lookups: u64,
+    pub hits: u64,
+    pub expired: u64,
+}
+
+impl CacheCounts {
+    fn of(counters: &Snapshot) -> Self {
+        let of = |how: &str| counters.counter(&format!("ensemble.cache.{how}"));
+        let (hits, expired) = (of("hits"), of("expired"));
+        Self { lookups: hits + expired + of("misses"), hits, expired }
+    }
 }
 
 /// Result of the run, decimals of the quote asset as text.
@@ -284,6 +304,7 @@ impl EngineSummary {
                 resolved: counters.counter("ensemble.resolved"),
                 reweighted: counters.counter("ensemble.weight_epoch"),
                 leaned: counters.counter("strategy.leaned"),
+                cache: CacheCounts::of(counters),
             },
             sessions: sessions(counters),
             trading: state_name(facts.trading).into(),
@@ -398,6 +419,14 @@ impl EngineSummary {
             "  {} forecasts resolved, weights changed {} times, {} decisions leaned on the forecast",
             e.resolved, e.reweighted, e.leaned
         );
+        if e.cache.lookups > 0 {
+            let CacheCounts { lookups, hits, expired } = e.cache;
+            let share = 100.0 * hits as f64 / lookups as f64;
+            let _ = writeln!(
+                text,
+                "  decision cache: {hits} of {lookups} were remembered ({share:.1} %), {expired} more were too old"
+            );
+        }
         for (name, end) in &self.weights.end {
             let start = self.weights.start.get(name).copied().unwrap_or_default();
             let votes = e.votes.get(name).copied().unwrap_or_default();

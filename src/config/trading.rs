@@ -2,8 +2,10 @@
 
 use kimera_compliance::surveillance::SurveillanceConfig;
 use kimera_compliance::{ComplianceConfig, ConductConfig};
+use kimera_ensemble::members::Roles;
 use kimera_ensemble::outcomes::OPEN_MAX;
 use kimera_ensemble::slow::pattern::memory::MEMORY_MAX;
+use kimera_ensemble::weights::FLOOR;
 use kimera_ensemble::{
     ContradictionConfig, EnsembleConfig, PatternConfig, SlowConfig, ThermodynamicConfig, Weighing,
 };
@@ -16,7 +18,7 @@ use kimera_risk::{BasisPoints, InstrumentRules, Limits};
 use serde::{Deserialize, Serialize};
 
 use super::{Config, within};
-use crate::line;
+use crate::{extensions, line};
 
 /// What the venue holds for us at the start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +84,27 @@ pub struct StrategySection {
     pub horizon_s: f64,
 }
 
+/// Names of members from outside: known, each once, and no more than there is room for.
+fn check_further(names: &[String]) -> Result<(), String> {
+    let room = MEMBERS_MAX - line::MEMBERS.len();
+    if names.len() > room {
+        return Err(format!("ensemble.further: {} members, at most {room}", names.len()));
+    }
+    for (i, name) in names.iter().enumerate() {
+        if extensions::member(name).is_none() {
+            let known: Vec<_> = extensions::MEMBERS.iter().map(|(name, ..)| *name).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(format!(
+                "ensemble.further: no member is called \"{name}\"; there are {known} (kimera new member NAME makes one)"
+            ));
+        }
+        if names[..i].contains(name) {
+            return Err(format!("ensemble.further: \"{name}\" is named twice"));
+        }
+    }
+    Ok(())
+}
+
 fn model() -> String {
     "glft".into()
 }
@@ -104,6 +127,10 @@ fn weighing() -> String {
 
 fn bar_ms() -> u32 {
     1_000
+}
+
+fn cache_entries() -> u32 {
+    kimera_ensemble::cache::ENTRIES as u32
 }
 
 fn pattern_memory() -> u32 {
@@ -150,6 +177,12 @@ pub struct EnsembleSection {
     /// Windows that the pattern member remembers, 16 to 65,536: half a KiB each, in locked memory.
     #[serde(default = "pattern_memory")]
     pub pattern_memory: u32,
+    /// Places of the decision cache, up to 65,536; 0 switches it off. Nothing that is said depends on it.
+    #[serde(default = "cache_entries")]
+    pub cache_entries: u32,
+    /// Members that do not come with the project, by name, three at most; each begins with a weight of 0.02.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<String>,
     /// Weights at the start.
     pub priors: PriorsSection,
 }
@@ -307,6 +340,13 @@ impl Config {
         }
     }
 
+    /// What a member from outside is told.
+    #[must_use]
+    pub fn member_roles(&self, member: usize) -> Roles {
+        let e = &self.ensemble;
+        Roles { member, traded: self.traded_id(), horizon: ms(e.horizon_ms), bar: ms(e.bar_ms) }
+    }
+
     /// What the ensemble needs.
     #[must_use]
     pub fn ensemble_config(&self) -> EnsembleConfig {
@@ -314,9 +354,15 @@ impl Config {
         let mut prior = [0.0; MEMBERS_MAX];
         let p = e.priors;
         let weights = [p.contradiction, p.thermodynamic, p.pattern, p.sentiment, p.macro_];
-        prior[..weights.len()].copy_from_slice(&weights);
+        // Members from outside begin with the least that a member has, at the cost of all others alike (model book 3.3).
+        let members = line::members_of(self);
+        let further = members.len().saturating_sub(weights.len()).min(MEMBERS_MAX - weights.len());
+        for (place, weight) in prior.iter_mut().zip(weights) {
+            *place = weight * (1.0 - FLOOR * further as f64);
+        }
+        prior[weights.len()..][..further].fill(FLOOR);
         EnsembleConfig {
-            members: line::MEMBERS.map(|(name, _)| name.to_owned()).to_vec(),
+            members: members.iter().map(|(name, _)| (*name).to_owned()).collect(),
             prior,
             traded: self.traded_id(),
             horizon: ms(e.horizon_ms),
@@ -325,6 +371,7 @@ impl Config {
             reweight_every: e.reweight_every.into(),
             weighing: Weighing::of(&e.weighing).unwrap_or_default(),
             volatility: self.volatility_config(),
+            cache_entries: e.cache_entries as usize,
         }
     }
 
@@ -495,7 +542,8 @@ impl Config {
         ] {
             within(name, value.into(), low.into(), 86_400_000.0)?;
         }
-        for (name, weight) in line::MEMBERS.iter().zip(self.ensemble_config().prior) {
+        check_further(&self.ensemble.further)?;
+        for (name, weight) in line::members_of(self).iter().zip(self.ensemble_config().prior) {
             within(&format!("ensemble.priors.{}", name.0), weight, 0.0, 1.0)?;
         }
         if Weighing::of(&self.ensemble.weighing).is_none() {
@@ -513,6 +561,7 @@ impl Config {
             }
         }
         within("ensemble.pattern_memory", self.ensemble.pattern_memory.into(), 16.0, MEMORY_MAX as f64)?;
+        within("ensemble.cache_entries", self.ensemble.cache_entries.into(), 0.0, 65_536.0)?;
         within("ensemble.bar_ms", self.ensemble.bar_ms.into(), 100.0, 3.6e6)?;
         within("risk.working_max", r.working_max.into(), 1.0, 512.0)?;
         for (name, bps) in [

@@ -2,8 +2,8 @@
 //! outcomes that are over, so each forecast is of a future that nobody has seen.
 
 use kimera_ensemble::outcomes::{Barriers, Open};
-use kimera_ensemble::pool::{Forecast, simplex};
-use kimera_ensemble::{Ensemble, EnsembleMeters, SlowMembers, actor as ensemble_stage, members};
+use kimera_ensemble::pool::Forecast;
+use kimera_ensemble::{Ensemble, EnsembleMeters, SlowMembers, actor as ensemble_stage, members, sketch};
 use kimera_market::{Market, actor as market_stage};
 use kimera_numerics::{Volatility, ln};
 use kimera_protocol::{
@@ -195,11 +195,11 @@ impl Stage<'_> {
             self.weights = weights.weights;
         }
         if let Some(consensus) = &consensus {
-            let said = votes.iter().filter_map(|m| m.body::<Vote>()).flat_map(|vote| vote.p);
-            let word = said.chain(consensus.p).chain([consensus.confidence, consensus.pressure]);
-            let word = word.fold(0, |word: u64, x| {
-                (word.rotate_left(23) ^ x.to_bits()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            });
+            let said = votes.iter().filter_map(|m| m.body::<Vote>()).map(|vote| vote.sketch.word());
+            let pooled = consensus.p.into_iter().chain([consensus.confidence, consensus.pressure]);
+            let word = said
+                .chain(pooled.map(f64::to_bits))
+                .fold(0, |word: u64, x| (word.rotate_left(23) ^ x).wrapping_mul(0x9E37_79B9_7F4A_7C15));
             self.marks.push((message.header.time, word));
         }
         if let (true, Some(consensus), Some(features)) = (is_traded, consensus, message.body::<Features>()) {
@@ -231,7 +231,7 @@ impl Stage<'_> {
         let mut temperature = None;
         for vote in votes.iter().filter_map(|m| m.body::<Vote>()).filter(|vote| vote.abstains == 0) {
             if let Some(slot) = said.get_mut(vote.member as usize) {
-                *slot = simplex(vote.p);
+                *slot = sketch::read(vote.sketch);
             }
             if vote.member as usize == THERMODYNAMIC {
                 temperature = Some(vote.level);
@@ -277,5 +277,5 @@ impl Stage<'_> {
 /// A configuration that is wrong.
 pub fn members(config: &Config) -> Result<Vec<Member>, String> {
     let each = line::boxed_members(config)?;
-    Ok(line::MEMBERS.iter().map(|(name, _)| (*name).to_owned()).zip(each).collect())
+    Ok(line::members_of(config).iter().map(|(name, _)| (*name).to_owned()).zip(each).collect())
 }

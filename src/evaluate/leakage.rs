@@ -1,5 +1,6 @@
 //! Does anything that was said depend on what came later? What was said before a cut is said again without what follows it.
 
+use kimera_ensemble::sketch;
 use kimera_protocol::{Abstention, Kind, Message, Nanos, Quote, Vote};
 use kimera_runtime::{Actor, Input, Outbox, Port};
 use serde::Serialize;
@@ -95,7 +96,8 @@ impl Actor for Peeking {
         if from == to || most == 0.0 {
             vote.abstains = Abstention::NoData as u64;
         } else {
-            vote.p = if most > 0.0 { [0.05, 0.05, 0.9] } else { [0.9, 0.05, 0.05] };
+            let p = if most > 0.0 { [0.05, 0.05, 0.9] } else { [0.9, 0.05, 0.05] };
+            vote.sketch = sketch::odds(p).unwrap_or_default();
         }
         out.send(Port::Vote, message.instrument(), vote);
     }

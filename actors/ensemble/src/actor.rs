@@ -3,12 +3,16 @@
 use kimera_numerics::calibration::Calibration;
 use kimera_numerics::{Volatility, VolatilityConfig};
 use kimera_protocol::vote::UNKNOWN;
-use kimera_protocol::{Consensus, Features, InstrumentId, MEMBERS_MAX, Message, Nanos, Quote, Vote, Weights};
+use kimera_protocol::{
+    Consensus, Features, InstrumentId, MEMBERS_MAX, Message, Nanos, Quote, Sketch, Vote, Weights,
+};
 use kimera_runtime::{Actor, Counter, Counters, Input, Outbox, Port};
 
+use crate::cache::{Answer, DecisionCache, Key};
 use crate::outcomes::{Open, Outcomes, Said};
-use crate::pool::{Forecast, conflict, pool, simplex};
+use crate::pool::{Forecast, Pooled, conflict, pool};
 use crate::shadows::{Shadows, Weighing, brier};
+use crate::sketch;
 use crate::weights::{WeightSet, floored, update};
 
 /// Most outputs of one input: the features, the consensus, and weights that have changed.
@@ -38,6 +42,8 @@ pub struct EnsembleConfig {
     pub weighing: Weighing,
     /// Volatility, for the barriers.
     pub volatility: VolatilityConfig,
+    /// Places of the decision cache; 0 switches it off, which changes nothing that is said.
+    pub cache_entries: usize,
 }
 
 /// What the stage counts for those who watch.
@@ -49,13 +55,16 @@ pub struct EnsembleMeters {
     resolved: Counter,
     weight_epoch: Counter,
     regrets: Box<[Counter]>,
+    /// Hits, misses and what was too old.
+    cache: [Counter; 3],
 }
 
-kimera_protocol::state!(EnsembleMeters { votes, abstained, weights, resolved, weight_epoch, regrets });
+kimera_protocol::state!(EnsembleMeters { votes, abstained, weights, resolved, weight_epoch, regrets } fixed { cache });
 
 impl EnsembleMeters {
     /// Counters `ensemble.votes.<member>`, `ensemble.abstained.<member>`, `ensemble.weight.<member>` (the bits of a float),
-    /// `ensemble.resolved`, `ensemble.weight_epoch`, and `ensemble.regret.<rule>` (the bits of a float) of each way to weigh them.
+    /// `ensemble.resolved`, `ensemble.weight_epoch`, `ensemble.regret.<rule>` (the bits of a float) of each way to weigh them, and what the decision cache
+    /// did: `ensemble.cache.hits`, `.misses`, `.expired`.
     #[must_use]
     pub fn new(counters: &Counters, members: &[String]) -> Self {
         let each =
@@ -67,6 +76,8 @@ impl EnsembleMeters {
             resolved: counters.counter("ensemble.resolved"),
             weight_epoch: counters.counter("ensemble.weight_epoch"),
             regrets: Weighing::ALL.map(|w| counters.counter(&format!("ensemble.regret.{}", w.name()))).into(),
+            cache: ["hits", "misses", "expired"]
+                .map(|how| counters.counter(&format!("ensemble.cache.{how}"))),
         }
     }
 }
@@ -116,7 +127,9 @@ pub struct Ensemble {
     config: EnsembleConfig,
     weights: WeightSet,
     weight_epoch: u64,
-    votes: [Option<Forecast>; MEMBERS_MAX],
+    /// What members have found at this mark; nothing of those who abstain.
+    sketches: [Sketch; MEMBERS_MAX],
+    cache: DecisionCache<Answered>,
     /// By member: its place among the levels that are said with the consensus (contradiction, temperature); beyond them where it has none.
     level_of: [u8; MEMBERS_MAX],
     levels: [f32; 2],
@@ -134,7 +147,22 @@ pub struct Ensemble {
     meters: EnsembleMeters,
 }
 
-kimera_protocol::state!(Ensemble { weights, weight_epoch, votes, levels, outcomes, round, shadows, sides, calibration, volatility, mid, last_forecast, resolved, weights_to_tell, meters } fixed { config, level_of });
+kimera_protocol::state!(Ensemble { weights, weight_epoch, levels, cache, outcomes, round, shadows, sides, calibration, volatility, mid, last_forecast, resolved, weights_to_tell, meters } fixed { config, level_of, sketches });
+
+/// What is remembered of sketches and weights: everything said at a mark that depends on nothing else.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answered {
+    p: Forecast,
+    agreement: f64,
+    conflict: f64,
+}
+
+/// What sketches say; nothing of those that cannot be read.
+fn votes(sketches: &[Sketch]) -> [Option<Forecast>; MEMBERS_MAX] {
+    let mut votes = [None; MEMBERS_MAX];
+    votes.iter_mut().zip(sketches).for_each(|(vote, sketch)| *vote = sketch::read(*sketch));
+    votes
+}
 
 /// Strength of the direction of a forecast: the probability of the likelier side, given that it is not flat.
 fn raw_confidence(p: &Forecast) -> f64 {
@@ -157,7 +185,8 @@ impl Ensemble {
         let ensemble = Self {
             weights: config.prior,
             weight_epoch: 0,
-            votes: [None; MEMBERS_MAX],
+            sketches: [Sketch::NONE; MEMBERS_MAX],
+            cache: DecisionCache::new(config.cache_entries),
             level_of: std::array::from_fn(|member| match config.members.get(member).map(String::as_str) {
                 Some("contradiction") => 0,
                 Some("thermodynamic") => 1,
@@ -241,7 +270,7 @@ impl Ensemble {
     }
 
     fn take_votes(&mut self, joined: &[&Message]) -> u64 {
-        self.votes = [None; MEMBERS_MAX];
+        self.sketches = [Sketch::NONE; MEMBERS_MAX];
         self.levels = [UNKNOWN; 2];
         let mut voted = 0;
         for vote in joined.iter().filter_map(|m| m.body::<Vote>()) {
@@ -249,10 +278,8 @@ impl Ensemble {
             if member >= self.config.members.len() {
                 continue;
             }
-            if vote.abstains == 0 {
-                self.votes[member] = simplex(vote.p);
-            }
-            if self.votes[member].is_some() {
+            if vote.abstains == 0 && sketch::is_readable(vote.sketch) {
+                self.sketches[member] = vote.sketch;
                 if let Some(level) = self.levels.get_mut(usize::from(self.level_of[member])) {
                     *level = vote.level as f32;
                 }
@@ -265,9 +292,26 @@ impl Ensemble {
         voted
     }
 
+    /// What the sketches come to: remembered or computed, which is the same.
+    fn answer(&mut self, time: Nanos) -> Option<Answered> {
+        let (sketches, weights) = (&self.sketches, &self.weights[..self.config.members.len()]);
+        let key = Key { sketches: sketches.map(Sketch::word), weight_epoch: self.weight_epoch };
+        let (answered, how) = self.cache.get(&key, time, || {
+            let votes = &votes(sketches)[..weights.len()];
+            let Pooled { p, agreement, .. } = pool(votes, weights)?;
+            Some(Answered { p, agreement, conflict: conflict(votes) })
+        });
+        let [hits, misses, expired] = &self.meters.cache;
+        match how {
+            Answer::Hit => hits.add(1),
+            Answer::Miss => misses.add(1),
+            Answer::Expired => expired.add(1),
+        }
+        answered
+    }
+
     /// What the ensemble says now, and a forecast to be judged later, once an interval.
     fn consensus(&mut self, traded: bool, time: Nanos, voted: u64) -> Consensus {
-        let members = self.config.members.len();
         let mut consensus = Consensus {
             voted,
             resolved: self.resolved,
@@ -276,13 +320,17 @@ impl Ensemble {
             levels: self.levels,
             ..Consensus::default()
         };
-        let Some(pooled) = pool(&self.votes[..members], &self.weights[..members]) else { return consensus };
-        consensus.p = pooled.p;
-        consensus.score = pooled.score;
-        consensus.agreement = pooled.agreement;
-        consensus.confidence = self.calibration.confidence(raw_confidence(&pooled.p));
+        if voted == 0 {
+            return consensus;
+        }
+        let Some(Answered { p, agreement, conflict }) = self.answer(time) else { return consensus };
+        consensus.p = p;
+        consensus.score = p[2] - p[0];
+        consensus.agreement = agreement;
+        consensus.conflict = conflict;
+        // Not remembered: they follow every outcome.
+        consensus.confidence = self.calibration.confidence(raw_confidence(&p));
         consensus.pressure = pressure(consensus.confidence, self.base_rate());
-        consensus.conflict = conflict(&self.votes[..members]);
         let due = time.saturating_sub(self.last_forecast) >= self.config.forecast_interval;
         if traded
             && due
@@ -290,7 +338,7 @@ impl Ensemble {
         {
             let seconds = self.config.horizon as f64 * 1e-9;
             let barrier = self.config.barrier_sigmas * sigma * seconds.sqrt();
-            let of = Said { votes: self.votes, pooled: pooled.p };
+            let of = Said { votes: votes(&self.sketches), pooled: p };
             self.outcomes.open(Open { time, mid, barrier, of });
             self.last_forecast = time;
         }
@@ -337,8 +385,9 @@ impl Actor for Ensemble {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::members::testing::SECOND;
+    use crate::rehearsal::SECOND;
     use kimera_protocol::{Flags, Header, Kind, Level, Price, Quantity};
+    use proptest::prelude::*;
 
     fn stage() -> Ensemble {
         let names: Vec<_> = ["good", "bad", "silent"].map(str::to_owned).to_vec();
@@ -354,6 +403,7 @@ mod tests {
             reweight_every: 100,
             weighing: Weighing::Skill,
             volatility: VolatilityConfig { bar: SECOND, half_life_bars: 30.0, bars_min: 3 },
+            cache_entries: crate::cache::ENTRIES,
         };
         Ensemble::new(config, EnsembleMeters::new(&Counters::detached(), &names))
     }
@@ -380,7 +430,8 @@ mod tests {
     }
 
     fn vote(member: u64, p: Forecast, abstains: u64) -> Message {
-        Message::new(Header::default(), Vote { member, p, abstains, ..Vote::default() })
+        let sketch = sketch::odds(p).unwrap_or_default();
+        Message::new(Header::default(), Vote { member, sketch, abstains, ..Vote::default() })
     }
 
     /// A price that goes up and down in steps of ten, and members that know, are wrong, and say nothing.
@@ -432,5 +483,40 @@ mod tests {
         assert_eq!((consensus.p, consensus.voted, consensus.score), ([0.0; 3], 0, 0.0));
         assert_eq!((consensus.pressure, consensus.conflict), (1.0, 0.0));
         assert_eq!(stage.outcomes.newest(), None);
+    }
+
+    proptest! {
+        /// Switched on, small or off: what is said and what is learnt is the same, and a stage brought back without its cache goes on alike.
+        #[test]
+        fn the_cache_changes_nothing(seed in 1u64.., places in 0usize..12) {
+            let with = |cache_entries| {
+                let mut stage = stage();
+                stage.cache = DecisionCache::new(cache_entries);
+                stage
+            };
+            let (mut on, mut off, mut x) = (with(places), with(0), seed);
+            let mut next = |n: u64| { x ^= x << 13; x ^= x >> 7; x ^= x << 17; (x >> 20) % n };
+            for i in 0..400 {
+                let time = i * SECOND / 4;
+                let quote = quote(1_000 + next(40) as i64);
+                let sketches = [next(5), next(4), next(3)].map(|k| Sketch::new(kimera_protocol::Form::ALL[(k % 3) as usize], k as i16 * 16, k as i16));
+                let votes: Vec<_> = (0..3).map(|m| {
+                    let vote = Vote { member: m, sketch: sketches[m as usize], abstains: u64::from(next(9) == 0), ..Vote::default() };
+                    Message::new(Header::default(), vote)
+                }).collect();
+                for stage in [&mut on, &mut off] {
+                    handle(stage, time, 0, quote, &[]);
+                }
+                let said = [&mut on, &mut off].map(|stage| handle(stage, time, Flags::MARK, Features::default(), &votes));
+                prop_assert_eq!(&said[0], &said[1], "at {}", i);
+                prop_assert_eq!(on.digest(), off.digest());
+                if i == 200 {
+                    let bytes = kimera_protocol::Saver::of(&on);
+                    on = with(places);
+                    kimera_protocol::State::load(&mut on, &mut kimera_protocol::Loader::new(&bytes)).unwrap();
+                }
+            }
+            prop_assert!(off.meters.cache[0].get() == 0);
+        }
     }
 }

@@ -48,7 +48,7 @@ pub use pattern::{PatternMatch, PatternsLoaded};
 pub use session::{SESSIONS_MAX, SessionChange, SessionTerms, Sessions};
 pub use signal::{Features, Quote, Side, Status};
 pub use state::{Derived, Loader, Saver, State, StateError};
-pub use vote::{Absent, Abstention, Consensus, MEMBERS_MAX, Vote, Weights};
+pub use vote::{Absent, Abstention, Consensus, Form, MEMBERS_MAX, Sketch, Vote, Weights};
 
 /// Place of an input in the one order of the system; the first input of a journal is 1.
 pub type Seq = u64;

@@ -44,12 +44,78 @@ impl Abstention {
     }
 }
 
-/// A member's forecast of where the price will be at the horizon.
+/// How a sketch is read. The numbers are written to disk: never reuse one.
+#[repr(u16)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Probabilities: of down, of up, in 1/1024; flat is what is left.
+    Odds = 1,
+    /// A direction: the argument of a hyperbolic tangent in eighths of octaves, up above 0; and how much it is doubted, 0 to 1, in 1/64.
+    Tilt = 2,
+    /// A drift against its noise, −1 to 1, in eighths of octaves; and a temperature, 0 to 1, in 1/64.
+    FreeEnergy = 3,
+}
+
+impl Form {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Odds, Self::Tilt, Self::FreeEnergy];
+}
+
+/// What a member has found, on a grid: two small whole numbers and how they are read. A member's vote is a function of its sketch and nothing else, so
+/// that equal sketches always are equal votes (model book 3.16).
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct Sketch(u64);
+
+impl Sketch {
+    /// Nothing: an abstention.
+    pub const NONE: Self = Self(0);
+
+    /// Two numbers, read like this.
+    #[inline]
+    #[must_use]
+    pub const fn new(form: Form, first: i16, second: i16) -> Self {
+        Self(form as u64 | (first as u16 as u64) << 16 | (second as u16 as u64) << 32)
+    }
+
+    /// The sketch of a word that was written down; whether it can be read is another question.
+    #[inline]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// How it is read; none of what is no sketch.
+    #[inline]
+    #[must_use]
+    pub fn form(self) -> Option<Form> {
+        if self.0 >> 48 != 0 {
+            return None;
+        }
+        Form::ALL.into_iter().find(|form| *form as u64 == self.0 & 0xFFFF)
+    }
+
+    /// The two numbers.
+    #[inline]
+    #[must_use]
+    pub const fn steps(self) -> (i16, i16) {
+        ((self.0 >> 16) as u16 as i16, (self.0 >> 32) as u16 as i16)
+    }
+
+    /// All of it: 0 where there is nothing.
+    #[inline]
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+}
+
+/// What a member has to say of where the price will be at the horizon.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct Vote {
-    /// Probabilities of down, flat and up; they sum to 1. Zeros where it abstains.
-    pub p: [f64; 3],
+    /// What it has found; its probabilities are read out of it where votes are pooled. Nothing where it abstains.
+    pub sketch: Sketch,
     /// The member, from 0.
     pub member: u64,
     /// [`Abstention`] as its code; 0 where it votes.
@@ -59,7 +125,7 @@ pub struct Vote {
     /// A second such value: the direction of the sources, the permutation entropy.
     pub second: f64,
     /// Zero.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 7],
 }
 
 impl Body for Vote {

@@ -32,12 +32,12 @@ impl Actor for Abstainer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::members::testing::mark;
+    use crate::rehearsal::mark;
 
     #[test]
     fn it_says_why() {
         let mut member = Abstainer::new(3, Abstention::NoData);
         let vote = mark(&mut member, 0, 1, 100, 100.0, 0.0);
-        assert_eq!((vote.member, vote.abstains, vote.p), (3, Abstention::NoData as u64, [0.0; 3]));
+        assert_eq!((vote.member, vote.abstains, vote.sketch.word()), (3, Abstention::NoData as u64, 0));
     }
 }

@@ -6,12 +6,12 @@
 //! for as much as they agree.
 
 use kimera_numerics::gls::{Combiner, ESTIMATES_MAX, Square};
-use kimera_numerics::{DecayedMean, ErrorCovariance, tanh};
-use kimera_protocol::{Abstention, Derived, Features, InstrumentId, Message, Nanos, Quote};
+use kimera_numerics::{DecayedMean, ErrorCovariance};
+use kimera_protocol::{Abstention, Derived, Features, InstrumentId, Message, Nanos, Quote, Sketch};
 use kimera_runtime::{Actor, Input, Outbox};
 
 use super::send;
-use crate::pool::Forecast;
+use crate::sketch;
 
 /// Sources.
 const SOURCES: usize = 3;
@@ -171,8 +171,8 @@ impl Contradiction {
         (n > 0).then_some((values, which))
     }
 
-    /// The forecast, the level and the direction.
-    fn judge(&mut self, time: Nanos) -> Result<(Forecast, f64, f64), Abstention> {
+    /// What it has found, the level, and how far the sources see the price from the mid, in two standard errors.
+    fn judge(&mut self, time: Nanos) -> Result<(Option<Sketch>, f64, f64), Abstention> {
         let (mid, _) = self.mid.filter(|m| self.is_fresh(m.1, time)).ok_or(Abstention::Degenerate)?;
         let n = self.live_count(time);
         let (values, which) = self.live(time).filter(|_| n >= 2).ok_or(Abstention::NoSources)?;
@@ -194,9 +194,8 @@ impl Contradiction {
         if error <= 0.0 || error.is_nan() {
             return Err(Abstention::Degenerate);
         }
-        let direction = tanh((mean - mid) / (2.0 * error));
-        let tilt = (1.0 - all.heterogeneity) * direction / 3.0;
-        Ok(([1.0 / 3.0 - tilt, 1.0 / 3.0, 1.0 / 3.0 + tilt], all.heterogeneity, direction))
+        let away = (mean - mid) / (2.0 * error);
+        Ok((sketch::tilt(away, all.heterogeneity), all.heterogeneity, away))
     }
 }
 
@@ -225,7 +224,7 @@ impl Actor for Contradiction {
             self.features(message, features);
             if message.is_mark() {
                 let judged = self.judge(message.header.time);
-                let levels = judged.map_or((0.0, 0.0), |(_, level, direction)| (level, direction));
+                let levels = judged.map_or((0.0, 0.0), |(_, level, away)| (level, away));
                 send(self.config.member, judged.map(|j| j.0), levels, message, out);
             }
         }
@@ -241,7 +240,7 @@ impl Actor for Contradiction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::members::testing::{SECOND, mark};
+    use crate::rehearsal::{SECOND, mark, p};
 
     fn member() -> Contradiction {
         Contradiction::new(ContradictionConfig {
@@ -279,11 +278,11 @@ mod tests {
         mark(&mut m, 0, 31 * SECOND, 9_050, 9_050.0, 0.0);
         let up = mark(&mut m, 1, 31 * SECOND + 1, 1_000, 1_000.0, 5.0);
         assert!(up.level > 0.6 && up.second > 0.9, "{up:?}");
-        assert!(up.p[2] > up.p[0] && (up.p.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        assert!(p(&up)[2] > p(&up)[0] && (p(&up).iter().sum::<f64>() - 1.0).abs() < 1e-12);
         let mut other = warmed();
         mark(&mut other, 0, 31 * SECOND, 8_950, 8_950.0, 0.0);
         let down = mark(&mut other, 1, 31 * SECOND + 1, 1_000, 1_000.0, -5.0);
-        assert!(down.p[0] > down.p[2] && down.second < -0.9, "{down:?}");
+        assert!(p(&down)[0] > p(&down)[2] && down.second < -0.9, "{down:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use kimera_runtime::{Actor, Input, Outbox};
 
 use super::send;
 use crate::pool::Forecast;
+use crate::sketch;
 
 /// The newest word on each of the three topics.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,7 +73,7 @@ impl Actor for Pattern {
             let time = message.header.time;
             let novelty = self.heard.novelty.usable(time).unwrap_or_default();
             let levels = (self.heard.up.observations as f64, novelty);
-            send(self.member, self.judge(time), levels, message, out);
+            send(self.member, self.judge(time).map(sketch::odds), levels, message, out);
         }
     }
 
@@ -87,7 +88,7 @@ impl Actor for Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::members::testing::{SECOND, handle, mark};
+    use crate::rehearsal::{SECOND, handle, mark, p};
 
     fn say(member: &mut Pattern, topic: Topic, value: f64, basis: u64, status: Status) {
         let opinion = Opinion {
@@ -117,15 +118,11 @@ mod tests {
         say(&mut member, Topic::Vpin, 0.9, 10, Status::Ok);
         let vote = mark(&mut member, 1, 2 * SECOND, 100, 100.0, 0.0);
         assert_eq!((vote.abstains, vote.member, vote.level, vote.second), (0, 2, 16.0, 0.6));
-        assert!(
-            (vote.p[0] - 0.2).abs() < 1e-12
-                && (vote.p[1] - 0.3).abs() < 1e-12
-                && (vote.p[2] - 0.5).abs() < 1e-12
-        );
+        assert!(p(&vote).iter().zip([0.2, 0.3, 0.5]).all(|(said, p)| (said - p).abs() < 1e-3));
         say(&mut member, Topic::PatternUp, 0.9, 8, Status::Ok);
         assert_eq!(
-            mark(&mut member, 0, 5 * SECOND, 100, 100.0, 0.0).p,
-            vote.p,
+            mark(&mut member, 0, 5 * SECOND, 100, 100.0, 0.0).sketch,
+            vote.sketch,
             "an older word changes nothing"
         );
         assert_eq!(

@@ -6,13 +6,13 @@
 //!
 //! Without headlines it abstains, and says so.
 
-use kimera_numerics::exp;
 use kimera_numerics::tone::fear_greed;
-use kimera_protocol::{Abstention, Kind, Message, Nanos, News};
+use kimera_numerics::{exp, tanh};
+use kimera_protocol::{Abstention, Kind, Message, Nanos, News, Sketch};
 use kimera_runtime::{Actor, Input, Outbox};
 
 use super::send;
-use crate::pool::Forecast;
+use crate::sketch;
 
 /// Headlines whose repetition is noticed.
 const HEADLINES: usize = 64;
@@ -64,18 +64,15 @@ impl Sentiment {
         (self.sum, self.size) = (self.sum + weight, self.size + weight.abs());
     }
 
-    /// The forecast and the index.
-    fn judge(&mut self, time: Nanos) -> Result<(Forecast, f64), Abstention> {
+    /// What it has found and the index.
+    fn judge(&mut self, time: Nanos) -> Result<(Option<Sketch>, f64), Abstention> {
         self.decay(time);
         if self.size < LEAST {
             return Err(Abstention::NoSources);
         }
-        let two = exp(2.0 * self.sum.clamp(-20.0, 20.0));
-        let direction = (two - 1.0) / (two + 1.0);
-        let tilt = direction / 3.0;
-        let rank = (1.0 + direction) / 2.0;
+        let rank = (1.0 + tanh(self.sum)) / 2.0;
         let index = fear_greed(&[None, None, None, Some(rank)]).ok_or(Abstention::Degenerate)?;
-        Ok(([1.0 / 3.0 - tilt, 1.0 / 3.0, 1.0 / 3.0 + tilt], index))
+        Ok((sketch::tilt(self.sum, 0.0), index))
     }
 }
 
@@ -103,7 +100,7 @@ impl Actor for Sentiment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::members::testing::{SECOND, handle, mark};
+    use crate::rehearsal::{SECOND, handle, mark, p};
 
     fn news(headline: u64, compound: f64, published: Nanos) -> News {
         News { headline, source: 1, compound, relevance: 1.0, published, ..News::default() }
@@ -124,15 +121,15 @@ mod tests {
         };
         hear(&mut member, 0, news(7, 0.6, 0));
         let first = mark(&mut member, 1, 0, 100, 100.0, 0.0);
-        assert!(first.p[2] > first.p[0] && (first.p.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        assert!(p(&first)[2] > p(&first)[0] && (p(&first).iter().sum::<f64>() - 1.0).abs() < 1e-12);
         // tanh 0.6 = 0.537: the index is where the direction is.
         assert!((first.level - 76.852).abs() < 1e-2, "{first:?}");
         hear(&mut member, SECOND, news(7, 0.6, 0));
         let again = mark(&mut member, 1, SECOND, 100, 100.0, 0.0);
-        assert!((again.p[2] - first.p[2]).abs() < 1e-3, "the same again");
+        assert!((p(&again)[2] - p(&first)[2]).abs() < 1e-3, "the same again");
         hear(&mut member, SECOND, news(8, -0.6, SECOND));
         let even = mark(&mut member, 1, SECOND, 100, 100.0, 0.0);
-        assert!((even.p[2] - even.p[0]).abs() < 1e-3 && even.abstains == 0, "both sides are heard");
+        assert!((p(&even)[2] - p(&even)[0]).abs() < 1e-3 && even.abstains == 0, "both sides are heard");
         hear(&mut member, 2 * SECOND, News { compound: f64::NAN, ..news(9, 0.0, 0) });
         let late = mark(&mut member, 1, DECAY, 100, 100.0, 0.0);
         assert!((late.second - even.second / std::f64::consts::E).abs() < 1e-3, "{late:?}");

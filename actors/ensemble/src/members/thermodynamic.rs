@@ -9,11 +9,11 @@
 //!   being on that side, and Θ the noise over the horizon times (½ + temperature)
 
 use kimera_numerics::{PermutationEntropy, Volatility, VolatilityConfig, decay_of_half_life, exp, ln};
-use kimera_protocol::{Abstention, Features, InstrumentId, Message, Nanos, Opinion, Quote, Topic};
+use kimera_protocol::{Abstention, Features, InstrumentId, Message, Nanos, Opinion, Quote, Sketch, Topic};
 use kimera_runtime::{Actor, Input, Outbox};
 
 use super::send;
-use crate::pool::Forecast;
+use crate::sketch;
 
 /// Places in [`Features`].
 const ORDER_FLOW: usize = 2;
@@ -238,8 +238,8 @@ impl Thermodynamic {
         self.sampled = mid;
     }
 
-    /// The forecast, the temperature and the entropy.
-    fn judge(&self, time: Nanos) -> Result<(Forecast, f64, f64), Abstention> {
+    /// What it has found, the temperature and the entropy.
+    fn judge(&self, time: Nanos) -> Result<(Option<Sketch>, f64, f64), Abstention> {
         let fresh = |seen: Nanos| time.saturating_sub(seen) <= self.config.stale_after;
         let (mid, _) = self.mid.filter(|m| fresh(m.1)).ok_or(Abstention::Degenerate)?;
         let entropy = self.entropy.normalised().ok_or(Abstention::Warmup)?;
@@ -257,8 +257,7 @@ impl Thermodynamic {
             None => 0.0,
         };
         let drift = drift.clamp(-noise, noise);
-        let (p, _) = policy([drift, 0.0, -drift], noise * (0.5 + temperature));
-        Ok((p, temperature, entropy))
+        Ok((sketch::free_energy(drift / noise, temperature), temperature, entropy))
     }
 }
 
@@ -298,7 +297,7 @@ impl Actor for Thermodynamic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::members::testing::{SECOND, handle, mark};
+    use crate::rehearsal::{SECOND, handle, mark, p};
 
     fn near(value: f64, expected: f64) {
         assert!((value / expected - 1.0).abs() < 1e-5, "{value} is not {expected}");
@@ -354,7 +353,7 @@ mod tests {
         assert_eq!(vote.abstains, 0);
         assert!((0.0..=1.0).contains(&vote.level) && (0.0..=1.0).contains(&vote.second), "{vote:?}");
         let other = mark(&mut m, 0, 199 * SECOND, 5, 5.0, 0.0);
-        assert_eq!(other.p, vote.p, "another instrument's mark repeats what is known");
+        assert_eq!(other.sketch, vote.sketch, "another instrument's mark repeats what is known");
         let stale = mark(&mut m, 0, 300 * SECOND, 5, 5.0, 0.0);
         assert_eq!(stale.abstains, Abstention::Degenerate as u64);
     }
@@ -392,7 +391,7 @@ mod tests {
         }
         let far = |m: &mut Thermodynamic| mark(m, 1, 300 * SECOND, 10_400, 10_400.0, 0.0);
         let before = far(&mut m);
-        assert!(before.p[0] > before.p[2], "it is expected back: {before:?}");
+        assert!(p(&before)[0] > p(&before)[2], "it is expected back: {before:?}");
         let said = |value, basis| Opinion {
             topic: Topic::ChangePoint as u64,
             value,
@@ -403,11 +402,11 @@ mod tests {
         };
         handle(&mut m, 1, 300 * SECOND, 0, said(0.9, 5));
         let changed = far(&mut m);
-        assert!((changed.p[0] - changed.p[2]).abs() < 1e-12, "{changed:?}");
+        assert!((p(&changed)[0] - p(&changed)[2]).abs() < 1e-12, "{changed:?}");
         handle(&mut m, 1, 300 * SECOND, 0, said(0.1, 4));
-        assert_eq!(far(&mut m).p, changed.p, "an older word changes nothing");
+        assert_eq!(far(&mut m).sketch, changed.sketch, "an older word changes nothing");
         handle(&mut m, 1, 300 * SECOND, 0, said(0.1, 6));
-        assert_eq!(far(&mut m).p, before.p);
+        assert_eq!(far(&mut m).sketch, before.sketch);
     }
 
     #[test]
