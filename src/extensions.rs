@@ -1,12 +1,24 @@
-//! Kinds of strategies: those that come with the project, and those under `extensions/`, a crate each. `kimera new strategy NAME` makes such a
-//! crate and adds its line here; from then on a configuration may name it.
+//! Kinds of strategies, and members of the ensemble: those that come with the project, and those under `extensions/`, a crate each. `kimera new strategy
+//! NAME` and `kimera new member NAME` make such a crate and add its line here; from then on a configuration may name it.
 
+use kimera_ensemble::members::MemberOf;
 use kimera_strategy::kinds::{KINDS, KindOf};
 
 /// Those that do not come with the project. Their numbers in journals follow from their order: new ones go to the end.
 pub const STRATEGIES: &[KindOf] = &[
     // kimera new: a line a strategy
 ];
+
+/// Members that do not come with the project, by name.
+pub const MEMBERS: &[MemberOf] = &[
+    // kimera new: a line a member
+];
+
+/// The member of a name.
+#[must_use]
+pub fn member(name: &str) -> Option<&'static MemberOf> {
+    MEMBERS.iter().find(|(known, ..)| *known == name)
+}
 
 /// Every kind, in the order of their numbers.
 pub fn kinds() -> impl Iterator<Item = &'static KindOf> {

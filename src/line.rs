@@ -15,7 +15,7 @@ use kimera_cep::{
 use kimera_compliance::{Compliance, ComplianceMeters, Conduct, Rules, actor as compliance_stage};
 use kimera_ensemble::{
     Abstainer, Contradiction, Ensemble, EnsembleMeters, Pattern, Sentiment, Thermodynamic,
-    actor as ensemble_stage, members,
+    actor as ensemble_stage, members as members_stage,
 };
 use kimera_execution::{Execution, ExecutionMeters, actor as execution_stage};
 use kimera_ledger::{Books, Ledger, LedgerMeters};
@@ -63,7 +63,7 @@ pub const LEDGER: &str = "ledger";
 /// The journal.
 pub const JOURNAL: &str = "journal";
 
-/// Members of the ensemble by number, with what they do.
+/// Members of the ensemble that come with the project by number, with what they do.
 pub const MEMBERS: [(&str, &str); 5] = [
     ("contradiction", "do independent estimates of the price agree?"),
     ("thermodynamic", "temperature, entropy, energy flow, free energy"),
@@ -71,6 +71,18 @@ pub const MEMBERS: [(&str, &str); 5] = [
     ("sentiment", "headlines, each once, worth less the older they are"),
     ("macro", "abstains: there are no macro series in a recording of prices"),
 ];
+
+/// Members of a configuration by number: ours, then those from outside that it names.
+#[must_use]
+pub fn members_of(config: &Config) -> Vec<(&'static str, &'static str)> {
+    let further = config.ensemble.further.iter().filter_map(|name| extensions::member(name));
+    MEMBERS.into_iter().chain(further.map(|(name, purpose, _)| (*name, *purpose))).collect()
+}
+
+/// Names of all members there are, whether or not a configuration has them.
+pub fn known_members() -> impl Iterator<Item = &'static str> {
+    MEMBERS.into_iter().map(|(name, _)| name).chain(extensions::MEMBERS.iter().map(|(name, ..)| *name))
+}
 
 /// Seat of a member.
 #[must_use]
@@ -80,10 +92,7 @@ pub fn member_seat(name: &str) -> String {
 
 /// Seats beside the line, which it goes on without: detectors, patterns, members.
 pub fn branches() -> impl Iterator<Item = String> {
-    [DETECTORS, PATTERNS]
-        .map(str::to_owned)
-        .into_iter()
-        .chain(MEMBERS.iter().map(|(name, _)| member_seat(name)))
+    [DETECTORS, PATTERNS].map(str::to_owned).into_iter().chain(known_members().map(member_seat))
 }
 
 /// Most messages of one input from one stage to the next. The market stage says two at a mark, the ensemble adds one,
@@ -133,8 +142,9 @@ pub fn topology(config: &Config) -> Topology {
     let main_line = stages.split_off(1);
     seats.append(&mut stages);
     seats.push(seat(DETECTORS, Plane::Hot, "what looks out of the ordinary", true, cep_stage::OUTPUTS_MAX));
-    for (name, purpose) in MEMBERS {
-        seats.push(seat(&member_seat(name), Plane::Hot, purpose, true, members::OUTPUTS_MAX));
+    let members = members_of(config);
+    for (name, purpose) in &members {
+        seats.push(seat(&member_seat(name), Plane::Hot, purpose, true, members_stage::OUTPUTS_MAX));
     }
     seats.extend(main_line);
     seats.push(seat(LEDGER, Plane::Hot, "double entry: each fill once", true, 0));
@@ -159,7 +169,7 @@ pub fn topology(config: &Config) -> Topology {
     edges.push(edge(DETECTORS, JOURNAL, Port::Record, 1));
     // The primary stream first: votes are joined to it.
     edges.push(edge(MARKET, ENSEMBLE, Port::Line, FROM_MARKET));
-    for (name, _) in MEMBERS {
+    for (name, _) in &members {
         edges.push(edge(MARKET, &member_seat(name), Port::Line, FROM_MARKET));
         edges.push(edge(&member_seat(name), ENSEMBLE, Port::Vote, 1));
         edges.push(edge(&member_seat(name), JOURNAL, Port::Record, 1));
@@ -196,9 +206,21 @@ pub fn topology(config: &Config) -> Topology {
     Topology { seats, edges }
 }
 
-/// The plan with the patterns' seat behind the ledger's, where there is one that the plan does not place.
+/// The plan with seats that it does not know of, where a configuration has them: the patterns' behind the ledger's, members from outside behind the last
+/// of ours.
 #[must_use]
-pub fn with_patterns(mut plan: Plan, topology: &Topology) -> Plan {
+pub fn with_guests(mut plan: Plan, topology: &Topology) -> Plan {
+    let last = member_seat(MEMBERS[MEMBERS.len() - 1].0);
+    for seat in extensions::MEMBERS.iter().rev().map(|(name, ..)| member_seat(name)) {
+        let is_placed = plan.threads.iter().any(|t| t.seats.contains(&seat));
+        let thread = plan.threads.iter_mut().find_map(|t| {
+            let at = t.seats.iter().position(|s| *s == last)?;
+            Some((t, at))
+        });
+        if let Some((thread, at)) = thread.filter(|_| topology.seat(&seat).is_some() && !is_placed) {
+            thread.seats.insert(at + 1, seat);
+        }
+    }
     let is_placed = plan.threads.iter().any(|t| t.seats.iter().any(|seat| seat == PATTERNS));
     if topology.seat(PATTERNS).is_some() && !is_placed {
         let thread = plan.threads.iter_mut().find(|t| t.seats.iter().any(|seat| seat == LEDGER));
@@ -324,8 +346,7 @@ impl Seats<'_> {
     }
 
     /// A member, or who sits in its seat instead of it.
-    fn member<A: Actor + 'static>(&mut self, number: usize, actor: A) -> Result<(), Failure> {
-        let name = MEMBERS[number].0;
+    fn member<A: Actor + 'static>(&mut self, name: &str, number: usize, actor: A) -> Result<(), Failure> {
         let seat = member_seat(name);
         match self.probes.swaps.iter().find(|swap| swap.member == name) {
             Some(swap) => self.sit(&seat, StandIn::new(number, swap.forecasts.clone())),
@@ -380,7 +401,14 @@ pub fn boxed_members(config: &Config) -> Result<Vec<Box<dyn Actor>>, String> {
     for number in members.len()..MEMBERS.len() {
         members.push(Box::new(Abstainer::new(number, Abstention::NoData)));
     }
+    members.extend(guests(config).map(|(_, member)| member));
     Ok(members)
+}
+
+/// Members from outside that a configuration names, made.
+fn guests(config: &Config) -> impl Iterator<Item = (&'static str, Box<dyn Actor>)> {
+    let members = config.ensemble.further.iter().filter_map(|name| extensions::member(name));
+    members.enumerate().map(|(i, (name, _, make))| (*name, make(&config.member_roles(MEMBERS.len() + i))))
 }
 
 /// The deterministic seats behind the door.
@@ -404,12 +432,13 @@ pub fn cells(
     let mut seats = Seats { topology, wiring, counters, tsc, probes, gate: gate.clone(), cells: Vec::new() };
     seats.add(MARKET, || Market::new(&config.market_config()))?;
     seats.sit(DETECTORS, Detectors::new(&config.detectors_config(), DetectorsMeters::new(counters)))?;
-    seats.member(0, Contradiction::new(config.contradiction_config(0).map_err(wrong)?))?;
-    seats.member(1, Thermodynamic::new(config.thermodynamic_config(1)))?;
-    seats.member(2, Pattern::new(2, config.traded_id()))?;
-    seats.member(3, Sentiment::new(3))?;
-    for number in 4..MEMBERS.len() {
-        seats.member(number, Abstainer::new(number, Abstention::NoData))?;
+    seats.member("contradiction", 0, Contradiction::new(config.contradiction_config(0).map_err(wrong)?))?;
+    seats.member("thermodynamic", 1, Thermodynamic::new(config.thermodynamic_config(1)))?;
+    seats.member("pattern", 2, Pattern::new(2, config.traded_id()))?;
+    seats.member("sentiment", 3, Sentiment::new(3))?;
+    seats.member("macro", 4, Abstainer::new(4, Abstention::NoData))?;
+    for (i, (name, member)) in guests(config).enumerate() {
+        seats.member(name, MEMBERS.len() + i, member)?;
     }
     let ensemble = config.ensemble_config();
     let ensemble_meters = EnsembleMeters::new(counters, &ensemble.members);
@@ -467,7 +496,7 @@ mod tests {
         let its = super::topology(&with);
         assert!(its.check() == Ok(()) && its.seat(PATTERNS).is_some());
         for cores in [2, 4, 8, 16, 32] {
-            let plan = with_patterns(plan(&format!("cores-{cores}")).unwrap(), &its);
+            let plan = with_guests(plan(&format!("cores-{cores}")).unwrap(), &its);
             assert_eq!(plan.check(&its, None), Ok(()));
         }
         let of = |config: &Config| config.supervision.group_of(PATTERNS).map(|g| g.name.clone());

@@ -1,4 +1,4 @@
-//! `kimera new`: a crate for a strategy of one's own, that compiles, is tested, and trades as soon as a configuration names it.
+//! `kimera new`: a crate for a strategy or a member of one's own, that compiles, is tested, and trades or votes as soon as a configuration names it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::cli::print;
 use crate::exit::{Exit, Failure};
-use crate::extensions;
+use crate::{extensions, line};
 
 /// Arguments of `kimera new`.
 #[derive(Debug, Args)]
@@ -26,12 +26,39 @@ enum NewVerb {
         /// Its name: lower-case letters, digits and hyphens, a letter first.
         name: String,
     },
+    /// A member of the ensemble. Example: kimera new member swings
+    Member {
+        /// Its name: lower-case letters, digits and hyphens, a letter first.
+        name: String,
+    },
 }
 
-const LIB: &str = include_str!("scaffold/strategy.rs.txt");
+/// What is made: what it is called, its text, the crate it builds on, and the line of `src/extensions.rs` behind which it is added.
+struct Made {
+    what: &'static str,
+    lib: &'static str,
+    builds_on: &'static str,
+    line: &'static str,
+    /// Its public constant.
+    constant: &'static str,
+}
+
+const STRATEGY: Made = Made {
+    what: "strategy",
+    lib: include_str!("scaffold/strategy.rs.txt"),
+    builds_on: "kimera-protocol.workspace = true\nkimera-strategy.workspace = true",
+    line: "    // kimera new: a line a strategy\n",
+    constant: "KIND",
+};
+const MEMBER: Made = Made {
+    what: "member",
+    lib: include_str!("scaffold/member.rs.txt"),
+    builds_on: "kimera-ensemble.workspace = true\nkimera-protocol.workspace = true\nkimera-runtime.workspace = true",
+    line: "    // kimera new: a line a member\n",
+    constant: "MEMBER",
+};
 const MANIFEST: &str = include_str!("scaffold/Cargo.toml.txt");
-/// Lines behind which what is made is added.
-const KIND_LINE: &str = "    // kimera new: a line a strategy\n";
+/// Line behind which what is made is added to the manifest.
 const DEPENDENCY_LINE: &str = "# kimera new: a line an extension\n";
 
 /// `kimera new`.
@@ -39,12 +66,23 @@ const DEPENDENCY_LINE: &str = "# kimera new: a line an extension\n";
 /// # Errors
 /// A name that is none or is taken, a folder that is no checkout, files that cannot be written.
 pub fn new(a: &NewArgs) -> Result<Exit, Failure> {
-    let NewVerb::Strategy { name } = &a.what;
-    strategy(&a.root, name)?;
+    let (of, name) = match &a.what {
+        NewVerb::Strategy { name } => (STRATEGY, name),
+        NewVerb::Member { name } => (MEMBER, name),
+    };
+    make(&a.root, &of, name)?;
+    let what = of.what;
+    let then = match &a.what {
+        NewVerb::Strategy { .. } => format!(
+            "build the program again, then:  kimera session start {name} --capital 10000\n\
+             or in a configuration:  [[session]] number = 2, kind = \"{name}\", capital = \"10000\""
+        ),
+        NewVerb::Member { .. } => {
+            format!("build the program again, then in a configuration:  [ensemble] further = [\"{name}\"]")
+        }
+    };
     print(&format!(
-        "extensions/{name}: a strategy that compiles and is tested: cargo test -p kimera-extension-{name}\n\
-         build the program again, then:  kimera session start {name} --capital 10000\n\
-         or in a configuration:  [[session]] number = 2, kind = \"{name}\", capital = \"10000\""
+        "extensions/{name}: a {what} that compiles and is tested: cargo test -p kimera-extension-{name}\n{then}"
     ))?;
     Ok(Exit::Ok)
 }
@@ -80,15 +118,18 @@ fn added(path: &Path, line: &str, text: &str) -> Result<String, Failure> {
     Ok(before.replace(line, &format!("{text}{line}")))
 }
 
-fn strategy(root: &Path, name: &str) -> Result<(), Failure> {
+fn make(root: &Path, of: &Made, name: &str) -> Result<(), Failure> {
     if !is_name(name) {
         return Err(Failure::usage(format!(
             "\"{name}\" is no name: lower-case letters, digits and single hyphens, a letter first"
         )));
     }
     let folder = root.join("extensions").join(name);
-    if extensions::number_of(name).is_some() || folder.exists() {
-        return Err(Failure::usage(format!("there is a kind \"{name}\" already; take another name")));
+    let is_taken = extensions::number_of(name).is_some() || line::known_members().any(|known| known == name);
+    if is_taken || folder.exists() {
+        return Err(Failure::usage(format!(
+            "there is a strategy or a member \"{name}\" already; take another name"
+        )));
     }
     // Everything is read before anything is written.
     let krate = format!("kimera-extension-{name}");
@@ -96,12 +137,15 @@ fn strategy(root: &Path, name: &str) -> Result<(), Failure> {
     let (manifest, registry) = (root.join("Cargo.toml"), root.join("src/extensions.rs"));
     let dependency = format!("{krate} = {{ path = \"extensions/{name}\" }}\n");
     let manifest_text = added(&manifest, DEPENDENCY_LINE, &dependency)?;
-    let registry_text = added(&registry, KIND_LINE, &format!("    {module}::KIND,\n"))?;
-    let fill = |text: &str| text.replace("@NAME@", name).replace("@CRATE@", &krate);
+    let registry_text = added(&registry, of.line, &format!("    {module}::{},\n", of.constant))?;
+    let fill = |text: &str| {
+        let text = text.replace("@NAME@", name).replace("@CRATE@", &krate);
+        text.replace("@WHAT@", of.what).replace("@BUILDS_ON@", of.builds_on)
+    };
     let made = std::fs::create_dir_all(folder.join("src"));
     made.map_err(|e| Failure::machine(format!("cannot make {}: {e}", folder.display())))?;
     write(&folder.join("Cargo.toml"), &fill(MANIFEST))?;
-    write(&folder.join("src/lib.rs"), &fill(LIB))?;
+    write(&folder.join("src/lib.rs"), &fill(of.lib))?;
     write(&manifest, &manifest_text)?;
     write(&registry, &registry_text)?;
     // The lock file is to know the new crate; nothing else of it changes.
@@ -124,7 +168,8 @@ mod tests {
         }
         assert!(is_name("contrarian") && is_name("two-legs-3"));
         let nowhere = Path::new("/nonexistent");
-        assert!(strategy(nowhere, "trend").unwrap_err().message.contains("already"));
-        assert!(strategy(nowhere, "fresh").unwrap_err().message.contains("checkout"));
+        assert!(make(nowhere, &STRATEGY, "trend").unwrap_err().message.contains("already"));
+        assert!(make(nowhere, &MEMBER, "macro").unwrap_err().message.contains("already"));
+        assert!(make(nowhere, &MEMBER, "fresh").unwrap_err().message.contains("checkout"));
     }
 }

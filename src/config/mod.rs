@@ -273,6 +273,7 @@ impl Config {
         let mut config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
         config.patterns.read()?;
         config.seat_patterns();
+        config.seat_members();
         config.check()?;
         Ok(config)
     }

@@ -195,7 +195,7 @@ pub fn run_in(
     let machine = if world::active() { Machine::at("/nowhere".as_ref()) } else { Machine::default() };
     let Chosen { plan, why } = chosen(options.plan.as_deref().unwrap_or(&config.plan), &machine, &cores)?;
     why.iter().for_each(|why| log::say(System, &format!("plan: {why}")));
-    let plan = line::with_patterns(plan, &topology);
+    let plan = line::with_guests(plan, &topology);
     plan.check(&topology, None).map_err(Failure::configuration)?;
     let pin = match plan.check(&topology, Some(&cores)) {
         Ok(()) => true,

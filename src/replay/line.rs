@@ -160,7 +160,7 @@ pub fn recompute_from(
             drop(executor.finish());
         }
         ExecutorChoice::Threaded(name) => {
-            let plan = line::with_patterns(plan(name)?, &topology);
+            let plan = line::with_guests(plan(name)?, &topology);
             plan.check(&topology, None).map_err(Failure::configuration)?;
             threaded(&plan, cells, &counters, || {
                 progress.get() >= last && sinks.iter().all(|s| s.get() >= last)

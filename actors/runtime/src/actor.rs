@@ -4,7 +4,9 @@
 //! market time, performs no input or output and allocates nothing after start. An [`Agent`] has a duty cycle and may
 //! own sockets and files; whatever it learns enters the system at the sequencer.
 
-use kimera_protocol::{Body, Flags, Header, InstrumentId, Message, RollingHash, State};
+use kimera_protocol::{
+    Body, Flags, Header, InstrumentId, Loader, Message, RollingHash, Saver, State, StateError,
+};
 
 use crate::counters::Counters;
 use crate::seat::{PortOutlet, Ports};
@@ -65,6 +67,31 @@ pub trait Actor: Send + State {
     /// Counts there from now on, and goes on from what it has counted: for one that was made beside the line and takes a seat
     /// in it. Nothing to do where nothing is counted.
     fn attach(&mut self, _counters: &Counters) {}
+}
+
+/// Whoever makes actors by a table has them in boxes.
+impl Actor for Box<dyn Actor> {
+    fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
+        (**self).handle(input, out);
+    }
+
+    fn digest(&self) -> u64 {
+        (**self).digest()
+    }
+
+    fn attach(&mut self, counters: &Counters) {
+        (**self).attach(counters);
+    }
+}
+
+impl State for Box<dyn Actor> {
+    fn save(&self, out: &mut Saver) {
+        (**self).save(out);
+    }
+
+    fn load(&mut self, from: &mut Loader<'_>) -> Result<(), StateError> {
+        (**self).load(from)
+    }
 }
 
 /// A component that talks to the outside: a bounded piece of work each time it is asked.
