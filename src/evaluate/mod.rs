@@ -9,6 +9,8 @@ mod bars;
 pub mod forecasts;
 pub mod leakage;
 mod page;
+#[cfg(test)]
+mod planted;
 pub mod score;
 pub mod walk;
 
