@@ -20,6 +20,7 @@ use crate::guard::GuardArgs;
 use crate::machine::doctor::{self, DoctorArgs, TuneArgs};
 use crate::opinions::{self, OpinionsArgs};
 use crate::patterns::{self, CepArgs};
+use crate::portfolio::{self, PortfolioArgs};
 use crate::replay::{ExecutorChoice, ReplayOptions};
 use crate::report::SCHEMA_VERSION;
 use crate::scaffold::{self, NewArgs};
@@ -94,6 +95,8 @@ enum Verb {
     Session(SessionArgs),
     /// What forecasts were worth: members and ensemble, walked forward over recordings and minutes. Example: kimera evaluate --on data/binance-20240808
     Evaluate(EvaluateArgs),
+    /// How much of what to hold. Example: kimera portfolio --bars AVAX.csv LTC.csv --by risk-parity
+    Portfolio(PortfolioArgs),
     /// The book at an instant of a run or a recording. Example: kimera book --on state/a --at +30s --svg book.svg
     Book(BookArgs),
     /// Who is wired to whom. Example: kimera topology --dot | dot -Tsvg > topology.svg
@@ -375,6 +378,7 @@ impl Cli {
             Verb::New(a) => scaffold::new(&a),
             Verb::Session(a) => sessions::session(&a),
             Verb::Evaluate(a) => evaluate::run(&a),
+            Verb::Portfolio(a) => portfolio::run(&a),
             Verb::Book(a) => book_view::run(&a),
             Verb::Topology(a) => run_topology(&a),
         }

@@ -52,6 +52,7 @@ pub mod news;
 pub mod opinions;
 pub mod orders;
 pub mod patterns;
+pub mod portfolio;
 pub mod rates;
 pub mod recording;
 pub mod replay;

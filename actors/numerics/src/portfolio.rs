@@ -1,4 +1,4 @@
-//! 5.3 and 5.4: weights with equal shares of risk (Maillard, Roncalli and Teïletche 2010; Spinu 2013), and expected returns that views are mixed into (Black and
+//! 5.1, 5.3 and 5.4: covariances of few rows (Ledoit and Wolf 2004), weights with equal shares of risk (Maillard, Roncalli and Teïletche 2010; Spinu 2013), and expected returns that views are mixed into (Black and
 //! Litterman 1992).
 
 use crate::linear::Matrix;
@@ -35,6 +35,47 @@ pub fn risk_parity(covariance: &Matrix, budgets: &[f64]) -> Option<Vec<f64>> {
         }
     }
     None
+}
+
+/// Covariance of rows of returns, demeaned and divided by their number, drawn towards a multiple of the identity as far as the sample's own noise asks for:
+/// δμI + (1 − δ)S, and δ in [0, 1] (Ledoit and Wolf 2004). A row with what is no number is left out. None where rows differ in length or no two are
+/// left.
+#[must_use]
+pub fn ledoit_wolf(rows: &[Vec<f64>]) -> Option<(Matrix, f64)> {
+    let p = rows.first()?.len();
+    let rows: Vec<&Vec<f64>> = rows.iter().filter(|row| row.iter().all(|x| x.is_finite())).collect();
+    if p == 0 || rows.len() < 2 || rows.iter().any(|row| row.len() != p) {
+        return None;
+    }
+    let n = rows.len() as f64;
+    let mean: Vec<f64> = (0..p).map(|i| rows.iter().fold(0.0, |sum, row| sum + row[i]) / n).collect();
+    let away: Vec<Vec<f64>> =
+        rows.iter().map(|row| row.iter().zip(&mean).map(|(x, m)| x - m).collect()).collect();
+    let mut sample = Matrix::zeros(p, p);
+    for i in 0..p {
+        for j in 0..p {
+            sample.set(i, j, away.iter().fold(0.0, |sum, row| sum + row[i] * row[j]) / n);
+        }
+    }
+    let mu = (0..p).fold(0.0, |sum, i| sum + sample.at(i, i)) / p as f64;
+    let cells = || (0..p).flat_map(|i| (0..p).map(move |j| (i, j)));
+    // How far the sample is from the target, and how far a row is from the sample, both in the squared norm a cell.
+    let spread = cells().fold(0.0, |sum, (i, j)| {
+        let d = sample.at(i, j) - if i == j { mu } else { 0.0 };
+        sum + d * d
+    });
+    let noise = away.iter().fold(0.0, |sum, row| {
+        sum + cells().fold(0.0, |sum, (i, j)| {
+            let d = row[i] * row[j] - sample.at(i, j);
+            sum + d * d
+        })
+    }) / (n * n);
+    let delta = if spread > 0.0 { (noise / spread).clamp(0.0, 1.0) } else { 1.0 };
+    for (i, j) in cells() {
+        let target = if i == j { mu } else { 0.0 };
+        sample.set(i, j, delta * target + (1.0 - delta) * sample.at(i, j));
+    }
+    Some((sample, delta))
 }
 
 /// A view: a portfolio, what it is expected to return, and the variance of that opinion.
@@ -109,6 +150,22 @@ mod tests {
             let two = Matrix::from_rows(&[&[0.01, rho * 0.02], &[rho * 0.02, 0.04]]);
             near(risk_parity(&two, &[0.5, 0.5]).unwrap()[0], 0.666_667);
         }
+    }
+
+    #[test]
+    fn shrunk_published_values() {
+        let rows = [[0.01, 0.02], [-0.01, 0.0], [0.03, 0.01], [0.0, -0.02], [-0.02, -0.01]];
+        let mut rows: Vec<Vec<f64>> = rows.iter().map(|row| row.to_vec()).collect();
+        rows.push(vec![f64::NAN, 0.5]);
+        let (covariance, delta) = ledoit_wolf(&rows).unwrap();
+        near(delta, 0.627_904);
+        near(covariance.at(0, 0), 2.658_61e-4);
+        near(covariance.at(0, 1), 5.209_35e-5);
+        near(covariance.at(1, 1), 2.301_39e-4);
+        assert!(ledoit_wolf(&rows[..1]).is_none() && ledoit_wolf(&[]).is_none());
+        assert!(ledoit_wolf(&[vec![1.0, 2.0], vec![1.0]]).is_none());
+        let (flat, delta) = ledoit_wolf(&[vec![1.0, 1.0], vec![1.0, 1.0]]).unwrap();
+        assert_eq!((flat.at(0, 0), flat.at(0, 1), delta), (0.0, 0.0, 1.0));
     }
 
     #[test]
