@@ -25,7 +25,7 @@ prove_extend() {
     case_is "the program builds with both" 0 $?
     { sed 's/^\[ensemble\]$/&\nfurther = ["swings"]/' "$copy/config/profiles/paper.toml"; printf '\n[[session]]\nnumber = 2\nkind = "contrarian"\ncapital = "10000"\n'; } >"$config"
     local extended=target/debug/kimera
-    "$extended" supervise --config "$config" --state "$work/run" --for 60s --speed 20 --json >"$work/run.json" 2>"$work/run.err"
+    "$extended" supervise --config "$config" --state "$work/run" --for 150s --speed 50 --json >"$work/run.json" 2>"$work/run.err"
     case_is "it trades in a run by configuration alone" 0 $?
     case_is "its session is there" "2 contrarian" "$(python3 -c 'import json,sys; s=json.load(open(sys.argv[1]))["sessions"][1]; print(s["session"], s["kind"])' "$work/run.json")"
     case_over "its member has voted" "$("$extended" stat "$work/run" | awk '$1 == "ensemble.votes.swings" { print $2 }')" 1000

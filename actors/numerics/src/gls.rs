@@ -65,7 +65,9 @@ pub struct Agreement {
 /// Everything that a covariance alone decides about combining estimates: it changes far less often than they do.
 #[derive(Clone, Copy, Debug)]
 pub struct Combiner {
-    factor: Cholesky,
+    k: usize,
+    /// Σ⁻¹.
+    precision: Square,
     weights: [f64; ESTIMATES_MAX],
     total: f64,
     standard_error: f64,
@@ -90,21 +92,34 @@ impl Combiner {
         let weights = factor.solve(ones);
         let total = weights[..k].iter().fold(0.0, |sum, w| sum + w);
         let usable = total > 0.0 && total.is_finite();
-        usable.then(|| Self { factor, weights, total, standard_error: (1.0 / total).sqrt() })
+        // A column of the inverse for each unit; it is symmetric.
+        let mut precision = [[0.0; ESTIMATES_MAX]; ESTIMATES_MAX];
+        for (i, row) in precision.iter_mut().enumerate().take(k) {
+            let mut unit = [0.0; ESTIMATES_MAX];
+            unit[i] = 1.0;
+            *row = factor.solve(unit);
+        }
+        usable.then(|| Self { k, precision, weights, total, standard_error: (1.0 / total).sqrt() })
+    }
+
+    /// Their weighted mean and its standard error alone; `None` where it is not finite.
+    #[must_use]
+    pub fn mean(&self, f: &[f64]) -> Option<(f64, f64)> {
+        let k = self.k;
+        let mean = self.weights[..k].iter().zip(f).fold(0.0, |sum, (w, f)| sum + w * f) / self.total;
+        (f.len() == k && mean.is_finite()).then_some((mean, self.standard_error))
     }
 
     /// What as many estimates as it was made for say together; `None` where they say nothing finite.
     #[must_use]
     pub fn combine(&self, f: &[f64]) -> Option<Agreement> {
-        let k = self.factor.n;
-        if f.len() != k {
-            return None;
-        }
-        let mean = self.weights[..k].iter().zip(f).fold(0.0, |sum, (w, f)| sum + w * f) / self.total;
+        let (mean, _) = self.mean(f)?;
+        let k = self.k;
         let mut residual = [0.0; ESTIMATES_MAX];
         residual.iter_mut().zip(f).for_each(|(r, f)| *r = f - mean);
-        let solved = self.factor.solve(residual);
-        let q = residual[..k].iter().zip(&solved).fold(0.0, |sum, (r, s)| sum + r * s).max(0.0);
+        let row =
+            |row: &[f64; ESTIMATES_MAX]| row[..k].iter().zip(&residual).fold(0.0, |sum, (p, r)| sum + p * r);
+        let q = self.precision[..k].iter().zip(&residual).fold(0.0, |sum, (p, r)| sum + r * row(p)).max(0.0);
         let heterogeneity = if q > 0.0 { ((q - (k - 1) as f64) / q).max(0.0) } else { 0.0 };
         let agreement = Agreement { mean, standard_error: self.standard_error, q, heterogeneity };
         (mean.is_finite() && q.is_finite()).then_some(agreement)

@@ -188,8 +188,7 @@ impl Contradiction {
         let (mean, error) = if rest.len() == 1 {
             (rest[0], combiners.covariance[rest_which[0]][rest_which[0]].sqrt())
         } else {
-            let a = combine(rest, rest_which).ok_or(Abstention::Degenerate)?;
-            (a.mean, a.standard_error)
+            combiners.of(rest_which).and_then(|c| c.mean(rest)).ok_or(Abstention::Degenerate)?
         };
         if error <= 0.0 || error.is_nan() {
             return Err(Abstention::Degenerate);

@@ -65,18 +65,19 @@ pub fn policy<const N: usize>(cost: [f64; N], theta: f64) -> ([f64; N], f64) {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Reversion {
     equilibrium: f64,
-    b: f64,
     deviation: f64,
+    /// Share of the way that a price is back when the horizon is over.
+    back: f64,
 }
 
-kimera_protocol::state!(Reversion { equilibrium, b, deviation });
+kimera_protocol::state!(Reversion { equilibrium, deviation, back });
 
 impl Reversion {
-    /// Expected move over `steps` bars from a price, where it is far from equilibrium.
-    fn expected(&self, price: f64, steps: f64) -> Option<f64> {
+    /// Expected move over the horizon from a price, where it is far from equilibrium.
+    fn expected(&self, price: f64) -> Option<f64> {
         let away = self.equilibrium - price;
         let far = (away / self.deviation).abs() > FAR;
-        far.then(|| away * (1.0 - exp(steps * ln(self.b))))
+        far.then_some(away * self.back)
     }
 }
 
@@ -85,19 +86,19 @@ impl Reversion {
 struct Bars {
     closes: [f64; BARS],
     n: u64,
+    /// Bars of a horizon.
+    steps: f64,
     reversion: Option<Reversion>,
     temperature: Option<f64>,
 }
 
-kimera_protocol::state!(Bars { closes, n, reversion, temperature });
-
-impl Default for Bars {
-    fn default() -> Self {
-        Self { closes: [0.0; BARS], n: 0, reversion: None, temperature: None }
-    }
-}
+kimera_protocol::state!(Bars { closes, n, reversion, temperature } fixed { steps });
 
 impl Bars {
+    fn new(steps: f64) -> Self {
+        Self { closes: [0.0; BARS], n: 0, steps, reversion: None, temperature: None }
+    }
+
     fn push(&mut self, close: f64) {
         self.closes[(self.n % BARS as u64) as usize] = close;
         self.n += 1;
@@ -160,7 +161,8 @@ impl Bars {
         }
         let equilibrium = base + (sy / m - slope * sx / m) / -slope;
         let deviation = (residual / (1.0 - b * b)).sqrt();
-        (deviation > 0.0 && equilibrium.is_finite()).then_some(Reversion { equilibrium, b, deviation })
+        let back = 1.0 - exp(self.steps * ln(b));
+        (deviation > 0.0 && equilibrium.is_finite()).then_some(Reversion { equilibrium, deviation, back })
     }
 }
 
@@ -173,6 +175,8 @@ pub struct Thermodynamic {
     entropy: PermutationEntropy,
     volatility: Volatility,
     decay: f64,
+    /// √ of the seconds of a horizon.
+    root_horizon: f64,
     energy: f64,
     flow: f64,
     /// The mid at which the last change was sampled.
@@ -181,7 +185,7 @@ pub struct Thermodynamic {
     change: Opinion,
 }
 
-kimera_protocol::state!(Thermodynamic { mid, bar, bars, entropy, volatility, energy, flow, sampled, change } fixed { config, decay });
+kimera_protocol::state!(Thermodynamic { mid, bar, bars, entropy, volatility, energy, flow, sampled, change } fixed { config, decay, root_horizon });
 
 impl Thermodynamic {
     /// Nothing seen yet.
@@ -190,7 +194,8 @@ impl Thermodynamic {
         Self {
             mid: None,
             bar: None,
-            bars: Bars::default(),
+            bars: Bars::new(config.horizon as f64 / config.volatility.bar.max(1) as f64),
+            root_horizon: (config.horizon as f64 * 1e-9).sqrt(),
             entropy: PermutationEntropy::new(ENTROPY_WINDOW),
             volatility: Volatility::new(config.volatility),
             decay: decay_of_half_life(FLOW_HALF_LIFE),
@@ -212,7 +217,7 @@ impl Thermodynamic {
         if let (Some(open), Some((last, _))) = (self.bar, self.mid) {
             // Bars without a price keep the last one; a long gap begins anew.
             if bar - open > BARS as i64 {
-                self.bars = Bars::default();
+                self.bars = Bars::new(self.bars.steps);
             } else if bar > open {
                 (open..bar).for_each(|_| self.bars.push(last));
                 self.bars.fit();
@@ -245,12 +250,10 @@ impl Thermodynamic {
         let entropy = self.entropy.normalised().ok_or(Abstention::Warmup)?;
         let temperature = self.bars.temperature.ok_or(Abstention::Warmup)?;
         let sigma = self.volatility.per_root_second().ok_or(Abstention::Warmup)?;
-        let seconds = self.config.horizon as f64 * 1e-9;
-        let noise = sigma * seconds.sqrt();
-        let steps = self.config.horizon as f64 / self.config.volatility.bar.max(1) as f64;
+        let noise = sigma * self.root_horizon;
         let has_changed = self.change.usable(time).is_some_and(|p| p > CHANGED);
         let reversion = self.bars.reversion.filter(|_| !has_changed);
-        let drift = match reversion.and_then(|r| r.expected(mid, steps)) {
+        let drift = match reversion.and_then(|r| r.expected(mid)) {
             Some(back) => back,
             // Flow that has moved the price with it is expected to go on by what it is worth.
             None if self.energy > 0.0 => self.flow,
@@ -360,18 +363,18 @@ mod tests {
 
     #[test]
     fn far_from_an_equilibrium_it_is_expected_back_and_a_walk_has_none() {
-        let (mut bars, mut next, mut x) = (Bars::default(), random(11), 0.0);
+        let (mut bars, mut next, mut x) = (Bars::new(10.0), random(11), 0.0);
         for _ in 0..300 {
             x = 0.93 * x + next();
             bars.push(1_000.0 + x);
         }
         let reversion = bars.reverts().expect("it was made to revert");
-        assert!((reversion.equilibrium - 1_000.0).abs() < 0.5 && (0.87..0.98).contains(&reversion.b));
-        assert_eq!(reversion.expected(1_000.5, 10.0), None, "near its equilibrium nothing is expected");
-        let back = reversion.expected(1_004.0, 10.0).expect("far above");
+        assert!((reversion.equilibrium - 1_000.0).abs() < 0.5 && (0.18..0.76).contains(&reversion.back));
+        assert_eq!(reversion.expected(1_000.5), None, "near its equilibrium nothing is expected");
+        let back = reversion.expected(1_004.0).expect("far above");
         assert!((-4.5..-1.0).contains(&back), "{back}");
         let walks = (1..200u64).filter(|seed| {
-            let (mut bars, mut next, mut x) = (Bars::default(), random(seed * 77), 1_000.0);
+            let (mut bars, mut next, mut x) = (Bars::new(10.0), random(seed * 77), 1_000.0);
             (0..300).for_each(|_| {
                 x += next();
                 bars.push(x);
@@ -411,7 +414,7 @@ mod tests {
 
     #[test]
     fn temperature_is_a_rank() {
-        let mut bars = Bars::default();
+        let mut bars = Bars::new(10.0);
         (0..100).for_each(|i| bars.push(f64::from(i % 2)));
         (0..20).for_each(|i| bars.push(5.0 * f64::from(i % 2)));
         assert!(bars.rank().unwrap() > 0.8);
