@@ -247,7 +247,15 @@ fn said(args: &PortfolioArgs, of: &Estimate, portfolio: &Portfolio, lines: &[Lin
     );
     let percent = |x: f64| format!("{:.1} %", 100.0 * x);
     for l in lines {
-        let expected = format!("{} ± {:.0} %", percent(l.expected), 100.0 * l.expected_error);
+        // A mean is worth what its error says; what equilibrium implies has none of its own.
+        let error = if args.returns == "history" {
+            format!(" ± {:.0} %", 100.0 * l.expected_error)
+        } else {
+            String::new()
+        };
+        let expected = percent(l.expected) + &error;
+        // Less than is shown is nothing, and nothing has no sign.
+        let trade = if l.trade.abs() < 5e-4 { 0.0 } else { 100.0 * l.trade };
         let _ = writeln!(
             text,
             "{:<12} {:>8} {:>8} {:>8} {:>+7.1} % {:>18} {:>10}",
@@ -255,7 +263,7 @@ fn said(args: &PortfolioArgs, of: &Estimate, portfolio: &Portfolio, lines: &[Lin
             percent(l.now),
             percent(l.wanted),
             percent(l.risk),
-            100.0 * l.trade,
+            trade,
             expected,
             percent(l.deviation)
         );

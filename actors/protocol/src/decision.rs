@@ -43,11 +43,13 @@ pub enum HoldReason {
     NotTradable = 16,
     /// It has just left a position, and rests before the next.
     Resting = 17,
+    /// Its round trips of thirty days lose with certainty: it takes no more risk until somebody starts it again.
+    Demoted = 18,
 }
 
 impl HoldReason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Halted,
         Self::VenueDown,
         Self::NoBook,
@@ -65,6 +67,7 @@ impl HoldReason {
         Self::Holding,
         Self::NotTradable,
         Self::Resting,
+        Self::Demoted,
     ];
 
     /// The reason of a code.
@@ -94,6 +97,7 @@ impl HoldReason {
             Self::Holding => "holding",
             Self::NotTradable => "not-tradable",
             Self::Resting => "resting",
+            Self::Demoted => "demoted",
         }
     }
 }

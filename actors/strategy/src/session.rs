@@ -8,6 +8,7 @@ use kimera_protocol::{
 
 use crate::account::{Account, Holding};
 use crate::kinds::pairs::taking_leg;
+use crate::record::Record;
 use crate::rules::{Rule, Sizing, kelly};
 use crate::scene::Scene;
 use crate::strategy::{LEGS_MAX, Leg, Strategy, View, Want};
@@ -25,6 +26,8 @@ pub struct SessionRules {
     pub change_max: f64,
     /// How long nobody enters behind a position that was left; behind a stop it is the stop's span, where that is longer.
     pub rest: Nanos,
+    /// Round trips of thirty days from which on an expectancy below 0 at 95 % demotes; 0: never.
+    pub demote_trips: u32,
 }
 
 impl Default for SessionRules {
@@ -35,6 +38,7 @@ impl Default for SessionRules {
             slippage_bps: 5.0,
             change_max: 0.5,
             rest: 1_000_000_000,
+            demote_trips: 30,
         }
     }
 }
@@ -69,6 +73,7 @@ pub struct Session {
     is_quoting: bool,
     /// What it has.
     pub account: Account,
+    record: Record,
     held: Held,
     /// What was said last, by instrument of the strategy.
     said: [Decision; LEGS_MAX],
@@ -76,12 +81,13 @@ pub struct Session {
 
 impl State for Session {
     fn save(&self, out: &mut Saver) {
-        let Self { rules: _, strategies, kind, trades: _, is_quoting: _, account, held, said } = self;
+        let Self { rules: _, strategies, kind, trades: _, is_quoting: _, account, record, held, said } = self;
         kind.save(out);
         if let Some(strategy) = strategies.get(*kind) {
             strategy.save(out);
         }
         account.save(out);
+        record.save(out);
         held.save(out);
         said.save(out);
     }
@@ -94,6 +100,7 @@ impl State for Session {
         strategy.load(from)?;
         self.sit(kind);
         self.account.load(from)?;
+        self.record.load(from)?;
         self.held.load(from)?;
         self.said.load(from)
     }
@@ -119,6 +126,7 @@ impl Session {
             trades: [None; LEGS_MAX],
             is_quoting: false,
             account,
+            record: Record::default(),
             held,
             said,
         };
@@ -140,12 +148,33 @@ impl Session {
         self.sit(usize::from(terms.kind).min(self.strategies.len().saturating_sub(1)));
         if self.account.is_flat() {
             self.account.clear();
+            self.record = Record::default();
         }
+        self.record.lift();
         (self.held, self.said) = (Held::default(), Default::default());
         if let Some(strategy) = self.strategies.get_mut(self.kind) {
             strategy.clear();
             strategy.weigh(terms);
         }
+    }
+
+    /// Takes a fill of its own, in units as [`Account::fill`] has them.
+    pub fn fill(&mut self, of: InstrumentId, size: i64, price: i64, fee: i64, time: Nanos) {
+        self.account.fill(of, size, price, fee, time);
+        if self.account.is_flat() {
+            self.record.is_flat_at(self.account.result(|_| 0), time, self.rules.demote_trips);
+        }
+    }
+
+    /// Somebody has started it again, whatever it has lost.
+    pub fn lift(&mut self) {
+        self.record.lift();
+    }
+
+    /// It has lost with certainty enough: only ways out are left.
+    #[must_use]
+    pub fn is_demoted(&self) -> bool {
+        self.record.is_demoted()
     }
 
     /// It goes on, on other terms.
@@ -170,6 +199,7 @@ impl Session {
         mut say: impl FnMut(InstrumentId, &Decision),
     ) {
         let mut about = Decision { strategy: terms.number, session: place as u8, ..Decision::default() };
+        let runs = runs && !self.record.is_demoted();
         if self.is_quoting && runs {
             let Some(of) = self.trades[0] else { return };
             about.position = self.account.position(of);
@@ -196,6 +226,9 @@ impl Session {
                     if decision.bid.size.0 == 0 && decision.ask.size.0 == 0 {
                         decision.hold = HoldReason::Holding as u8;
                     }
+                }
+                Err(HoldReason::Stopped) if self.record.is_demoted() => {
+                    decision.hold = HoldReason::Demoted as u8
                 }
                 Err(reason) => decision.hold = *reason as u8,
             }
@@ -441,7 +474,11 @@ impl Session {
     #[must_use]
     pub fn digest(&self) -> u64 {
         let strategy = self.strategies.get(self.kind).map_or(0, |strategy| strategy.digest());
-        self.account.digest() ^ strategy.rotate_left(23) ^ (self.kind as u64) << 56 ^ self.held.best.to_bits()
+        self.account.digest()
+            ^ self.record.digest()
+            ^ strategy.rotate_left(23)
+            ^ (self.kind as u64) << 56
+            ^ self.held.best.to_bits()
     }
 }
 

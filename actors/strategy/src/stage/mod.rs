@@ -4,9 +4,9 @@
 mod meters;
 
 use kimera_protocol::{
-    Alert, Command, Consensus, Decision, Features, FillBook, InstrumentId, Kind, Message, Nanos, News,
-    Opinion, OrderUpdate, Quote, SESSIONS_MAX, SessionChange, SessionTerms, Sessions, Timer, TimerOwner,
-    TimerRequest, Trading, VenueStatus,
+    Alert, Command, CommandCode, Consensus, Decision, Features, FillBook, InstrumentId, Kind, Message, Nanos,
+    News, Opinion, OrderUpdate, Quote, SESSIONS_MAX, SessionChange, SessionTerms, Sessions, Timer,
+    TimerOwner, TimerRequest, Trading, VenueStatus,
 };
 use kimera_runtime::{Actor, Input, Outbox, Port};
 
@@ -163,7 +163,7 @@ impl Strategies {
         let of = message.instrument();
         let tick_units = self.scene.market(of).map_or(0, |market| market.steps.tick_units);
         let price = update.price.0.saturating_mul(tick_units);
-        self.places[place].account.fill(of, size, price, update.fee, message.header.time);
+        self.places[place].fill(of, size, price, update.fee, message.header.time);
         let seat = self.terms.at(place);
         self.meters.session(place, &seat, &self.places[place].account, self.config.scene.traded);
         let mut room = DECISIONS_MAX;
@@ -180,6 +180,9 @@ impl Strategies {
                 self.places[place].begin(&seat.terms);
             } else {
                 self.places[place].weigh(&seat.terms);
+                if command.code == CommandCode::SessionStart as u64 {
+                    self.places[place].lift();
+                }
             }
             self.meters.session(place, &seat, &self.places[place].account, self.config.scene.traded);
             let mut room = DECISIONS_MAX;

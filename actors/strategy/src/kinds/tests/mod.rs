@@ -402,3 +402,31 @@ fn a_session_that_has_lost_its_share_gives_back_what_it_holds() {
     lively(&mut lost, 90, &forecast(0.9, 0.5, 0.5));
     assert_eq!(lost.fills, fills, "and nothing more");
 }
+
+#[test]
+fn who_loses_trip_after_trip_is_demoted_until_somebody_starts_it_again() {
+    let trips = |demote_trips: u32| {
+        let mut rig = Rig::of("forecast", |config| config.rules.demote_trips = demote_trips);
+        lively(&mut rig, 30, &forecast(0.0, 0.5, 0.5));
+        for _ in 0..20 {
+            // In and out again in a market that goes nowhere: each trip costs the spread.
+            lively(&mut rig, 2, &forecast(0.6, 0.5, 0.5));
+            lively(&mut rig, 4, &forecast(-0.6, 0.5, 0.5));
+        }
+        rig
+    };
+    let (mut demoted, never) = (trips(5), trips(0));
+    assert!(never.fills > 2 * demoted.fills && never.hold() != Some(HoldReason::Demoted));
+    assert_eq!((demoted.position(PERP), demoted.hold()), (0, Some(HoldReason::Demoted)));
+    assert!(demoted.fills >= 10, "five trips at least: {}", demoted.fills);
+    let fills = demoted.fills;
+    let start = Command {
+        code: CommandCode::SessionStart as u64,
+        session: 1,
+        terms: terms(2, "forecast", 100_000),
+        ..Command::default()
+    };
+    demoted.send(SPOT, 0, start);
+    lively(&mut demoted, 5, &forecast(0.9, 0.5, 0.5));
+    assert!(demoted.fills > fills, "{:?}", demoted.last());
+}
