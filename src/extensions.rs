@@ -11,6 +11,8 @@ pub const STRATEGIES: &[KindOf] = &[
 
 /// Members that do not come with the project, by name.
 pub const MEMBERS: &[MemberOf] = &[
+    #[cfg(test)]
+    tests::REHEARSED,
     // kimera new: a line a member
 ];
 
@@ -46,6 +48,46 @@ pub fn kind_names() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, plan};
+    use crate::line;
+
+    /// One that tests know of.
+    pub(super) const REHEARSED: MemberOf = ("rehearsed", "sits where a member from outside does", |roles| {
+        Box::new(kimera_ensemble::Sentiment::new(roles.member))
+    });
+
+    #[test]
+    fn a_member_from_outside_is_seated_by_configuration_alone() {
+        let without = Config::parse(include_str!("../config/profiles/paper.toml")).unwrap();
+        let with = without.patched("[ensemble]\nfurther = [\"rehearsed\"]").unwrap();
+        let prior = with.ensemble_config().prior;
+        assert!(
+            (prior.iter().sum::<f64>() - 1.0).abs() < 1e-12 && (prior[5] - 0.02).abs() < 1e-12,
+            "{prior:?}"
+        );
+        assert!((prior[0] - 0.30 * 0.98).abs() < 1e-12);
+        let (before, topology) = (line::topology(&without), line::topology(&with));
+        assert!(topology.check() == Ok(()) && topology.seat("member.rehearsed").is_some());
+        let same = before.seats.iter().zip(&topology.seats).all(|(a, b)| a.name == b.name);
+        assert!(same, "numbers of seats that journals hold stay as they are");
+        for cores in [2, 4, 8, 16, 32] {
+            let plan = line::with_guests(plan(&format!("cores-{cores}")).unwrap(), &topology);
+            assert_eq!(plan.check(&topology, None), Ok(()), "{}", plan.name);
+        }
+        let group = |config: &Config| config.supervision.group_of("member.rehearsed").map(|g| g.name.clone());
+        assert_eq!((group(&without), group(&with)), (None, Some("members".into())));
+        let back = with.patched("[ensemble]\nfurther = []").unwrap();
+        assert_eq!((group(&back), back.ensemble_config()), (None, without.ensemble_config()));
+        assert_eq!(line::boxed_members(&with).unwrap().len(), 6);
+        for (wrong, why) in [
+            ("[\"rehearsed\", \"rehearsed\"]", "named twice"),
+            ("[\"nobody\"]", "no member is called"),
+            ("[\"a\", \"b\", \"c\", \"d\"]", "at most 3"),
+        ] {
+            let said = without.patched(&format!("[ensemble]\nfurther = {wrong}")).unwrap_err();
+            assert!(said.contains(why), "{said}");
+        }
+    }
 
     #[test]
     fn every_kind_has_one_name_and_one_number() {

@@ -14,13 +14,13 @@ use kimera_cep::{
 };
 use kimera_compliance::{Compliance, ComplianceMeters, Conduct, Rules, actor as compliance_stage};
 use kimera_ensemble::{
-    Abstainer, Contradiction, Ensemble, EnsembleMeters, Pattern, Sentiment, Thermodynamic,
+    Contradiction, Ensemble, EnsembleMeters, Macro, Pattern, Sentiment, Thermodynamic,
     actor as ensemble_stage, members as members_stage,
 };
 use kimera_execution::{Execution, ExecutionMeters, actor as execution_stage};
 use kimera_ledger::{Books, Ledger, LedgerMeters};
 use kimera_market::{Market, actor as market_stage};
-use kimera_protocol::{Abstention, Seq};
+use kimera_protocol::Seq;
 use kimera_risk::{Gate, Risk, RiskMeters, actor as risk_stage};
 use kimera_runtime::counters::{Counters, Histogram};
 use kimera_runtime::credit::{FRAME_MESSAGES_MAX, InputClass, WINDOW_MAX};
@@ -69,7 +69,7 @@ pub const MEMBERS: [(&str, &str); 5] = [
     ("thermodynamic", "temperature, entropy, energy flow, free energy"),
     ("pattern", "what followed windows like this one"),
     ("sentiment", "headlines, each once, worth less the older they are"),
-    ("macro", "abstains: there are no macro series in a recording of prices"),
+    ("macro", "what dollar, yields, inflation and shares say the asset should have done"),
 ];
 
 /// Members of a configuration by number: ours, then those from outside that it names.
@@ -143,9 +143,11 @@ pub fn topology(config: &Config) -> Topology {
     seats.append(&mut stages);
     seats.push(seat(DETECTORS, Plane::Hot, "what looks out of the ordinary", true, cep_stage::OUTPUTS_MAX));
     let members = members_of(config);
-    for (name, purpose) in &members {
-        seats.push(seat(&member_seat(name), Plane::Hot, purpose, true, members_stage::OUTPUTS_MAX));
-    }
+    let (own, guests) = members.split_at(MEMBERS.len());
+    let member = |(name, purpose): &(&str, &str)| {
+        seat(&member_seat(name), Plane::Hot, purpose, true, members_stage::OUTPUTS_MAX)
+    };
+    seats.extend(own.iter().map(member));
     seats.extend(main_line);
     seats.push(seat(LEDGER, Plane::Hot, "double entry: each fill once", true, 0));
     if config.patterns.is_used() {
@@ -198,11 +200,12 @@ pub fn topology(config: &Config) -> Topology {
     for (name, per_input) in [(STRATEGY, FROM_MARKET), (RISK, FROM_EXECUTION), (COMPLIANCE, FROM_EXECUTION)] {
         edges.push(edge(name, SEQUENCER, Port::Feedback, per_input));
     }
-    // The last seat and inlet: numbers that journals without it hold stay as they are.
+    // The last seats and inlet: numbers that journals without them hold stay as they are.
     if config.opinions.enabled {
         seats.push(seat(OPINIONS, Plane::Slow, "what is fitted, or judged by what comes later", false, 1));
         edges.push(input(OPINIONS, 1, 1_024));
     }
+    seats.extend(guests.iter().map(member));
     Topology { seats, edges }
 }
 
@@ -397,10 +400,8 @@ pub fn boxed_members(config: &Config) -> Result<Vec<Box<dyn Actor>>, String> {
         Box::new(Thermodynamic::new(config.thermodynamic_config(1))),
         Box::new(Pattern::new(2, config.traded_id())),
         Box::new(Sentiment::new(3)),
+        Box::new(Macro::new(config.macro_config(4)?)),
     ];
-    for number in members.len()..MEMBERS.len() {
-        members.push(Box::new(Abstainer::new(number, Abstention::NoData)));
-    }
     members.extend(guests(config).map(|(_, member)| member));
     Ok(members)
 }
@@ -436,7 +437,7 @@ pub fn cells(
     seats.member("thermodynamic", 1, Thermodynamic::new(config.thermodynamic_config(1)))?;
     seats.member("pattern", 2, Pattern::new(2, config.traded_id()))?;
     seats.member("sentiment", 3, Sentiment::new(3))?;
-    seats.member("macro", 4, Abstainer::new(4, Abstention::NoData))?;
+    seats.member("macro", 4, Macro::new(config.macro_config(4).map_err(wrong)?))?;
     for (i, (name, member)) in guests(config).enumerate() {
         seats.member(name, MEMBERS.len() + i, member)?;
     }
@@ -502,7 +503,7 @@ mod tests {
         let of = |config: &Config| config.supervision.group_of(PATTERNS).map(|g| g.name.clone());
         assert_eq!((of(&config), of(&with)), (None, Some("members".into())));
         let mut stages = vec![MARKET.to_owned()];
-        stages.extend(branches().filter(|seat| seat != PATTERNS));
+        stages.extend(branches().filter(|seat| topology.seat(seat).is_some()));
         stages.extend([ENSEMBLE, STRATEGY, EXECUTION, RISK, COMPLIANCE, LEDGER].map(str::to_owned));
         assert_eq!(compared_seats(&topology), stages);
     }

@@ -125,7 +125,8 @@ fn make(root: &Path, of: &Made, name: &str) -> Result<(), Failure> {
         )));
     }
     let folder = root.join("extensions").join(name);
-    let is_taken = extensions::number_of(name).is_some() || line::known_members().any(|known| known == name);
+    let is_taken =
+        extensions::number_of(name).is_some() || line::branches().any(|seat| seat == line::member_seat(name));
     if is_taken || folder.exists() {
         return Err(Failure::usage(format!(
             "there is a strategy or a member \"{name}\" already; take another name"
@@ -170,6 +171,10 @@ mod tests {
         let nowhere = Path::new("/nonexistent");
         assert!(make(nowhere, &STRATEGY, "trend").unwrap_err().message.contains("already"));
         assert!(make(nowhere, &MEMBER, "macro").unwrap_err().message.contains("already"));
+        assert!(
+            make(nowhere, &MEMBER, "detectors").unwrap_err().message.contains("already"),
+            "a seat has that name"
+        );
         assert!(make(nowhere, &MEMBER, "fresh").unwrap_err().message.contains("checkout"));
     }
 }

@@ -7,8 +7,8 @@ use kimera_journal::{JournalReader, Record};
 use kimera_protocol::{
     Absent, Alert, CancelOrder, Checkpoint, Command, CommandCode, Consensus, Decision, Definition, Detector,
     ErrorKind, HoldReason, Kind, Message, NewOrder, News, Opinion, OrderEvent, OrderUpdate, OrphanAdopted,
-    PatternMatch, PatternsLoaded, Phase, Quantity, Refusal, RefusalReason, Severity, Status, Timer, Topic,
-    Urgency, VenueStatus, Weights,
+    PatternMatch, PatternsLoaded, Phase, Quantity, Reading, Refusal, RefusalReason, Series, Severity, Status,
+    Timer, Topic, Urgency, VenueStatus, Weights,
 };
 use kimera_runtime::counters::Snapshot;
 use kimera_runtime::errors::ErrorLog;
@@ -314,6 +314,12 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
             "headline": format!("{:016x}", n.headline), "source": format!("{:016x}", n.source),
             "compound": n.compound, "relevance": n.relevance, "published": n.published,
             "trusted": n.trusted == 1,
+        }));
+    }
+    if let Some(r) = m.body::<Reading>() {
+        return Some(json!({
+            "series": Series::from_code(r.series).map(Series::name), "value": r.value, "price": r.price,
+            "published": r.published,
         }));
     }
     if let Some(o) = m.body::<Opinion>() {

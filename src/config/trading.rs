@@ -7,7 +7,8 @@ use kimera_ensemble::outcomes::OPEN_MAX;
 use kimera_ensemble::slow::pattern::memory::MEMORY_MAX;
 use kimera_ensemble::weights::FLOOR;
 use kimera_ensemble::{
-    ContradictionConfig, EnsembleConfig, PatternConfig, SlowConfig, ThermodynamicConfig, Weighing,
+    ContradictionConfig, EnsembleConfig, MacroConfig, PatternConfig, SlowConfig, ThermodynamicConfig,
+    Weighing,
 };
 use kimera_execution::parent::ParentConfig;
 use kimera_execution::{ExecutionConfig, Tradable};
@@ -325,6 +326,20 @@ impl Config {
             errors_min: e.errors_min.into(),
             basis_half_life: ms(s.basis_half_life_ms),
             stale_after: ms(s.stale_after_ms),
+        })
+    }
+
+    /// What the macro analyser needs.
+    ///
+    /// # Errors
+    /// Where the traded instrument is wrong.
+    pub fn macro_config(&self, member: usize) -> Result<MacroConfig, String> {
+        let traded = self.traded()?;
+        Ok(MacroConfig {
+            member,
+            traded: (traded.id, traded.tick_units as f64 * 1e-8),
+            stale_after: 36 * 3_600_000_000_000,
+            observations_min: 30,
         })
     }
 

@@ -1,4 +1,4 @@
-//! Headlines on their way into a running line.
+//! Headlines and readings on their way into a running line.
 
 use kimera_protocol::{Header, InstrumentId, Kind, Message};
 use kimera_runtime::{Counter, Counters, Port};
@@ -7,7 +7,7 @@ use super::live::Live;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::log::Category::System;
-use crate::news::{NewsDesk, Tally};
+use crate::news::{NewsDesk, Published, Tally};
 use crate::state::Layout;
 
 /// The desk of a run, and what is counted of it.
@@ -49,8 +49,14 @@ impl Live<'_> {
     pub(super) fn hear_news(&mut self) {
         let Some(agent) = &mut self.news else { return };
         let (now, control, about) = (self.run.venue.clock.now(), &mut self.built.control, agent.about);
-        agent.desk.look(now, |news| {
-            control.send(Port::Input, &Message::new(Header::unsequenced(Kind::News, about), *news))
+        agent.desk.look(now, |published| {
+            let message = match published {
+                Published::News(news) => Message::new(Header::unsequenced(Kind::News, about), *news),
+                Published::Reading(reading) => {
+                    Message::new(Header::unsequenced(Kind::Reading, about), *reading)
+                }
+            };
+            control.send(Port::Input, &message)
         });
         let tally = agent.desk.tally;
         if tally == agent.said {

@@ -2,7 +2,8 @@
 //! and nobody is where outcomes are dealt by chance; without that member the ensemble knows less.
 
 use kimera_protocol::{
-    DepthBegin, Flags, Header, InstrumentId, Kind, Level, Message, Nanos, News, Price, Quantity, Ticker,
+    DepthBegin, Flags, Header, InstrumentId, Kind, Level, Message, Nanos, News, Price, Quantity, Reading,
+    Series, Ticker,
 };
 
 use super::forecasts::{forecasts, members};
@@ -61,6 +62,12 @@ impl Tape {
             self.say(instrument, Flags::FRAME_END | Flags::MARK, ticker, Kind::Ticker);
         }
         self.time = BEGIN + (of + 1) * HALF;
+    }
+
+    fn dollar(&mut self, value: f64, price: f64, published: Nanos) {
+        let reading =
+            Reading { series: Series::Dollar as u64, value, price, published, ..Reading::default() };
+        self.say(0, 0, reading, Kind::Reading);
     }
 
     fn headline(&mut self, compound: f64) {
@@ -160,4 +167,30 @@ fn sentiment_finds_that_prices_go_where_headlines_point() {
         tape.half(price + chance.next(), price);
     }
     is_found(&tape, "sentiment", 0.6, true);
+}
+
+#[test]
+fn macro_finds_what_has_not_followed_yet() {
+    let (mut tape, mut chance, mut dollar, mut price) = (Tape::new(), Chance(21), 100.0, 60_000.0);
+    // A year of days before: the asset does the opposite of the dollar, within the day.
+    for day in -300..0 {
+        let step = 0.01 * chance.next();
+        dollar *= 1.0 + step;
+        price *= 1.0 - step + 0.001 * chance.next();
+        tape.dollar(dollar, price, BEGIN + day * 86_400 * 2 * HALF);
+    }
+    let mut missing = 0.0;
+    for i in 0..3_000 {
+        if i % 150 == 10 {
+            let step = 0.012 * chance.next();
+            dollar *= 1.0 + step;
+            let now = tape.time;
+            tape.dollar(dollar, price, now);
+            missing = -step * price / 150.0;
+        }
+        price += missing + chance.next();
+        tape.half(price + chance.next(), price);
+    }
+    // What is missing comes in over minutes: whoever sees a drift sees it too.
+    is_found(&tape, "macro", 0.6, false);
 }

@@ -1,7 +1,8 @@
-//! Headlines from outside: a file that somebody appends to, or a local socket; a JSON object a line. Scored here, by a
-//! lexicon, and told to the line as inputs when they are due.
+//! What is published outside: headlines, and readings of the world's prices and yields; a file that somebody appends to, or a local socket; a JSON
+//! object a line. Headlines are scored here, by a lexicon. Both are told to the line as inputs when they are due.
 //!
 //! `{"published_ms": 1723161240000, "source": "wire", "headline": "Bitcoin surges", "relevance": 1.0}`
+//! `{"published_ms": 1723161240000, "series": "dollar", "value": 123.4, "price": 61800.0}`
 
 pub mod lexicon;
 
@@ -11,7 +12,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use kimera_protocol::{Nanos, News};
+use kimera_protocol::{Nanos, News, Reading, Series};
 use serde::Deserialize;
 
 use crate::config::NewsSection;
@@ -20,11 +21,13 @@ use lexicon::{Lexicon, hash, headline_hash};
 
 /// Longest line.
 const LINE_MAX: usize = 8_192;
-/// Bytes that are read at a time, so that a large file holds nobody up.
-const READ_MAX: usize = 65_536;
-/// Headlines that wait until they are due.
+/// Bytes that are read at a time: so that a large file holds nobody up, and no more lines than there is room for.
+const READ_MAX: usize = 16_384;
+/// What waits until it is due.
 const WAITING_MAX: usize = 1_024;
-/// Headlines that are told at a look.
+/// With so much due already a file waits to be read on: a history must not be lost for want of room.
+const DUE_MAX: usize = 64;
+/// What is told at a look.
 const AT_A_LOOK: usize = 4;
 /// A headline this old is told to nobody: after a restart the file is read from its beginning again.
 const TOO_OLD: Nanos = 3_600_000_000_000;
@@ -33,7 +36,36 @@ const KNOWN_MAX: usize = 4_096;
 /// Earliest and latest time that is one, ms.
 const TIMES_MS: std::ops::Range<i64> = 0..4_102_444_800_000;
 
-/// A line.
+/// What was published.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Published {
+    /// A headline.
+    News(News),
+    /// A value of a series.
+    Reading(Reading),
+}
+
+impl Published {
+    fn at(&self) -> Nanos {
+        match self {
+            Self::News(news) => news.published,
+            Self::Reading(reading) => reading.published,
+        }
+    }
+}
+
+/// A line with a value of a series.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Value {
+    published_ms: i64,
+    series: String,
+    value: f64,
+    #[serde(default)]
+    price: f64,
+}
+
+/// A line with a headline.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Item {
@@ -51,7 +83,7 @@ fn one() -> f64 {
 /// What has come and what was wrong, for those who watch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Headlines that were told.
+    /// Headlines and readings that were told.
     pub told: u64,
     /// Headlines that were known already.
     pub known: u64,
@@ -70,7 +102,7 @@ pub struct NewsDesk {
     partial: Vec<u8>,
     /// The rest of a line that is too long is left out.
     skips: bool,
-    waiting: VecDeque<News>,
+    waiting: VecDeque<Published>,
     known: VecDeque<u64>,
     /// What has come.
     pub tally: Tally,
@@ -109,15 +141,20 @@ impl NewsDesk {
     }
 
     /// Reads what is new and tells what is due; `tell` says whether there was room for it.
-    pub fn look(&mut self, now: Nanos, mut tell: impl FnMut(&News) -> bool) {
-        self.read_file();
+    pub fn look(&mut self, now: Nanos, mut tell: impl FnMut(&Published) -> bool) {
+        if self.waiting.get(DUE_MAX).is_none_or(|p| p.at() > now) {
+            self.read_file();
+        }
         self.read_socket();
-        while self.waiting.front().is_some_and(|n| n.published < now.saturating_sub(TOO_OLD)) {
+        // A reading is never too old: those of the past are what betas are learnt from.
+        let is_old =
+            |p: &Published| matches!(p, Published::News(n) if n.published < now.saturating_sub(TOO_OLD));
+        while self.waiting.front().is_some_and(is_old) {
             self.tally.old += 1;
             self.waiting.pop_front();
         }
         for _ in 0..AT_A_LOOK {
-            if self.waiting.front().is_none_or(|n| n.published > now) {
+            if self.waiting.front().is_none_or(|p| p.at() > now) {
                 return;
             }
             if !self.waiting.front().is_some_and(&mut tell) {
@@ -184,9 +221,12 @@ impl NewsDesk {
         if line.trim_ascii().is_empty() {
             return;
         }
+        if let Ok(value) = serde_json::from_slice(line) {
+            return self.take_value(&value);
+        }
         let item: Item = match serde_json::from_slice(line) {
             Ok(item) => item,
-            Err(e) => return self.wrong(format!("a line of the news is no headline: {e}")),
+            Err(e) => return self.wrong(format!("a line of the news is no headline and no reading: {e}")),
         };
         if !TIMES_MS.contains(&item.published_ms) || !(0.0..=1.0).contains(&item.relevance) {
             return self
@@ -198,7 +238,7 @@ impl NewsDesk {
             return;
         }
         if self.waiting.len() >= WAITING_MAX {
-            return self.wrong(format!("{WAITING_MAX} headlines wait already"));
+            return self.wrong(format!("{WAITING_MAX} lines wait already"));
         }
         if self.known.len() == KNOWN_MAX {
             self.known.pop_front();
@@ -215,8 +255,33 @@ impl NewsDesk {
             lexicon: self.lexicon.hash(),
             ..News::default()
         };
-        let at = self.waiting.partition_point(|n| n.published <= news.published);
-        self.waiting.insert(at, news);
+        self.insert(Published::News(news));
+    }
+
+    fn take_value(&mut self, of: &Value) {
+        let Some(series) = Series::ALL.into_iter().find(|s| s.name() == of.series) else {
+            let known = Series::ALL.map(Series::name).join(", ");
+            return self.wrong(format!("no series is called \"{}\": there are {known}", of.series));
+        };
+        let reading = Reading {
+            series: series as u64,
+            value: of.value,
+            price: of.price,
+            published: of.published_ms.saturating_mul(1_000_000),
+            ..Reading::default()
+        };
+        if !TIMES_MS.contains(&of.published_ms) || !reading.is_sensible() {
+            return self.wrong("a reading's published_ms is no time, or its value or price is none".into());
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            return self.wrong(format!("{WAITING_MAX} lines wait already"));
+        }
+        self.insert(Published::Reading(reading));
+    }
+
+    fn insert(&mut self, published: Published) {
+        let at = self.waiting.partition_point(|p| p.at() <= published.at());
+        self.waiting.insert(at, published);
     }
 }
 
@@ -239,8 +304,10 @@ mod tests {
 
     fn told(desk: &mut NewsDesk, now_ms: i64) -> Vec<News> {
         let mut all = Vec::new();
-        desk.look(now_ms * 1_000_000, |n| {
-            all.push(*n);
+        desk.look(now_ms * 1_000_000, |p| {
+            if let Published::News(n) = p {
+                all.push(*n);
+            }
             true
         });
         all
@@ -275,6 +342,40 @@ mod tests {
         std::fs::write(&path, line(41, "blog", "Bitcoin rallies")).unwrap();
         told(&mut desk, 50);
         assert_eq!(told(&mut desk, 50).len(), 1, "a file that is begun anew is read anew");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_history_of_readings_is_told_whole_and_in_order() {
+        let folder = folder("readings");
+        let path = folder.join("news.jsonl");
+        let day = |i: i64| {
+            format!("{{\"published_ms\": {}, \"series\": \"dollar\", \"value\": {}}}\n", i * 1_000, i + 1)
+        };
+        let mut text: String = (0..5_000).map(day).collect();
+        text += "{\"published_ms\": 1, \"series\": \"tulips\", \"value\": 1}\n";
+        text += "{\"published_ms\": 1, \"series\": \"dollar\", \"value\": -1}\n";
+        std::fs::write(&path, text).unwrap();
+        let section = NewsSection { file: Some(path), ..NewsSection::default() };
+        let mut desk = NewsDesk::open(&section, &folder.join("none.sock")).unwrap();
+        let (mut all, mut looks) = (Vec::new(), 0);
+        while all.len() < 5_000 && looks < 10_000 {
+            looks += 1;
+            desk.look(i64::MAX / 2, |p| {
+                if let Published::Reading(r) = p {
+                    all.push(r.value);
+                }
+                true
+            });
+        }
+        desk.look(i64::MAX / 2, |_| true);
+        assert!(all.len() == 5_000 && all.is_sorted(), "{} told, {:?}", all.len(), desk.last_wrong);
+        assert_eq!(
+            (desk.tally.told, desk.tally.old, desk.tally.unread),
+            (5_000, 0, 2),
+            "{:?}",
+            desk.last_wrong
+        );
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -14,6 +14,9 @@ use crate::rates::read_minutes;
 
 /// Nanoseconds of a year of a market that never closes.
 const YEAR: f64 = 365.0 * 86_400e9;
+const MINUTE: Nanos = 60_000_000_000;
+/// Two regimes whose deviations are nearer than this are one.
+const APART: f64 = 1.5;
 /// Rows below which nothing is estimated.
 const ROWS_MIN: usize = 30;
 
@@ -22,7 +25,7 @@ const ROWS_MIN: usize = 30;
 pub struct Returns {
     /// Names of the assets: of their files.
     pub names: Vec<String>,
-    /// ln of price over price a bar before, a row a bar.
+    /// Price over price a bar before less 1, a row a bar: what a portfolio's return is made of.
     pub rows: Vec<Vec<f64>>,
     /// Bars of a year.
     pub per_year: f64,
@@ -45,15 +48,24 @@ pub struct Estimate {
     pub regime: Option<&'static str>,
 }
 
+/// Name of an asset: its file's, less .gz and .csv.
+fn name(file: &Path) -> String {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    name.strip_suffix(".csv").unwrap_or(name).to_owned()
+}
+
 /// Reads files of minutes.
 ///
 /// # Errors
 /// What cannot be read, and files that have less than thirty bars in common.
 pub fn read(files: &[PathBuf], bar: Nanos) -> Result<Returns, Failure> {
+    if bar % MINUTE != 0 {
+        return Err(Failure::usage("--bar: whole minutes, as 15m or 1h".to_owned()));
+    }
     let closes: Vec<BTreeMap<i64, f64>> =
         files.iter().map(|file| closes(file, bar)).collect::<Result<_, _>>()?;
-    let names: Vec<String> =
-        files.iter().map(|f| f.file_stem().unwrap_or_default().to_string_lossy().into_owned()).collect();
+    let names: Vec<String> = files.iter().map(|file| name(file)).collect();
     if let Some(twice) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
         return Err(Failure::usage(format!(
             "{} is named twice: assets have the names of their files",
@@ -69,7 +81,7 @@ pub fn read(files: &[PathBuf], bar: Nanos) -> Result<Returns, Failure> {
     let mut rows = Vec::new();
     for time in first.keys() {
         if let (Some(before), Some(now)) = (at(time - 1), at(*time)) {
-            rows.push(now.iter().zip(before).map(|(now, before)| (now / before).ln()).collect());
+            rows.push(now.iter().zip(before).map(|(now, before)| now / before - 1.0).collect());
         }
     }
     if rows.len() < ROWS_MIN {
@@ -91,7 +103,7 @@ fn closes(file: &Path, bar: Nanos) -> Result<BTreeMap<i64, f64>, Failure> {
         .map(|m| (m.bar.time.div_euclid(bar), m.bar.close))
         .collect();
     // The last bar may only have begun.
-    if minutes.last().is_some_and(|m| m.bar.time.rem_euclid(bar) + 60_000_000_000 < bar) {
+    if minutes.last().is_some_and(|m| m.bar.time.rem_euclid(bar) + MINUTE < bar) {
         of.pop_last();
     }
     Ok(of)
@@ -118,23 +130,31 @@ pub fn estimate(returns: &Returns, by_regime: bool) -> Result<Estimate, Failure>
     Ok(Estimate { mean, mean_error, covariance, shrunk, rows: rows.len(), regime })
 }
 
-/// Rows that were in the regime of the last one, by a filter that knows no row ahead; none where no two regimes are told apart or this one has too few.
+/// Rows that were expected, by those before them, to be of the regime that the next one is expected to be of; by a row itself large ones would be taken out of the
+/// calm. None where one deviation explains the rows as well (by Schwarz's criterion: three parameters fewer), the two are near each other, or too few rows are
+/// left.
 fn of_this_regime(rows: &[Vec<f64>]) -> Option<(Vec<Vec<f64>>, &'static str)> {
     let market: Vec<f64> = rows.iter().map(|row| row.iter().sum::<f64>() / row.len().max(1) as f64).collect();
     let regimes = Regimes::fit(&market)?;
+    let (two, one) = regimes.likelihoods(&market);
+    let is_two = 2.0 * (two - one) > 3.0 * (market.len() as f64).ln();
+    if !is_two || regimes.deviation[1] < APART * regimes.deviation[0] {
+        return None;
+    }
     let mut at = regimes.stationary();
     let calm: Vec<bool> = market
         .iter()
         .map(|x| {
+            let expected = regimes.ahead(at);
             at = regimes.filter(at, *x);
-            at[0] > 0.5
+            expected[0] > 0.5
         })
         .collect();
-    let now = *calm.last()?;
+    let next = regimes.ahead(at)[0] > 0.5;
     let kept: Vec<Vec<f64>> =
-        rows.iter().zip(&calm).filter(|(_, c)| **c == now).map(|(row, _)| row.clone()).collect();
+        rows.iter().zip(&calm).filter(|(_, c)| **c == next).map(|(row, _)| row.clone()).collect();
     let enough = ROWS_MIN.max(2 * rows.first()?.len());
-    (kept.len() >= enough).then_some((kept, if now { "calm" } else { "rough" }))
+    (kept.len() >= enough).then_some((kept, if next { "calm" } else { "rough" }))
 }
 
 #[cfg(test)]
@@ -173,6 +193,18 @@ mod tests {
     }
 
     #[test]
+    fn one_law_is_not_taken_for_two() {
+        let mut normals = kimera_numerics::seeded::SeededNormals::new(5);
+        let mut taken = 0;
+        for _ in 0..20 {
+            let rows = (0..700).map(|_| vec![0.01 * normals.normal(), 0.01 * normals.normal()]).collect();
+            let returns = Returns { names: vec!["A".into(), "B".into()], rows, per_year: 365.0 };
+            taken += u32::from(estimate(&returns, true).unwrap().regime.is_some());
+        }
+        assert_eq!(taken, 0, "of twenty");
+    }
+
+    #[test]
     fn bars_are_those_that_all_files_have() {
         let dir = std::env::temp_dir().join(format!("kimera-portfolio-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
@@ -201,6 +233,11 @@ mod tests {
         );
         let few = read(&[a.clone(), b], 3_600_000_000_000).unwrap_err();
         assert!(few.message.contains("shorter ones"), "{}", few.message);
+        assert!(
+            read(std::slice::from_ref(&a), 90_000_000_000).unwrap_err().message.contains("whole minutes")
+        );
+        let named = ["x/AVAX.csv.gz", "LTCUSDT-1m-2026-02.csv", "B.C"].map(|path| name(Path::new(path)));
+        assert_eq!(named, ["AVAX", "LTCUSDT-1m-2026-02", "B.C"]);
         assert!(read(&[a.clone(), a], 60_000_000_000).unwrap_err().message.contains("named twice"));
         std::fs::remove_dir_all(dir).unwrap();
     }

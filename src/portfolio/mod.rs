@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
+use kimera_numerics::Matrix;
 use kimera_numerics::portfolio::{View, black_litterman};
 use kimera_protocol::Nanos;
 use serde::Serialize;
@@ -22,6 +23,8 @@ use optimise::{Bounds, Objective, OptimiseError, Portfolio, distance, optimise, 
 
 /// Uncertainty of what is expected without views, as a share of the covariance.
 const TAU: f64 = 0.05;
+/// Risk aversion of the market that equilibrium is of.
+const MARKET: f64 = 3.0;
 
 /// Arguments of `kimera portfolio`.
 #[derive(Debug, Args)]
@@ -39,7 +42,8 @@ pub struct PortfolioArgs {
     /// Only of bars in the regime that is now: calm or rough.
     #[arg(long)]
     regime: bool,
-    /// What assets are expected to return before views: `equilibrium` (what makes the weights held now the best ones) or `history` (their mean).
+    /// What assets are expected to return before views: `equilibrium` (what makes the weights held now the best ones for a risk aversion of 3) or
+    /// `history` (their mean).
     #[arg(long, default_value = "equilibrium")]
     returns: String,
     /// A view, returns a year: AVAX=0.20, or AVAX-LTC=0.05.
@@ -80,6 +84,24 @@ struct Line {
     deviation: f64,
 }
 
+/// What is held behind the trade.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Then {
+    expected: f64,
+    deviation: f64,
+    cash: f64,
+}
+
+impl Then {
+    fn of(weights: &[f64], expected: &[f64], covariance: &Matrix) -> Self {
+        Self {
+            expected: weights.iter().zip(expected).map(|(w, r)| w * r).sum(),
+            deviation: quadratic(covariance, weights).max(0.0).sqrt(),
+            cash: (1.0 - weights.iter().sum::<f64>()).max(0.0),
+        }
+    }
+}
+
 /// Weights for what was asked, and says them.
 ///
 /// # Errors
@@ -89,13 +111,21 @@ pub fn run(args: &PortfolioArgs) -> Result<Exit, Failure> {
     let returns = estimate::read(&args.bars, args.bar)?;
     let of = estimate(&returns, args.regime)?;
     let now = holdings(&args.now, &returns.names)?;
-    let expected = expected(args, &returns, &of, &now, objective)?;
-    let bounds = Bounds { cap: args.cap, turnover: args.turnover, now: now.clone(), cash: args.cash };
+    let expected = expected(args, &returns, &of, &now)?;
+    // Around a band that lay about a part of the way one would stand still for ever: first what is wanted, then how far.
+    let turnover = args.turnover.filter(|_| args.band <= 0.0);
+    let bounds = Bounds { cap: args.cap, turnover, now: now.clone(), cash: args.cash };
     let portfolio = optimise(&expected, &of.covariance, objective, &bounds).map_err(|e| match e {
         OptimiseError::Input(_) => Failure::usage(e.to_string()),
         OptimiseError::Infeasible(_) | OptimiseError::Unsolved(_) => Failure::configuration(e.to_string()),
     })?;
-    let moved = within_band(&now, &portfolio.weights, args.band, args.cap);
+    let mut moved = within_band(&now, &portfolio.weights, args.band, args.cap);
+    let (far, limit) = (distance(&moved, &now), args.turnover.unwrap_or(f64::INFINITY));
+    let is_partial = portfolio.partial || far > limit + 1e-9;
+    if far > limit {
+        moved.iter_mut().zip(&now).for_each(|(to, from)| *to = from + limit / far * (*to - from));
+    }
+    let then = Then::of(&moved, &expected, &of.covariance);
     let variance = quadratic(&of.covariance, &portfolio.weights);
     let lines: Vec<Line> = (0..now.len())
         .map(|i| {
@@ -117,12 +147,12 @@ pub fn run(args: &PortfolioArgs) -> Result<Exit, Failure> {
         let text = json!({
             "schema_version": SCHEMA_VERSION, "by": args.by, "assets": lines, "cash": portfolio.cash,
             "expected": portfolio.expected, "deviation": portfolio.deviation, "turnover": traded,
-            "partial": portfolio.partial, "residual": portfolio.residual, "bars": of.rows, "shrunk": of.shrunk,
+            "then": then, "partial": is_partial, "residual": portfolio.residual, "bars": of.rows, "shrunk": of.shrunk,
             "regime": of.regime,
         });
         print(&text.to_string())?;
     } else {
-        print(&said(args, &of, &portfolio, &lines, traded))?;
+        print(&said(args, &of, &portfolio, &lines, (&then, traded, is_partial)))?;
     }
     Ok(Exit::Ok)
 }
@@ -170,7 +200,11 @@ fn holdings(now: &[String], names: &[String]) -> Result<Vec<f64>, Failure> {
         let wrong = || Failure::usage(format!("--now {text}: as in {}=0.5, shares from 0 to 1", names[0]));
         let (name, share) = text.split_once('=').ok_or_else(wrong)?;
         let share = share.parse::<f64>().ok().filter(|s| (0.0..=1.0).contains(s)).ok_or_else(wrong)?;
-        held[place(name, names, "--now")?] = share;
+        let place = &mut held[place(name, names, "--now")?];
+        if *place > 0.0 {
+            return Err(Failure::usage(format!("--now: {name} is named twice")));
+        }
+        *place = share;
     }
     if held.iter().sum::<f64>() > 1.0 + 1e-9 {
         return Err(Failure::usage("--now: shares sum to more than 1".to_owned()));
@@ -184,15 +218,17 @@ fn views(texts: &[String], names: &[String]) -> Result<Vec<View>, Failure> {
         let (of, expected) = text.split_once('=').ok_or_else(wrong)?;
         let expected = expected.parse::<f64>().ok().filter(|e| e.is_finite()).ok_or_else(wrong)?;
         let mut weights = vec![0.0; names.len()];
-        // A name may have a hyphen itself.
-        match names.iter().position(|name| name == of) {
-            Some(asset) => weights[asset] = 1.0,
-            None => {
-                let (more, less) = of
-                    .split_once('-')
-                    .ok_or_else(|| place(of, names, "--view").err().unwrap_or_else(wrong))?;
-                weights[place(more, names, "--view")?] += 1.0;
-                weights[place(less, names, "--view")?] -= 1.0;
+        // Names may have hyphens themselves: every one may be the one between two names.
+        let at = |name: &str| names.iter().position(|n| n == name);
+        let pairs = of.match_indices('-').filter_map(|(i, _)| Some((at(&of[..i])?, at(&of[i + 1..])?)));
+        match (at(of), pairs.into_iter().next()) {
+            (Some(asset), _) => weights[asset] = 1.0,
+            (None, Some((more, less))) if more != less => (weights[more], weights[less]) = (1.0, -1.0),
+            _ => {
+                let known = names.join(", ");
+                return Err(Failure::usage(format!(
+                    "--view {text}: {of} is no asset and no two of them with a hyphen between: there are {known}"
+                )));
             }
         }
         Ok(View { of: weights, expected, variance: None })
@@ -206,28 +242,29 @@ fn expected(
     returns: &Returns,
     of: &Estimate,
     now: &[f64],
-    objective: Objective,
 ) -> Result<Vec<f64>, Failure> {
     let prior = match args.returns.as_str() {
         "history" => of.mean.clone(),
         "equilibrium" => {
-            // π = λΣw (He and Litterman 1999): held by somebody with the same risk aversion.
-            let averse = match objective {
-                Objective::MeanVariance { risk_aversion } => risk_aversion,
-                _ => 3.0,
-            };
+            // π = λΣw (He and Litterman 1999): the market's risk aversion, not that of whoever asks.
             (0..now.len())
-                .map(|i| averse * (0..now.len()).map(|j| of.covariance.at(i, j) * now[j]).sum::<f64>())
+                .map(|i| MARKET * (0..now.len()).map(|j| of.covariance.at(i, j) * now[j]).sum::<f64>())
                 .collect()
         }
         other => return Err(Failure::usage(format!("--returns {other}: there are equilibrium and history"))),
     };
     let views = views(&args.view, &returns.names)?;
     black_litterman(&of.covariance, &prior, &views, TAU)
-        .ok_or_else(|| Failure::usage("--view: these views contradict each other".to_owned()))
+        .ok_or_else(|| Failure::usage("--view: nothing can be made of these views together".to_owned()))
 }
 
-fn said(args: &PortfolioArgs, of: &Estimate, portfolio: &Portfolio, lines: &[Line], traded: f64) -> String {
+fn said(
+    args: &PortfolioArgs,
+    of: &Estimate,
+    portfolio: &Portfolio,
+    lines: &[Line],
+    (then, traded, is_partial): (&Then, f64, bool),
+) -> String {
     let mut text = format!(
         "{} bars{}; covariance shrunk by {:.0} %; {}, expected by {}{}\n\n",
         of.rows,
@@ -235,7 +272,11 @@ fn said(args: &PortfolioArgs, of: &Estimate, portfolio: &Portfolio, lines: &[Lin
         100.0 * of.shrunk,
         args.by,
         args.returns,
-        if args.view.is_empty() { String::new() } else { format!(" and {} views", args.view.len()) },
+        match args.view.len() {
+            0 => String::new(),
+            1 => " and a view".to_owned(),
+            n => format!(" and {n} views"),
+        },
     );
     if args.regime && of.regime.is_none() {
         text.push_str("no two regimes can be told apart with enough bars: all bars count\n\n");
@@ -248,7 +289,7 @@ fn said(args: &PortfolioArgs, of: &Estimate, portfolio: &Portfolio, lines: &[Lin
     let percent = |x: f64| format!("{:.1} %", 100.0 * x);
     for l in lines {
         // A mean is worth what its error says; what equilibrium implies has none of its own.
-        let error = if args.returns == "history" {
+        let error = if args.returns == "history" && args.view.is_empty() {
             format!(" ± {:.0} %", 100.0 * l.expected_error)
         } else {
             String::new()
@@ -274,12 +315,13 @@ fn said(args: &PortfolioArgs, of: &Estimate, portfolio: &Portfolio, lines: &[Lin
     }
     let _ = write!(
         text,
-        "\nexpected {} a year, deviation {}; {} of everything is traded",
-        percent(portfolio.expected),
-        percent(portfolio.deviation),
-        percent(traded)
+        "\n{} of everything is traded; then expected {} a year, deviation {}{}",
+        percent(traded),
+        percent(then.expected),
+        percent(then.deviation),
+        if then.cash > 5e-4 { format!(", cash {}", percent(then.cash)) } else { String::new() }
     );
-    if portfolio.partial {
+    if is_partial {
         text.push_str("\nthe limit of turnover binds: this is a part of the way");
     }
     text
@@ -303,14 +345,15 @@ mod tests {
         let views = |text: &str| views(&[text.to_owned()], &names());
         assert_eq!(views("A-D=0.05").unwrap()[0].of, [1.0, 0.0, -1.0]);
         assert_eq!(views("B-C=-0.1").unwrap()[0].of, [0.0, 1.0, 0.0]);
-        for wrong in ["A", "A=x", "A-E=0.1", "E=0.1"] {
+        assert_eq!(views("B-C-D=0.1").unwrap()[0].of, [0.0, 1.0, -1.0]);
+        for wrong in ["A", "A=x", "A-E=0.1", "E=0.1", "A-A=0.1", "=0.1", "-=1"] {
             assert!(views(wrong).unwrap_err().message.contains("--view"), "{wrong}");
         }
         let held =
             |texts: &[&str]| holdings(&texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>(), &names());
         assert_eq!(held(&["A=0.5", "D=0.2"]).unwrap(), [0.5, 0.0, 0.2]);
         assert_eq!(held(&[]).unwrap(), [1.0 / 3.0; 3]);
-        for wrong in [vec!["A"], vec!["A=2"], vec!["A=0.7", "D=0.7"], vec!["E=0.1"]] {
+        for wrong in [vec!["A"], vec!["A=2"], vec!["A=0.7", "D=0.7"], vec!["E=0.1"], vec!["A=0.1", "A=0.2"]] {
             assert!(held(&wrong).unwrap_err().message.contains("--now"), "{wrong:?}");
         }
     }

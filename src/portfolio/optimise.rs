@@ -96,8 +96,16 @@ impl Programme {
         self.rows.push((row, b));
     }
 
-    fn solve(&self) -> Result<(Vec<f64>, f64), OptimiseError> {
+    /// Solved in units in which the largest coefficient of the objective is 1, so that what counts as nothing does not depend on the units of returns.
+    fn solve(mut self) -> Result<(Vec<f64>, f64), OptimiseError> {
         let n = self.q.len();
+        let cells = (0..n).flat_map(|i| (0..n).map(move |j| (i, j)));
+        let largest = cells.clone().fold(0.0, |most: f64, (i, j)| most.max(self.p.at(i, j).abs()));
+        let unit = self.q.iter().fold(largest, |most, q| most.max(q.abs()));
+        if unit > 0.0 {
+            cells.for_each(|(i, j)| self.p.set(i, j, self.p.at(i, j) / unit));
+            self.q.iter_mut().for_each(|q| *q /= unit);
+        }
         let (mut rows, mut columns, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for i in 0..n {
             for j in (i..n).filter(|j| self.p.at(i, *j) != 0.0) {
@@ -149,24 +157,22 @@ impl Programme {
         }
     }
 
-    /// Largest violation of stationarity, feasibility and complementarity, against the size of what is compared.
+    /// Largest violation of stationarity, feasibility and complementarity, in these units.
     fn residual(&self, x: &[f64], z: &[f64]) -> f64 {
         let n = x.len();
         let mut gradient = self.q.clone();
-        let mut size: f64 = 1.0;
         for (i, g) in gradient.iter_mut().enumerate() {
             *g += (0..n).map(|j| self.p.at(i.min(j), i.max(j)) * x[j]).sum::<f64>();
-            size = size.max(g.abs());
         }
         let mut worst: f64 = 0.0;
         for (i, (row, b)) in self.rows.iter().enumerate() {
             let slack = b - row.iter().map(|(j, value)| value * x[*j]).sum::<f64>();
             row.iter().for_each(|(j, value)| gradient[*j] += value * z[i]);
             let broken = if i < self.equalities { slack.abs() } else { (-slack).max(-z[i]).max(0.0) };
-            let complementary = if i < self.equalities { 0.0 } else { (slack * z[i]).abs() / size };
+            let complementary = if i < self.equalities { 0.0 } else { (slack * z[i]).abs() };
             worst = worst.max(broken).max(complementary);
         }
-        let stationary = gradient.iter().fold(0.0, |most: f64, g| most.max(g.abs())) / size;
+        let stationary = gradient.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
         if stationary.is_nan() || worst.is_nan() { f64::INFINITY } else { worst.max(stationary) }
     }
 }
@@ -183,7 +189,10 @@ pub fn optimise(
 ) -> Result<Portfolio, OptimiseError> {
     check(returns, covariance, objective, bounds)?;
     let n = returns.len();
-    let has_cash = bounds.cash || n as f64 * bounds.cap < 1.0;
+    let held = bounds.now.iter().sum::<f64>();
+    // What there is no way to invest stays cash.
+    let is_slow = bounds.turnover.is_some_and(|limit| limit < 1.0 - held);
+    let has_cash = bounds.cash || n as f64 * bounds.cap < 1.0 || is_slow;
     let (wanted, residual, partial) = match objective {
         Objective::RiskParity => {
             let budgets = vec![1.0 / n as f64; n];
@@ -195,23 +204,24 @@ pub fn optimise(
                     "equal risk asks for {over:.3} of one asset, the cap is {cap:.3}"
                 )));
             }
-            let (weights, partial) = part_of_the_way(weights, bounds);
+            let (weights, partial) = part_of_the_way(weights, bounds)?;
             (weights, None, partial)
         }
         Objective::Tangency => {
             let (weights, residual) = tangency(returns, covariance, bounds)?;
-            let (weights, partial) = part_of_the_way(weights, bounds);
+            let (weights, partial) = part_of_the_way(weights, bounds)?;
             (weights, Some(residual), partial)
         }
         _ => {
             let (weights, residual) = programme(returns, covariance, objective, bounds, has_cash).solve()?;
             let traded = distance(&weights[..n], &bounds.now);
-            let partial = bounds.turnover.is_some_and(|limit| traded > limit - 1e-9);
+            let partial = bounds.turnover.is_some_and(|limit| traded > limit - 1e-6);
             (weights[..n].to_vec(), Some(residual), partial)
         }
     };
-    // What the method leaves below nothing, or above a cap, by its last digit.
-    let weights: Vec<f64> = wanted.iter().map(|w| w.clamp(0.0, bounds.cap)).collect();
+    // The method's last digits: nothing is below 0, above a cap, or so small that it is none.
+    let last = |w: &f64| if *w < 1e-9 { 0.0 } else { w.min(bounds.cap) };
+    let weights: Vec<f64> = wanted.iter().map(last).collect();
     let variance = quadratic(covariance, &weights);
     let expected = weights.iter().zip(returns).map(|(w, r)| w * r).sum();
     let cash = (1.0 - weights.iter().sum::<f64>()).max(0.0);
@@ -248,6 +258,9 @@ fn check(
     }
     if bounds.turnover.is_some_and(|limit| !(0.0..=2.0).contains(&limit)) {
         return wrong("the turnover has to be from 0 to 2: everything sold and bought anew is 2");
+    }
+    if bounds.cash && matches!(objective, Objective::Tangency | Objective::RiskParity) {
+        return wrong("tangency and risk parity say how to hold what is risky: they hold no cash");
     }
     match objective {
         Objective::MeanVariance { risk_aversion } if !(risk_aversion > 0.0 && risk_aversion.is_finite()) => {
@@ -320,20 +333,32 @@ fn tangency(returns: &[f64], covariance: &Matrix, bounds: &Bounds) -> Result<(Ve
         in_all.push((i, expected / best));
     }
     of.equal(in_all, 1.0);
-    let (y, residual) = of.solve()?;
+    let (y, residual) = of.solve().map_err(|e| match e {
+        OptimiseError::Infeasible(_) => OptimiseError::Infeasible(
+            "within the caps nothing is expected to gain: there is no tangency".into(),
+        ),
+        other => other,
+    })?;
     let sum: f64 = y.iter().sum();
     Ok((y.iter().map(|w| w / sum).collect(), residual))
 }
 
-/// As far towards `wanted` as turnover allows: all bounds hold on the way, where they hold at its ends.
-fn part_of_the_way(wanted: Vec<f64>, bounds: &Bounds) -> (Vec<f64>, bool) {
+/// As far towards `wanted` as turnover allows. What is held above a cap may not come down fast enough: then there is no way.
+fn part_of_the_way(wanted: Vec<f64>, bounds: &Bounds) -> Result<(Vec<f64>, bool), OptimiseError> {
     let far = distance(&wanted, &bounds.now);
     match bounds.turnover {
         Some(limit) if far > limit => {
             let part = limit / far;
-            (wanted.iter().zip(&bounds.now).map(|(to, now)| now + part * (to - now)).collect(), true)
+            let on_the_way: Vec<f64> =
+                wanted.iter().zip(&bounds.now).map(|(to, now)| now + part * (to - now)).collect();
+            if on_the_way.iter().any(|w| *w > bounds.cap + 1e-9) {
+                return Err(OptimiseError::Infeasible(
+                    "more is held than the cap allows, and turnover is too small to sell it".into(),
+                ));
+            }
+            Ok((on_the_way, true))
         }
-        _ => (wanted, false),
+        _ => Ok((wanted, false)),
     }
 }
 
@@ -445,6 +470,51 @@ mod tests {
             assert!(of.partial && (distance(&of.weights, &slow.now) - 0.2).abs() < 1e-7, "{of:?}");
             near(of.weights[0], 0.9);
         }
+    }
+
+    /// Units are no matter: what is decided of a year's returns is decided of a second's.
+    #[test]
+    fn small_numbers_are_decided_as_well_as_large_ones() {
+        let (returns, covariance) = two();
+        let mut tiny = Matrix::zeros(2, 2);
+        (0..2).for_each(|i| (0..2).for_each(|j| tiny.set(i, j, 1e-9 * covariance.at(i, j))));
+        let small: Vec<f64> = returns.iter().map(|r| 1e-9 * r).collect();
+        for objective in
+            [Objective::MinimumVariance, Objective::MeanVariance { risk_aversion: 3.0 }, Objective::Tangency]
+        {
+            let [a, b] = [(&returns, &covariance), (&small, &tiny)]
+                .map(|(r, c)| optimise(r, c, objective, &free(2)).unwrap());
+            assert!(
+                distance(&a.weights, &b.weights) < 1e-6,
+                "{objective:?}: {:?} {:?}",
+                a.weights,
+                b.weights
+            );
+        }
+    }
+
+    #[test]
+    fn no_bound_is_broken_on_a_part_of_the_way() {
+        let (returns, covariance) = two();
+        let of = |objective, bounds: &Bounds| optimise(&returns, &covariance, objective, bounds);
+        let above = Bounds { cap: 0.65, turnover: Some(0.2), now: vec![1.0, 0.0], cash: false };
+        for objective in [Objective::RiskParity, Objective::Tangency, Objective::MinimumVariance] {
+            assert!(matches!(of(objective, &above), Err(OptimiseError::Infeasible(_))), "{objective:?}");
+        }
+        // From cash, as fast as it may be.
+        let slow = Bounds { turnover: Some(0.2), ..free(2) };
+        for objective in [Objective::RiskParity, Objective::Tangency, Objective::MinimumVariance] {
+            let of = of(objective, &slow).unwrap();
+            assert!(
+                of.cash > 0.8 - 1e-6 && distance(&of.weights, &slow.now) < 0.2 + 1e-6,
+                "{objective:?} {of:?}"
+            );
+        }
+        let cash = Bounds { cash: true, ..free(2) };
+        assert!(matches!(of(Objective::RiskParity, &cash), Err(OptimiseError::Input(_))));
+        let losing =
+            optimise(&[0.1, -0.2], &covariance, Objective::Tangency, &Bounds { cap: 0.5, ..free(2) });
+        assert!(losing.unwrap_err().to_string().contains("nothing is expected to gain"));
     }
 
     #[test]

@@ -160,6 +160,11 @@ pub fn run(options: &ReplayOptions) -> Result<ReplayReport, Failure> {
             patched.map_err(|e| Failure::configuration(format!("{}: {e}", path.display())))?
         }
     };
+    let members = crate::line::members_of(&config);
+    if let Some(swap) = options.swaps.iter().find(|s| !members.iter().any(|(name, _)| *name == s.member)) {
+        let known = members.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        return Err(Failure::usage(format!("--swap {}: this run has {known}", swap.member)));
+    }
     let mut probes = Probes { swaps: options.swaps.clone(), ..Probes::default() };
     if let Some(seat) = &options.flip {
         let known = crate::line::compared_seats(&crate::line::topology(&config));

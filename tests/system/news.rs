@@ -29,7 +29,16 @@ fn headlines_are_heard_when_they_are_due_and_the_replay_knows() {
         line(20, "blog", "Exchange hacked, losses feared"),
         line(86_400, "wire", "Bitcoin falls tomorrow"),
     ];
-    std::fs::write(&news, text.concat()).unwrap();
+    // What was published on forty days before, and what the asset cost then; the newest an hour before the recording begins.
+    let day = |i: i64| {
+        let (at, value) = (begin - 3_600_000 - (40 - i) * 86_400_000, 100.0 + (i * 7 % 11) as f64 * 0.2);
+        let price = 60_000.0 - 400.0 * value + 40_000.0 + (i * 5 % 7) as f64;
+        format!(
+            "{{\"published_ms\": {at}, \"series\": \"dollar\", \"value\": {value}, \"price\": {price}}}\n"
+        )
+    };
+    let readings: String = (0..=40).map(day).collect();
+    std::fs::write(&news, text.concat() + &readings).unwrap();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles/paper.toml");
     let profile = folder.join("profile.toml");
     let more = format!("\n[news]\nfile = \"{}\"\ntrusted = [\"wire\"]\n", news.display());
@@ -42,11 +51,15 @@ fn headlines_are_heard_when_they_are_due_and_the_replay_knows() {
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let summary: Value = serde_json::from_slice(&ran.stdout).unwrap();
     assert!(summary["ensemble"]["votes"]["sentiment"].as_u64() > Some(0), "{summary}");
+    assert!(summary["ensemble"]["votes"]["macro"].as_u64() > Some(100), "{summary}");
     assert_eq!(summary["sealed_allocations"], 0, "{summary}");
 
     let cat = String::from_utf8(kimera(&["journal", "cat", state]).stdout).unwrap();
     let records = cat.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let heard: Vec<Value> = records.filter(|r| r["kind"] == "news").collect();
+    let (heard, rest): (Vec<Value>, Vec<Value>) = records.partition(|r| r["kind"] == "news");
+    let read = rest.iter().filter(|r| r["kind"] == "reading");
+    assert_eq!(read.clone().count(), 41);
+    assert!(read.clone().all(|r| r["body"]["series"] == "dollar"));
     let of = |i: usize| (heard[i]["body"]["compound"].as_f64().unwrap(), &heard[i]["body"]["trusted"]);
     assert_eq!(heard.len(), 2, "each once, and none before its time: {heard:?}");
     assert!(of(0).0 > 0.4 && *of(0).1 == true && of(1).0 < -0.4 && *of(1).1 == false, "{heard:?}");

@@ -7,13 +7,13 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use kimera_ensemble::cache::{DecisionCache, ENTRIES, Key};
 use kimera_ensemble::pool::{conflict, pool};
 use kimera_ensemble::{
-    Abstainer, Contradiction, ContradictionConfig, Pattern, Sentiment, Thermodynamic, ThermodynamicConfig,
-    members, sketch,
+    Contradiction, ContradictionConfig, Macro, MacroConfig, Pattern, Sentiment, Thermodynamic,
+    ThermodynamicConfig, members, sketch,
 };
 use kimera_numerics::VolatilityConfig;
 use kimera_protocol::{
-    Abstention, Body, Features, Flags, Header, InstrumentId, Level, Message, Nanos, News, Opinion, Price,
-    Quantity, Quote, Sketch, Status, Topic, Vote,
+    Body, Features, Flags, Header, InstrumentId, Level, Message, Nanos, News, Opinion, Price, Quantity,
+    Quote, Reading, Sketch, Status, Topic, Vote,
 };
 use kimera_runtime::{Actor, Input, Outbox};
 
@@ -44,12 +44,14 @@ impl Bench {
         };
         let thermodynamic =
             ThermodynamicConfig { member: 1, traded, horizon: 10 * SECOND, volatility, stale_after: SECOND };
+        let world =
+            MacroConfig { member: 4, traded: (traded, 0.1), stale_after: i64::MAX, observations_min: 30 };
         let members: Vec<Box<dyn Actor>> = vec![
             Box::new(Contradiction::new(contradiction)),
             Box::new(Thermodynamic::new(thermodynamic)),
             Box::new(Pattern::new(2, traded)),
             Box::new(Sentiment::new(3)),
-            Box::new(Abstainer::new(4, Abstention::NoData)),
+            Box::new(Macro::new(world)),
         ];
         Self { members, out: Outbox::new(members::OUTPUTS_MAX), said: Vec::new() }
     }
@@ -120,6 +122,12 @@ impl Bench {
             ..News::default()
         };
         self.tell(1, time, 0, news);
+        for day in 0..60 {
+            let value = 100.0 + (day * 7 % 11) as f64 * 0.1;
+            let reading =
+                Reading { series: 2, value, price: 1_000.0 - value, published: day, ..Reading::default() };
+            self.tell(1, time, 0, reading);
+        }
         time
     }
 }
@@ -129,7 +137,7 @@ fn at_a_mark(c: &mut Criterion) {
     let time = bench.warm();
     bench.mark(1, time, 10_000, 0.1);
     let voting = bench.said.iter().filter(|vote| vote.abstains == 0).count();
-    assert_eq!(voting, 4, "all but one have something to go by: {:?}", bench.said);
+    assert_eq!(voting, 5, "all have something to go by: {:?}", bench.said);
     let sketches: Vec<Sketch> = bench.said.iter().map(|vote| vote.sketch).collect();
     let mut wobble = 0.0;
     c.bench_function("all fast members, their votes at a mark", |b| {

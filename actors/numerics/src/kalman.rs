@@ -14,6 +14,8 @@ pub struct TimeVaryingBetas<const N: usize> {
     n: u64,
 }
 
+kimera_protocol::state!(TimeVaryingBetas<4> { mean, covariance, n } fixed { walk });
+
 impl<const N: usize> TimeVaryingBetas<N> {
     /// Begins at 0 with this variance of each coefficient.
     #[must_use]

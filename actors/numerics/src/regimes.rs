@@ -41,6 +41,21 @@ impl Regimes {
         if sum > 0.0 && sum.is_finite() { mass.map(|m| m / sum) } else { ahead }
     }
 
+    /// Probabilities of the regimes one step on.
+    #[must_use]
+    pub fn ahead(&self, before: [f64; REGIMES]) -> [f64; REGIMES] {
+        let t = &self.transition;
+        std::array::from_fn(|to| before[0] * t[0][to] + before[1] * t[1][to])
+    }
+
+    /// Logarithm of the likelihood of returns, less ½ ln 2π for each; and that of the best single deviation.
+    #[must_use]
+    pub fn likelihoods(&self, returns: &[f64]) -> (f64, f64) {
+        let (n, likelihood) = (returns.len() as f64, self.step(returns, 0.0).1);
+        let square = returns.iter().fold(0.0, |sum, r| sum + r * r) / n.max(1.0);
+        (likelihood, -0.5 * n * (1.0 + ln(square.max(f64::MIN_POSITIVE))))
+    }
+
     /// Shares of the regimes over a long time.
     #[must_use]
     pub fn stationary(&self) -> [f64; REGIMES] {

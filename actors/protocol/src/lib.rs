@@ -18,6 +18,7 @@ pub mod news;
 pub mod opinion;
 pub mod order;
 pub mod pattern;
+pub mod reading;
 pub mod session;
 pub mod signal;
 pub mod state;
@@ -45,6 +46,7 @@ pub use order::{
     OrderState, OrderUpdate, OrphanAdopted, Refusal, RefusalReason, TimeInForce,
 };
 pub use pattern::{PatternMatch, PatternsLoaded};
+pub use reading::{Reading, Series};
 pub use session::{SESSIONS_MAX, SessionChange, SessionTerms, Sessions};
 pub use signal::{Features, Quote, Side, Status};
 pub use state::{Derived, Loader, Saver, State, StateError};

@@ -52,6 +52,8 @@ pub enum Kind {
     OrphanAdopted = 27,
     /// A headline: [`crate::News`].
     News = 28,
+    /// A value of a series of the world's: [`crate::Reading`].
+    Reading = 29,
     /// The book's best prices at a mark: [`crate::Quote`].
     Quote = 64,
     /// The estimators at a mark: [`crate::Features`].
@@ -103,6 +105,7 @@ impl Kind {
             26 => Self::VenueStatus,
             27 => Self::OrphanAdopted,
             28 => Self::News,
+            29 => Self::Reading,
             64 => Self::Quote,
             65 => Self::Features,
             66 => Self::Decision,
@@ -189,6 +192,7 @@ impl Kind {
             Self::VenueStatus => "venue-status",
             Self::OrphanAdopted => "orphan-adopted",
             Self::News => "news",
+            Self::Reading => "reading",
             Self::Quote => "quote",
             Self::Features => "features",
             Self::Decision => "decision",
@@ -379,6 +383,7 @@ assert_bodies!(
     crate::VenueStatus,
     crate::OrphanAdopted,
     crate::News,
+    crate::Reading,
     crate::Quote,
     crate::Features,
     crate::Decision,

@@ -122,7 +122,7 @@ pub struct Vote {
     pub abstains: u64,
     /// What it measures on the way: the contradiction level, the semantic temperature.
     pub level: f64,
-    /// A second such value: the direction of the sources, the permutation entropy.
+    /// A second such value: how far the sources are from the mid in two standard errors, the permutation entropy.
     pub second: f64,
     /// Zero.
     pub reserved: [u64; 7],

@@ -1,17 +1,17 @@
 //! Members of the ensemble, a module each. A member is an actor of its own: it hears what the market stage says and
 //! says at every mark what it has found, from the state it has sampled: a [`kimera_protocol::Sketch`], which is its vote.
 
-mod abstainer;
 mod contradiction;
 mod pattern;
 mod sentiment;
 mod thermodynamic;
+mod world;
 
-pub use abstainer::Abstainer;
 pub use contradiction::{Contradiction, ContradictionConfig};
 pub use pattern::Pattern;
 pub use sentiment::Sentiment;
 pub use thermodynamic::{Thermodynamic, ThermodynamicConfig, policy};
+pub use world::{Macro, MacroConfig};
 
 use kimera_protocol::{Abstention, InstrumentId, Message, Nanos, Sketch, Vote};
 use kimera_runtime::{Actor, Outbox, Port};

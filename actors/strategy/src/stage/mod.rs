@@ -243,6 +243,9 @@ impl Actor for Strategies {
             self.news(news);
             return;
         }
+        if message.kind() == Some(Kind::Reading) {
+            return; // members have read it
+        }
         out.forward(Port::Line, message);
         if let Some(update) = message.body::<OrderUpdate>() {
             self.report(message, update, out);

@@ -1,0 +1,81 @@
+//! Readings of the world's prices and yields: what a macro analyser goes by.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::Nanos;
+use crate::message::{Body, Kind};
+
+/// Series that are read. The numbers are written to disk: never reuse one.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Series {
+    /// Yield of two years, per cent.
+    TwoYear = 0,
+    /// Break-even inflation, per cent.
+    Breakeven = 1,
+    /// The dollar against a basket.
+    Dollar = 2,
+    /// An index of shares.
+    Equity = 3,
+}
+
+/// Series that there are.
+pub const SERIES: usize = 4;
+
+impl Series {
+    /// Every one.
+    pub const ALL: [Self; SERIES] = [Self::TwoYear, Self::Breakeven, Self::Dollar, Self::Equity];
+
+    /// The series of a code.
+    #[must_use]
+    pub fn from_code(code: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| *s as u64 == code)
+    }
+
+    /// Name in files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TwoYear => "two-year",
+            Self::Breakeven => "breakeven",
+            Self::Dollar => "dollar",
+            Self::Equity => "equity",
+        }
+    }
+
+    /// From one reading to the next: percentage points of a yield, logarithm of a price's ratio.
+    #[must_use]
+    pub fn is_a_price(self) -> bool {
+        matches!(self, Self::Dollar | Self::Equity)
+    }
+}
+
+/// A value of a series, as it was known when it was published.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct Reading {
+    /// [`Series`] as its code.
+    pub series: u64,
+    /// The value.
+    pub value: f64,
+    /// What the traded asset cost then, in the quote asset; 0 where nobody says: what it costs when this is heard.
+    pub price: f64,
+    /// When it was published: not the day that it is of.
+    pub published: Nanos,
+    /// Zero.
+    pub reserved: [u64; 8],
+}
+
+impl Body for Reading {
+    const KIND: Kind = Kind::Reading;
+}
+
+impl Reading {
+    /// True where everything is what it can be.
+    #[must_use]
+    pub fn is_sensible(&self) -> bool {
+        let Some(series) = Series::from_code(self.series) else { return false };
+        let is_value = self.value.is_finite() && (!series.is_a_price() || self.value > 0.0);
+        is_value && self.price.is_finite() && self.price >= 0.0
+    }
+}
