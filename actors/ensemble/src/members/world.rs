@@ -1,7 +1,7 @@
 //! 3.10 Macro analyser: what the dollar, yields, inflation and shares have done says what the asset should have done since; what is missing is expected to
 //! follow.
 //!
-//! Between two publications the asset's return is explained by the changes of the series, with betas that walk at random (Kalman 1960). Readings are
+//! Between two publications of the same series the asset's return is explained by their changes, with betas that walk at random (Kalman 1960). Readings are
 //! taken as they were published, never before; those of the past, with the price that was paid then, prime the betas. The vote leans to where the asset would
 //! stand by the newest readings, in standard deviations of what the betas have left unexplained, and counts for as much as they explain. Without readings,
 //! or behind old ones, it abstains.
@@ -35,36 +35,49 @@ pub struct MacroConfig {
     pub observations_min: u64,
 }
 
+/// A series when it was published last, and what the asset cost then; 0 where nobody knew.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Last {
+    value: f64,
+    published: Nanos,
+    price: f64,
+}
+
+kimera_protocol::state!(Last { value, published, price });
+
 /// What was published at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Release {
     published: Nanos,
-    /// Change of each series; 0 of those that were not published.
-    changes: [f64; SERIES],
-    /// Series that were, a bit each.
+    /// Series that were, a bit each, and their values.
     heard: u64,
-    /// What the asset cost then; 0 where nobody knew.
+    values: [f64; SERIES],
+    /// Change of each series since the publication before; 0 of those that were not published then, or are not now: all are over one span of time, that of the asset's
+    /// return.
+    changes: [f64; SERIES],
+    /// When that was, and what the asset cost then; 0 where nobody knew.
+    since: Option<Nanos>,
+    from: f64,
+    /// What the asset costs at this one; 0 where nobody knows.
     price: f64,
 }
 
-kimera_protocol::state!(Release { published, changes, heard, price });
+kimera_protocol::state!(Release { published, heard, values, changes, since, from, price });
 
 /// The member.
 pub struct Macro {
     config: MacroConfig,
     /// The newest mid, in the quote asset.
     mid: Option<f64>,
-    last: [Option<f64>; SERIES],
+    last: [Option<Last>; SERIES],
     release: Option<Release>,
-    /// What the asset cost at the release before; 0 where nobody knew.
-    before: f64,
     betas: TimeVaryingBetas<SERIES>,
     /// Decayed squares: of what the betas left unexplained, and of the returns.
     unexplained: f64,
     returns: f64,
 }
 
-kimera_protocol::state!(Macro { mid, last, release, before, betas, unexplained, returns } fixed { config });
+kimera_protocol::state!(Macro { mid, last, release, betas, unexplained, returns } fixed { config });
 
 impl Macro {
     /// Nothing read yet.
@@ -74,7 +87,6 @@ impl Macro {
             mid: None,
             last: [None; SERIES],
             release: None,
-            before: 0.0,
             betas: TimeVaryingBetas::new(WALK, UNKNOWN),
             unexplained: 0.0,
             returns: 0.0,
@@ -99,11 +111,15 @@ impl Macro {
         }
         let release =
             self.release.get_or_insert(Release { published: reading.published, ..Release::default() });
-        if let Some(before) = self.last[at].replace(reading.value) {
+        if let Some(last) =
+            self.last[at].filter(|last| release.since.is_none_or(|since| since == last.published))
+        {
+            (release.since, release.from) = (Some(last.published), last.price);
             release.changes[at] =
-                if series.is_a_price() { ln(reading.value / before) } else { reading.value - before };
+                if series.is_a_price() { ln(reading.value / last.value) } else { reading.value - last.value };
         }
         release.heard |= bit;
+        release.values[at] = reading.value;
         if release.price <= 0.0 {
             release.price = if reading.price > 0.0 { reading.price } else { self.mid.unwrap_or(0.0) };
         }
@@ -111,12 +127,15 @@ impl Macro {
 
     /// Another release follows: what the asset did up to this one is explained by what the series did.
     fn close(&mut self, release: &Release) {
-        let before = std::mem::replace(&mut self.before, release.price);
-        if before <= 0.0 || release.price <= 0.0 {
+        for (i, last) in self.last.iter_mut().enumerate().filter(|(i, _)| release.heard & 1 << i != 0) {
+            let (published, price) = (release.published, release.price);
+            *last = Some(Last { value: release.values[i], published, price });
+        }
+        if release.from <= 0.0 || release.price <= 0.0 {
             self.betas.skip();
             return;
         }
-        let came = ln(release.price / before);
+        let came = ln(release.price / release.from);
         let missed = came - self.betas.expected(&release.changes);
         let first = self.betas.n() == 0;
         let noise = if first { came * came } else { self.unexplained };
@@ -139,12 +158,12 @@ impl Macro {
         }
         let mid = self.mid.ok_or(Abstention::NoSources)?;
         let deviation = self.unexplained.sqrt();
-        if deviation <= 0.0 || self.returns <= 0.0 || self.before <= 0.0 {
+        if deviation <= 0.0 || self.returns <= 0.0 || release.from <= 0.0 {
             return Err(Abstention::Degenerate);
         }
         let explained = (1.0 - self.unexplained / self.returns).clamp(0.0, 1.0);
         let expected = self.betas.expected(&release.changes);
-        let away = (expected - ln(mid / self.before)) / (2.0 * deviation);
+        let away = (expected - ln(mid / release.from)) / (2.0 * deviation);
         Ok((sketch::tilt(away, 1.0 - explained), explained, expected))
     }
 }
@@ -168,7 +187,9 @@ impl Actor for Macro {
     }
 
     fn digest(&self) -> u64 {
-        let start = self.betas.n() ^ self.unexplained.to_bits() ^ self.before.to_bits().rotate_left(19);
+        let of =
+            self.release.map_or(0, |r| r.published as u64 ^ r.heard << 60 ^ r.from.to_bits().rotate_left(19));
+        let start = self.betas.n() ^ self.unexplained.to_bits() ^ of;
         self.betas.betas().iter().fold(start, |d, b| d.rotate_left(17) ^ b.to_bits())
     }
 }
@@ -229,6 +250,25 @@ mod tests {
         let there = ticks(price * 0.98);
         let vote = mark(&mut m, 1, time + SECOND, there, there as f64, 0.0);
         assert!((p(&vote)[0] - p(&vote)[2]).abs() < 0.15, "{vote:?}");
+    }
+
+    /// The dollar in the evening, the yield an hour later: each is compared with what the asset did since its own evening before.
+    #[test]
+    fn what_is_published_at_other_times_has_spans_of_its_own() {
+        let (mut m, mut x, mut price, mut dollar, mut rate) = (member(), 3u64, 60_000.0, 100.0, 4.0);
+        for day in 0..400 {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            let (a, b) = ((x % 200) as f64 / 1e4 - 0.01, ((x >> 20) % 200) as f64 / 1e3 - 0.1);
+            (dollar, rate) = (dollar * (1.0 + a), rate + b);
+            price *= 1.0 - 2.0 * a - 0.1 * b;
+            tell(&mut m, Series::Dollar, dollar, price, day * DAY);
+            tell(&mut m, Series::TwoYear, rate, price, day * DAY + 3_600 * SECOND);
+        }
+        let betas = m.betas.betas();
+        assert!((betas[Series::Dollar as usize] + 2.0).abs() < 0.4, "{betas:?}");
+        assert!((betas[Series::TwoYear as usize] + 0.1).abs() < 0.05, "{betas:?}");
     }
 
     #[test]
