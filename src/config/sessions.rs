@@ -95,7 +95,7 @@ pub struct KindsSection {
     pub leg_timeout_ms: u32,
     pub torn_rest_ms: u32,
     pub rest_ms: u32,
-    /// Round trips of thirty days from which on a session whose expectancy lies below 0 at 95 % takes no more risk, 0 to 100,000; 0: never.
+    /// Round trips, each time, after which a session whose expectancy of thirty days lies below 0 at 95 % takes no more risk, 0 to 100,000; 0: never.
     pub demote_trips: u32,
     pub arbitrage_threshold_bps: f64,
     pub arbitrage_inventory_bps: f64,

@@ -137,9 +137,9 @@ impl Live<'_> {
                 let is_free = |n: &u16| *n != 0 && known.iter().all(|l| l.session != *n);
                 // One of this number and kind that has stopped goes on where it stopped.
                 let kind_name = wish.kind.as_str();
-                let stopped = known.iter().find(|l| {
-                    Some(l.session) == wish.number && !l.running && l.kind == kind_name && l.place != 0
-                });
+                let stopped = known
+                    .iter()
+                    .find(|l| Some(l.session) == wish.number && !l.running && l.kind == kind_name);
                 let number = match wish.number {
                     Some(number) if is_free(&number) || stopped.is_some() => number,
                     Some(number) => {

@@ -57,7 +57,7 @@ impl Published {
 /// A line with a value of a series.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Value {
+struct ValueLine {
     published_ms: i64,
     series: String,
     value: f64,
@@ -104,6 +104,8 @@ pub struct NewsDesk {
     skips: bool,
     waiting: VecDeque<Published>,
     known: VecDeque<u64>,
+    /// When the newest reading that was told was published.
+    newest: Nanos,
     /// What has come.
     pub tally: Tally,
     /// What was wrong with the last line that could not be read.
@@ -135,6 +137,7 @@ impl NewsDesk {
             skips: false,
             waiting: VecDeque::new(),
             known: VecDeque::new(),
+            newest: Nanos::MIN,
             tally: Tally::default(),
             last_wrong: None,
         })
@@ -142,25 +145,26 @@ impl NewsDesk {
 
     /// Reads what is new and tells what is due; `tell` says whether there was room for it.
     pub fn look(&mut self, now: Nanos, mut tell: impl FnMut(&Published) -> bool) {
+        // With enough that is due the rest waits where it is: in the file, and in the socket, whose senders the kernel holds up.
         if self.waiting.get(DUE_MAX).is_none_or(|p| p.at() > now) {
             self.read_file();
+            self.read_socket();
         }
-        self.read_socket();
-        // A reading is never too old: those of the past are what betas are learnt from.
-        let is_old =
-            |p: &Published| matches!(p, Published::News(n) if n.published < now.saturating_sub(TOO_OLD));
-        while self.waiting.front().is_some_and(is_old) {
-            self.tally.old += 1;
-            self.waiting.pop_front();
-        }
-        for _ in 0..AT_A_LOOK {
-            if self.waiting.front().is_none_or(|p| p.at() > now) {
-                return;
-            }
-            if !self.waiting.front().is_some_and(&mut tell) {
+        let mut told = 0;
+        while told < AT_A_LOOK {
+            let Some(first) = self.waiting.front().filter(|p| p.at() <= now) else { return };
+            // A reading is never too old: those of the past are what betas are learnt from.
+            if matches!(first, Published::News(n) if n.published < now.saturating_sub(TOO_OLD)) {
+                self.tally.old += 1;
+            } else if tell(first) {
+                self.tally.told += 1;
+                if let Published::Reading(reading) = first {
+                    self.newest = reading.published;
+                }
+                told += 1;
+            } else {
                 return; // at the next look
             }
-            self.tally.told += 1;
             self.waiting.pop_front();
         }
     }
@@ -205,7 +209,7 @@ impl NewsDesk {
 
     fn read_socket(&mut self) {
         let mut bytes = [0; LINE_MAX];
-        for _ in 0..64 {
+        for _ in 0..DUE_MAX {
             let Some(Ok(read)) = self.socket.as_ref().map(|socket| socket.recv(&mut bytes)) else { return };
             let line = bytes[..read].to_vec();
             self.take(line.trim_ascii_end());
@@ -221,12 +225,16 @@ impl NewsDesk {
         if line.trim_ascii().is_empty() {
             return;
         }
-        if let Ok(value) = serde_json::from_slice(line) {
-            return self.take_value(&value);
+        // A line that names a series is a reading, and told what is wrong with it as one.
+        if serde_json::from_slice::<serde_json::Value>(line).is_ok_and(|of| of.get("series").is_some()) {
+            return match serde_json::from_slice(line) {
+                Ok(value) => self.take_value(&value),
+                Err(e) => self.wrong(format!("a line of the news is no reading: {e}")),
+            };
         }
         let item: Item = match serde_json::from_slice(line) {
             Ok(item) => item,
-            Err(e) => return self.wrong(format!("a line of the news is no headline and no reading: {e}")),
+            Err(e) => return self.wrong(format!("a line of the news is no headline: {e}")),
         };
         if !TIMES_MS.contains(&item.published_ms) || !(0.0..=1.0).contains(&item.relevance) {
             return self
@@ -258,7 +266,7 @@ impl NewsDesk {
         self.insert(Published::News(news));
     }
 
-    fn take_value(&mut self, of: &Value) {
+    fn take_value(&mut self, of: &ValueLine) {
         let Some(series) = Series::ALL.into_iter().find(|s| s.name() == of.series) else {
             let known = Series::ALL.map(Series::name).join(", ");
             return self.wrong(format!("no series is called \"{}\": there are {known}", of.series));
@@ -272,6 +280,9 @@ impl NewsDesk {
         };
         if !TIMES_MS.contains(&of.published_ms) || !reading.is_sensible() {
             return self.wrong("a reading's published_ms is no time, or its value or price is none".into());
+        }
+        if reading.published < self.newest {
+            return self.wrong("a reading was published before one that has been told: lines have to be in order of publication".into());
         }
         if self.waiting.len() >= WAITING_MAX {
             return self.wrong(format!("{WAITING_MAX} lines wait already"));
@@ -355,8 +366,11 @@ mod tests {
         let mut text: String = (0..5_000).map(day).collect();
         text += "{\"published_ms\": 1, \"series\": \"tulips\", \"value\": 1}\n";
         text += "{\"published_ms\": 1, \"series\": \"dollar\", \"value\": -1}\n";
+        // Headlines of long ago between them are told to nobody.
+        text += &(0..50).map(|i| line(i * 1_000, "wire", &format!("Old {i}"))).collect::<String>();
+        text += "{\"published_ms\": 1, \"series\": \"dollar\", \"valu\": 1}\n";
         std::fs::write(&path, text).unwrap();
-        let section = NewsSection { file: Some(path), ..NewsSection::default() };
+        let section = NewsSection { file: Some(path.clone()), ..NewsSection::default() };
         let mut desk = NewsDesk::open(&section, &folder.join("none.sock")).unwrap();
         let (mut all, mut looks) = (Vec::new(), 0);
         while all.len() < 5_000 && looks < 10_000 {
@@ -370,12 +384,16 @@ mod tests {
         }
         desk.look(i64::MAX / 2, |_| true);
         assert!(all.len() == 5_000 && all.is_sorted(), "{} told, {:?}", all.len(), desk.last_wrong);
-        assert_eq!(
-            (desk.tally.told, desk.tally.old, desk.tally.unread),
-            (5_000, 0, 2),
-            "{:?}",
-            desk.last_wrong
-        );
+        (0..20).for_each(|_| desk.look(i64::MAX / 2, |_| true));
+        let Tally { told, old, unread, .. } = desk.tally;
+        assert_eq!((told, old, unread), (5_000, 50, 3), "{:?}", desk.last_wrong);
+        assert!(desk.last_wrong.as_ref().is_some_and(|w| w.contains("valu")), "{:?}", desk.last_wrong);
+        // Another series behind the first: nobody could put it in its place any more.
+        let mut file = File::options().append(true).open(&path).unwrap();
+        file.write_all(b"{\"published_ms\": 5000, \"series\": \"equity\", \"value\": 1}\n").unwrap();
+        desk.look(i64::MAX / 2, |_| true);
+        assert_eq!(desk.tally.unread, 4);
+        assert!(desk.last_wrong.as_ref().is_some_and(|w| w.contains("in order")), "{:?}", desk.last_wrong);
         std::fs::remove_dir_all(folder).unwrap();
     }
 

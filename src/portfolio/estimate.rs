@@ -154,7 +154,8 @@ fn of_this_regime(rows: &[Vec<f64>]) -> Option<(Vec<Vec<f64>>, &'static str)> {
     let kept: Vec<Vec<f64>> =
         rows.iter().zip(&calm).filter(|(_, c)| **c == next).map(|(row, _)| row.clone()).collect();
     let enough = ROWS_MIN.max(2 * rows.first()?.len());
-    (kept.len() >= enough).then_some((kept, if next { "calm" } else { "rough" }))
+    let is_part = kept.len() >= enough && kept.len() < rows.len();
+    is_part.then_some((kept, if next { "calm" } else { "rough" }))
 }
 
 #[cfg(test)]

@@ -125,6 +125,10 @@ pub fn run(args: &PortfolioArgs) -> Result<Exit, Failure> {
     if far > limit {
         moved.iter_mut().zip(&now).for_each(|(to, from)| *to = from + limit / far * (*to - from));
     }
+    if moved.iter().any(|w| *w > args.cap + 1e-9) {
+        let why = "more is held than the cap allows, and turnover is too small to sell it".to_owned();
+        return Err(Failure::configuration(OptimiseError::Infeasible(why).to_string()));
+    }
     let then = Then::of(&moved, &expected, &of.covariance);
     let variance = quadratic(&of.covariance, &portfolio.weights);
     let lines: Vec<Line> = (0..now.len())

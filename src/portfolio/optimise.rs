@@ -298,8 +298,14 @@ fn programme(
     if has_cash {
         of.at_most(vec![(n, -1.0)], 0.0);
     }
+    if has_cash && !bounds.cash {
+        // Nobody asked for it: it costs more than anything else could gain, so only what there is no way to invest is left in it.
+        let largest = (0..n).fold(0.0, |most: f64, i| most.max(of.p.at(i, i)).max(of.q[i].abs()));
+        of.q[n] = 4.0 * largest;
+    }
     if let Objective::TargetReturn(target) = objective {
-        of.at_most((0..n).map(|i| (i, -returns[i])).collect(), -target);
+        let unit = returns.iter().fold(target.abs(), |most, r| most.max(r.abs())).max(f64::MIN_POSITIVE);
+        of.at_most((0..n).map(|i| (i, -returns[i] / unit)).collect(), -target / unit);
     }
     if let Some(limit) = bounds.turnover {
         for (i, now) in bounds.now.iter().enumerate() {
@@ -505,16 +511,31 @@ mod tests {
         let slow = Bounds { turnover: Some(0.2), ..free(2) };
         for objective in [Objective::RiskParity, Objective::Tangency, Objective::MinimumVariance] {
             let of = of(objective, &slow).unwrap();
-            assert!(
-                of.cash > 0.8 - 1e-6 && distance(&of.weights, &slow.now) < 0.2 + 1e-6,
-                "{objective:?} {of:?}"
-            );
+            assert!((of.cash - 0.8).abs() < 1e-6, "{objective:?} {of:?}");
+            assert!((distance(&of.weights, &slow.now) - 0.2).abs() < 1e-6, "{objective:?} {of:?}");
         }
         let cash = Bounds { cash: true, ..free(2) };
         assert!(matches!(of(Objective::RiskParity, &cash), Err(OptimiseError::Input(_))));
         let losing =
             optimise(&[0.1, -0.2], &covariance, Objective::Tangency, &Bounds { cap: 0.5, ..free(2) });
         assert!(losing.unwrap_err().to_string().contains("nothing is expected to gain"));
+    }
+
+    /// What is in cash and was not asked for is invested, as fast as that goes; nothing is sold into it.
+    #[test]
+    fn nothing_is_sold_into_cash_that_nobody_asked_for() {
+        let (returns, covariance) = two();
+        let half = Bounds { turnover: Some(0.2), now: vec![0.2, 0.2], ..free(2) };
+        for objective in [Objective::MinimumVariance, Objective::MeanVariance { risk_aversion: 30.0 }] {
+            let of = optimise(&returns, &covariance, objective, &half).unwrap();
+            assert!((of.cash - 0.4).abs() < 1e-6, "{objective:?} {of:?}");
+            let capped = Bounds { cap: 0.4, ..free(2) };
+            let of = optimise(&returns, &covariance, objective, &capped).unwrap();
+            assert!((of.cash - 0.2).abs() < 1e-6, "{objective:?} {of:?}");
+            let asked =
+                optimise(&returns, &covariance, objective, &Bounds { cash: true, ..free(2) }).unwrap();
+            assert!(asked.cash > 0.5, "{objective:?} {asked:?}");
+        }
     }
 
     #[test]

@@ -29,15 +29,15 @@ fn headlines_are_heard_when_they_are_due_and_the_replay_knows() {
         line(20, "blog", "Exchange hacked, losses feared"),
         line(86_400, "wire", "Bitcoin falls tomorrow"),
     ];
-    // What was published on forty days before, and what the asset cost then; the newest an hour before the recording begins.
+    // What was published on sixty days before, and what the asset cost then; the newest an hour before the recording begins.
     let day = |i: i64| {
-        let (at, value) = (begin - 3_600_000 - (40 - i) * 86_400_000, 100.0 + (i * 7 % 11) as f64 * 0.2);
+        let (at, value) = (begin - 3_600_000 - (60 - i) * 86_400_000, 100.0 + (i * 7 % 11) as f64 * 0.2);
         let price = 60_000.0 - 400.0 * value + 40_000.0 + (i * 5 % 7) as f64;
         format!(
             "{{\"published_ms\": {at}, \"series\": \"dollar\", \"value\": {value}, \"price\": {price}}}\n"
         )
     };
-    let readings: String = (0..=40).map(day).collect();
+    let readings: String = (0..=60).map(day).collect();
     std::fs::write(&news, text.concat() + &readings).unwrap();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles/paper.toml");
     let profile = folder.join("profile.toml");
@@ -58,7 +58,7 @@ fn headlines_are_heard_when_they_are_due_and_the_replay_knows() {
     let records = cat.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let (heard, rest): (Vec<Value>, Vec<Value>) = records.partition(|r| r["kind"] == "news");
     let read = rest.iter().filter(|r| r["kind"] == "reading");
-    assert_eq!(read.clone().count(), 41);
+    assert_eq!(read.clone().count(), 61);
     assert!(read.clone().all(|r| r["body"]["series"] == "dollar"));
     let of = |i: usize| (heard[i]["body"]["compound"].as_f64().unwrap(), &heard[i]["body"]["trusted"]);
     assert_eq!(heard.len(), 2, "each once, and none before its time: {heard:?}");

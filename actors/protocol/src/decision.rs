@@ -43,7 +43,7 @@ pub enum HoldReason {
     NotTradable = 16,
     /// It has just left a position, and rests before the next.
     Resting = 17,
-    /// Its round trips of thirty days lose with certainty: it takes no more risk until somebody starts it again.
+    /// Its round trips of thirty days have an expectancy below 0 at 95 %: it takes no more risk until somebody starts it again.
     Demoted = 18,
 }
 

@@ -75,7 +75,11 @@ impl Reading {
     #[must_use]
     pub fn is_sensible(&self) -> bool {
         let Some(series) = Series::from_code(self.series) else { return false };
-        let is_value = self.value.is_finite() && (!series.is_a_price() || self.value > 0.0);
-        is_value && self.price.is_finite() && self.price >= 0.0
+        // Yields beyond a hundred per cent, and prices beyond what a number can be divided by, are mistakes.
+        let is_value = match series.is_a_price() {
+            true => self.value > 1e-9 && self.value < 1e12,
+            false => self.value.abs() <= 100.0,
+        };
+        is_value && (0.0..1e12).contains(&self.price)
     }
 }

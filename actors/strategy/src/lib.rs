@@ -3,7 +3,7 @@
 //! * [`stage`]: the stage of the main line: every session decides at every mark
 //! * [`strategy`]: what a strategy is; [`kinds`]: those that come with the project
 //! * [`scene`]: what strategies see; [`account`]: what a session has; [`session`]: both, with sizes, stops and ways out
-//! * [`record`]: what its round trips were worth, and who loses with certainty
+//! * [`record`]: what its round trips were worth, and who is demoted for it
 //! * [`rules`]: the rules of cognitive pressure, and sizes (model book 4.9, 4.10)
 //! * [`rehearsal`]: one session on tapes from a seed, for tests
 //! * [`fair`]: the fair price from our own book and from another market's

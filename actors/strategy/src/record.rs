@@ -1,5 +1,7 @@
-//! What a session's round trips were worth: whoever loses with enough certainty takes no more risk (model book, section 6: a rolling expectancy of thirty
-//! days below 0 at 95 %).
+//! What a session's round trips were worth: whose expectancy over thirty days lies below 0 at 95 % takes no more risk (model book, section 6).
+//!
+//! It is looked at whenever so many trips more have ended, not after each: at every look one of twenty sessions that neither earn nor lose is demoted by
+//! chance, and looks at nearly the same trips would add up.
 
 use kimera_numerics::real;
 use kimera_protocol::Nanos;
@@ -28,20 +30,22 @@ pub struct Record {
     days: [Day; DAYS],
     /// Result at the end of the last trip, 1e-16 of the quote asset.
     before: i128,
+    /// Trips since it was looked at.
+    since: u32,
     is_demoted: bool,
 }
 
-kimera_protocol::state!(Record { days, before, is_demoted });
+kimera_protocol::state!(Record { days, before, since, is_demoted });
 
 impl Default for Record {
     fn default() -> Self {
-        Self { days: [Day::default(); DAYS], before: 0, is_demoted: false }
+        Self { days: [Day::default(); DAYS], before: 0, since: 0, is_demoted: false }
     }
 }
 
 impl Record {
-    /// Nothing is held any more, and this is the result of everything so far, less fees, in 1e-16. With so many trips or more an expectancy below 0 at
-    /// 95 % demotes; 0 trips: never.
+    /// Nothing is held any more, and this is the result of everything so far, less fees, in 1e-16. Every so many trips an expectancy below 0 at 95 %
+    /// demotes; 0 trips: never.
     pub fn is_flat_at(&mut self, result: i128, time: Nanos, trips_min: u32) {
         let trip = real(result.saturating_sub(self.before)) * 1e-16;
         self.before = result;
@@ -51,7 +55,11 @@ impl Record {
             *day = Day { number, ..Day::default() };
         }
         (day.trips, day.sum, day.squares) = (day.trips + 1, day.sum + trip, day.squares + trip * trip);
-        self.is_demoted |= trips_min > 0 && self.loses(number, u64::from(trips_min));
+        self.since += 1;
+        if trips_min > 0 && self.since >= trips_min {
+            self.since = 0;
+            self.is_demoted |= self.loses(number, u64::from(trips_min));
+        }
     }
 
     /// Student's statistic by its normal limit: mean + 1.645 · deviation / √n < 0.
@@ -68,7 +76,7 @@ impl Record {
         mean + CERTAIN * (variance / n).sqrt() < 0.0
     }
 
-    /// It has lost with certainty enough: only ways out are left.
+    /// Its expectancy lies below 0: only ways out are left.
     #[inline]
     #[must_use]
     pub fn is_demoted(&self) -> bool {
@@ -83,7 +91,14 @@ impl Record {
     /// A word that tells two records apart that differ.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        self.before as u64 ^ u64::from(self.is_demoted) << 63
+        let mix = |d: u64, w: u64| (d.rotate_left(13) ^ w).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let start = mix(
+            self.before as u64 ^ (self.before >> 64) as u64,
+            u64::from(self.since) << 1 | u64::from(self.is_demoted),
+        );
+        self.days.iter().fold(start, |d, day| {
+            mix(mix(mix(d, day.number as u64 ^ day.trips << 32), day.sum.to_bits()), day.squares.to_bits())
+        })
     }
 }
 
@@ -104,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn who_loses_with_certainty_is_demoted_and_nobody_else() {
+    fn whose_expectancy_lies_below_nothing_is_demoted_and_nobody_else() {
         let of = |n, earns| {
             let mut record = Record::default();
             trips(&mut record, 0, n, earns);
@@ -126,13 +141,38 @@ mod tests {
         // Forty days later nothing of it counts.
         trips(&mut record, 40 * DAY, 29, [-3, -1]);
         assert!(!record.is_demoted());
-        trips(&mut record, 42 * DAY, 1, [-3, -1]);
+        assert!(record.since == 28, "thirty were looked at: two days' worth is too few");
+        trips(&mut record, 42 * DAY, 2, [-3, -1]);
         assert!(record.is_demoted());
         let before = record.before;
         record.lift();
         assert!(!record.is_demoted() && record.before == before);
         trips(&mut record, 43 * DAY, 29, [-3, -1]);
         assert!(!record.is_demoted(), "it begins anew");
+    }
+
+    /// Trips that neither earn nor lose: at a look every thirty, one of twenty by chance at each; thirty days hold what is looked at again.
+    #[test]
+    fn chance_demotes_as_rarely_as_is_said() {
+        let mut normals = kimera_numerics::seeded::SeededNormals::new(11);
+        let mut demoted = 0;
+        for _ in 0..400 {
+            let (mut record, mut result) = (Record::default(), 0i128);
+            for trip in 0..30 {
+                result += (normals.normal() * 1e16) as i128;
+                record.is_flat_at(result, trip * DAY / 24, 30);
+            }
+            demoted += u32::from(record.is_demoted());
+        }
+        assert!((8..=34).contains(&demoted), "{demoted} of 400; twenty are to be expected");
+    }
+
+    #[test]
+    fn two_records_that_differ_are_told_apart() {
+        let (mut one, mut other) = (Record::default(), Record::default());
+        trips(&mut one, 0, 4, [5, -5]);
+        trips(&mut other, DAY, 4, [5, -5]);
+        assert!(one.before == other.before && one.digest() != other.digest());
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct SessionRules {
     pub change_max: f64,
     /// How long nobody enters behind a position that was left; behind a stop it is the stop's span, where that is longer.
     pub rest: Nanos,
-    /// Round trips of thirty days from which on an expectancy below 0 at 95 % demotes; 0: never.
+    /// Round trips after which it is looked whether the expectancy of thirty days lies below 0 at 95 %, which demotes; 0: never.
     pub demote_trips: u32,
 }
 
@@ -171,7 +171,7 @@ impl Session {
         self.record.lift();
     }
 
-    /// It has lost with certainty enough: only ways out are left.
+    /// Its expectancy lies below 0: only ways out are left.
     #[must_use]
     pub fn is_demoted(&self) -> bool {
         self.record.is_demoted()
@@ -199,7 +199,8 @@ impl Session {
         mut say: impl FnMut(InstrumentId, &Decision),
     ) {
         let mut about = Decision { strategy: terms.number, session: place as u8, ..Decision::default() };
-        let runs = runs && !self.record.is_demoted();
+        let is_demoted = runs && self.record.is_demoted();
+        let runs = runs && !is_demoted;
         if self.is_quoting && runs {
             let Some(of) = self.trades[0] else { return };
             about.position = self.account.position(of);
@@ -227,9 +228,7 @@ impl Session {
                         decision.hold = HoldReason::Holding as u8;
                     }
                 }
-                Err(HoldReason::Stopped) if self.record.is_demoted() => {
-                    decision.hold = HoldReason::Demoted as u8
-                }
+                Err(HoldReason::Stopped) if is_demoted => decision.hold = HoldReason::Demoted as u8,
                 Err(reason) => decision.hold = *reason as u8,
             }
             if always || is_news(&decision, &self.said[i]) {
