@@ -7,7 +7,7 @@ use kimera_journal::Blobs;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
-use crate::{extensions, line};
+use crate::line;
 
 /// Patterns of a run, at most: each is asked about every event.
 const PATTERNS_MAX: usize = 32;
@@ -140,27 +140,6 @@ impl Config {
         let groups = &mut self.supervision.groups;
         if let Some(group) = groups.iter_mut().find(|g| g.children.iter().any(|c| c == line::DETECTORS)) {
             group.children.push(line::PATTERNS.to_owned());
-        }
-    }
-
-    /// The seats of members from outside come back as those of ours do, where nobody says otherwise.
-    pub(super) fn seat_members(&mut self) {
-        let [.., (last, _)] = line::MEMBERS;
-        let (last, groups) = (line::member_seat(last), &mut self.supervision.groups);
-        // As a patch may leave them.
-        let gone = |seat: &String| {
-            let further = extensions::MEMBERS
-                .iter()
-                .filter(|(name, ..)| !self.ensemble.further.iter().any(|f| f == name));
-            further.map(|(name, ..)| line::member_seat(name)).any(|s| s == *seat)
-        };
-        groups.iter_mut().for_each(|g| g.children.retain(|c| !gone(c)));
-        for seat in self.ensemble.further.iter().map(|name| line::member_seat(name)) {
-            if !groups.iter().any(|g| g.children.contains(&seat))
-                && let Some(group) = groups.iter_mut().find(|g| g.children.contains(&last))
-            {
-                group.children.push(seat);
-            }
         }
     }
 }

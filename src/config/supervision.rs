@@ -6,7 +6,7 @@ use kimera_runtime::topology::Topology;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, within};
-use crate::line;
+use crate::{extensions, line};
 
 /// Who goes with a seat that has fallen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +110,29 @@ impl GroupSection {
             }
         }
         Ok(())
+    }
+}
+
+impl Config {
+    /// The seats of members from outside come back as those of ours do, where nobody says otherwise.
+    pub(super) fn seat_members(&mut self) {
+        let [.., (last, _)] = line::MEMBERS;
+        let (last, groups) = (line::member_seat(last), &mut self.supervision.groups);
+        // As a patch may leave them.
+        let gone = |seat: &String| {
+            let further = extensions::MEMBERS
+                .iter()
+                .filter(|(name, ..)| !self.ensemble.further.iter().any(|f| f == name));
+            further.map(|(name, ..)| line::member_seat(name)).any(|s| s == *seat)
+        };
+        groups.iter_mut().for_each(|g| g.children.retain(|c| !gone(c)));
+        for seat in self.ensemble.further.iter().map(|name| line::member_seat(name)) {
+            if !groups.iter().any(|g| g.children.contains(&seat))
+                && let Some(group) = groups.iter_mut().find(|g| g.children.contains(&last))
+            {
+                group.children.push(seat);
+            }
+        }
     }
 }
 

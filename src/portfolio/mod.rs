@@ -108,6 +108,9 @@ impl Then {
 /// Arguments and files that cannot be read; bounds that exclude each other: what is held stays then.
 pub fn run(args: &PortfolioArgs) -> Result<Exit, Failure> {
     let objective = objective(&args.by)?;
+    if !(0.0..=1.0).contains(&args.band) || args.turnover.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
+        return Err(Failure::usage("--band has to be from 0 to 1, --turnover from 0 to 2".to_owned()));
+    }
     let returns = estimate::read(&args.bars, args.bar)?;
     let of = estimate(&returns, args.regime)?;
     let now = holdings(&args.now, &returns.names)?;
