@@ -140,8 +140,14 @@ fn run(folder: &Folder, name: &str, config: &Path, failpoint: &str, more: &[&str
     check(summary["ledger"]["venue_match"] == true, format!("accounts differ: {}", summary["degraded"]));
     check(replay.status.success(), format!("replay: {}", String::from_utf8_lossy(&replay.stdout).trim()));
     if !faults.is_empty() {
+        // What went wrong, and not all that happened: a line that is too long is not read.
         let log = std::fs::read_to_string(state.join("engine.log")).unwrap_or_default();
-        faults.push(format!("log: {}", log.trim().replace('\n', " | ")));
+        let bad = |line: &&str| line.contains(" ERROR ") || line.contains(" WARN ");
+        let worst: Vec<&str> = log.lines().filter(bad).collect();
+        faults.push(format!("log: {}", worst[worst.len().saturating_sub(12)..].join(" | ")));
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last: Vec<&str> = said.lines().rev().take(5).collect();
+        faults.push(format!("supervisor: {}", last.join(" | ")));
     }
     let expected = 1 + failpoint.split(',').filter(|f| !f.is_empty()).count() as u64;
     Outcome {

@@ -48,7 +48,8 @@ impl Cell {
 
 fn run(script: &str, drop_fill: Option<u64>) -> Outcome {
     let script = script.parse().expect("a script of ours");
-    firm::run(&Plan { seed: SEED, steps: STEPS, script, drop_fill }).expect("a firm can be built")
+    firm::run(&Plan { seed: SEED, steps: STEPS, script, drop_fill, patch: String::new() })
+        .expect("a firm can be built")
 }
 
 /// Seconds and text of what was said.

@@ -160,7 +160,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
             Some(recovered)
         }
     };
-    let durability = Durability::new(config.journal.wait());
+    let durability = Durability::new(config.journal.wait(), config.journal.patience());
     let after = Duration::from_millis(config.supervision.dead_man_ms.into());
     let dead_man = DeadManSwitch { after, ..DeadManSwitch::default() };
     let gates = (gate.clone(), durability.clone(), &dead_man);
@@ -186,7 +186,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         commit_interval: u64::from(config.journal.commit_interval_us) * 1_000,
         reserve_bytes: u64::from(config.journal.reserve_mib) << 20,
         incarnation: state.incarnation(),
-        durability,
+        durability: durability.clone(),
     };
     let opened = match earlier {
         None => Journal::create(journal, &counters, failure.clone()),
@@ -215,6 +215,7 @@ pub fn build(parts: Parts<'_>, account: &VenueAccount) -> Result<Built, Failure>
         control,
         counters,
         sinks,
+        durability,
         failure,
         degraded: degraded.into_iter().collect(),
         members,

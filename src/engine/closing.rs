@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kimera_protocol::{CommandCode, Flags, TradingState};
+use kimera_runtime::Durability;
 use kimera_runtime::clock::{self, monotonic_ns};
 
 use super::live::{HOUSEKEEPING, Live, abandon, broken, wait};
@@ -14,6 +15,8 @@ use crate::report::{EndReason, EngineSummary, Facts};
 
 /// Longest wait for the line to finish what is in flight.
 const DRAIN: Duration = Duration::from_secs(10);
+/// The same while the disk says nothing: the journal is to have everything.
+const DISK: Duration = Duration::from_secs(60);
 /// Longest wait for a recovery that is going on.
 const RECOVERY: Duration = Duration::from_secs(10);
 /// Longest wait for the venue to switch its dead man's switch off.
@@ -145,6 +148,7 @@ impl Live<'_> {
     fn tend(&mut self) -> bool {
         let tended = self.mend_stages().and_then(|()| self.take_over());
         self.recover();
+        self.follow_silence();
         match tended {
             Ok(()) => true,
             Err(e) => {
@@ -157,13 +161,14 @@ impl Live<'_> {
     /// Waits, and looks after whoever falls meanwhile; true as soon as `done` says so. While the venue explains the orders of
     /// a gateway that has fallen there is more time.
     fn tend_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
-        let begun = monotonic_ns();
+        let mut patience = Patience::new(limit);
+        let durability = self.built.durability.clone();
         loop {
             if done(self) {
                 return true;
             }
-            let limit = if self.recovering.is_some() { limit + RECOVERY } else { limit };
-            if monotonic_ns() > begun + limit.as_nanos() as u64
+            let more = if self.recovering.is_some() { RECOVERY } else { Duration::ZERO };
+            if patience.is_over(&durability, more)
                 || broken(&self.executor, &self.built.failure).is_some()
                 || !self.tend()
             {
@@ -175,13 +180,16 @@ impl Live<'_> {
 
     /// Sequences the end of the run and waits until every stage is done with it.
     pub(super) fn stop_line(&mut self) -> Result<(), Failure> {
-        let late = || Failure::defect(format!("the line did not finish within {} s", DRAIN.as_secs()));
-        let deadline = monotonic_ns() + DRAIN.as_nanos() as u64;
-        while !self.send(CommandCode::Stop, 0, Flags::STOP) {
-            if monotonic_ns() > deadline {
-                return Err(late());
-            }
-            clock::sleep(HOUSEKEEPING);
+        let durability = self.built.durability.clone();
+        let late = || match durability.is_silent() {
+            true => Failure::machine(format!(
+                "the disk of the journal has said nothing for {} s: what of the line's end is not on it is lost",
+                durability.silence().as_secs()
+            )),
+            false => Failure::defect(format!("the line did not finish within {} s", DRAIN.as_secs())),
+        };
+        if !wait_for_line(&durability, || self.send(CommandCode::Stop, 0, Flags::STOP)) {
+            return Err(late());
         }
         let done = || {
             let seq = self.counter("sequencer.seq");
@@ -189,10 +197,46 @@ impl Live<'_> {
                 || (self.counter("sequencer.stopped") != 0
                     && self.built.sinks.iter().all(|sink| sink.get() >= seq))
         };
-        if !wait(DRAIN, done) {
+        if !wait_for_line(&durability, done) {
             return Err(late());
         }
         broken(&self.executor, &self.built.failure)
             .map_or(Ok(()), |(kind, reason)| Err(Failure::of(kind, reason)))
+    }
+}
+
+/// Waits for what the line has to do; a disk that says nothing is waited for, and begins the wait anew when it is heard again:
+/// the line has stood still until then.
+fn wait_for_line(durability: &Durability, mut done: impl FnMut() -> bool) -> bool {
+    let mut patience = Patience::new(DRAIN);
+    while !done() {
+        if patience.is_over(durability, Duration::ZERO) {
+            return false;
+        }
+        clock::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+/// A limit that does not run while the disk says nothing, for a while.
+struct Patience {
+    until: u64,
+    limit: u64,
+    last: u64,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        let (now, limit) = (monotonic_ns(), limit.as_nanos() as u64);
+        Self { until: now + limit, limit, last: now + DISK.as_nanos() as u64 }
+    }
+
+    /// True where the limit, and `more`, is over.
+    fn is_over(&mut self, durability: &Durability, more: Duration) -> bool {
+        let now = monotonic_ns();
+        if durability.is_silent() && now < self.last {
+            self.until = now + self.limit;
+        }
+        now > self.until + more.as_nanos() as u64
     }
 }

@@ -1,4 +1,7 @@
-//! A disk that is full: what was kept aside takes the end of the run, and nothing new leaves any more.
+//! A disk that is full: what was kept aside takes the end of the run, and nothing new leaves any more. A disk that says
+//! nothing: the line waits for it, and the gateway has taken everything back.
+
+use kimera_runtime::clock::monotonic_ns;
 
 use super::live::Live;
 use crate::log;
@@ -6,6 +9,36 @@ use crate::log::Category::{Risk, System};
 use kimera_protocol::ErrorKind;
 
 impl Live<'_> {
+    /// The journal's thread, while it waits for the disk.
+    pub(super) fn thread_at_disk(&self) -> Option<&str> {
+        let waits = self.built.durability.is_at_disk();
+        let thread = self.run.plan.threads.iter().find(|t| t.seats.iter().any(|seat| seat == "journal"));
+        thread.filter(|_| waits).map(|t| t.name.as_str())
+    }
+
+    /// Says when the disk goes silent and when it is heard again; the gateways act by themselves.
+    pub(super) fn follow_silence(&mut self) {
+        let silence = self.built.durability.silence();
+        match self.disk_silent {
+            None if self.built.durability.is_silent() => {
+                self.disk_silent = Some(monotonic_ns().saturating_sub(silence.as_nanos() as u64));
+                let text = format!(
+                    "the disk of the journal has said nothing for {} ms: what stands is taken back, nothing new leaves",
+                    silence.as_millis()
+                );
+                log::fault(ErrorKind::Machine, "journal", &text);
+            }
+            Some(since) if !self.built.durability.is_silent() => {
+                self.disk_silent = None;
+                let ms = monotonic_ns().saturating_sub(since) / 1_000_000;
+                let text = format!("the disk of the journal is heard again, after {ms} ms");
+                log::say(System, &text);
+                self.built.degraded.push(format!("the disk of the journal said nothing for {ms} ms"));
+            }
+            _ => {}
+        }
+    }
+
     /// Once the journal writes into what was kept aside, everything is halted: orders are taken back while that still fits.
     /// It stays halted until somebody resumes; the journal says itself when there is room again.
     pub(super) fn follow_disk(&mut self) {

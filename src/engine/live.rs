@@ -128,6 +128,8 @@ pub fn run(
     let executor = ThreadedExecutor::start(run.plan, cells, &built.counters, run.pin)
         .map_err(|e| Failure::machine(format!("cannot start a thread: {e}")))?;
     executor.seal();
+    // What the disk took for the start is over.
+    built.durability.progress();
     let recovery = built.recovery.clone();
     let recovering = recovery.as_ref().map(|_| Recovering::Asking);
     let definitions = DefinitionFailures::new(run.config, &built.counters);
@@ -162,6 +164,7 @@ pub fn run(
         ending: false,
         halt_file: layout.halt_file(),
         disk_full: false,
+        disk_silent: None,
         look_for_halt_at: 0,
     };
     let ended = live.until_end(interrupted);
@@ -252,6 +255,8 @@ pub(super) struct Live<'a> {
     pub(super) halt_file: PathBuf,
     /// The journal writes into what was kept aside.
     pub(super) disk_full: bool,
+    /// The disk says nothing; since when, monotonic ns.
+    pub(super) disk_silent: Option<u64>,
     look_for_halt_at: u64,
     /// The last absence is in the sequence up to here; orders wait until it is durable.
     pub(super) absence_seq: Option<Seq>,
@@ -279,7 +284,7 @@ impl Live<'_> {
             if let Some((kind, broken)) = broken(&self.executor, &self.built.failure) {
                 return Err(End::Broken(Failure::of(kind, format!("the engine was ended: {broken}"))));
             }
-            if let Some(stuck) = watchdog.stuck(&self.executor) {
+            if let Some(stuck) = watchdog.stuck(&self.executor, self.thread_at_disk()) {
                 return Err(End::Stuck(Failure::defect(format!("the engine was ended: {stuck}"))));
             }
             if !trading {
@@ -294,6 +299,7 @@ impl Live<'_> {
             self.mend_stages().map_err(End::Broken)?;
             self.take_over().map_err(End::Broken)?;
             self.follow_disk();
+            self.follow_silence();
             self.built.tree.follow();
             self.recover();
             if let Some(reason) = self.serve_asks() {

@@ -52,7 +52,7 @@ use kimera_runtime::plan::available_cores;
 use kimera_runtime::seat::{Cell, Ports};
 use kimera_runtime::topology::Frontiers;
 use kimera_runtime::world;
-use kimera_runtime::{AbsenceGate, Counters, Frontier, Inlet, KillWord, MarketClock, Port};
+use kimera_runtime::{AbsenceGate, Counters, Durability, Frontier, Inlet, KillWord, MarketClock, Port};
 use kimera_venues::binance::signing::Signer;
 
 use crate::config::{Config, MarketName, WayBack, chosen};
@@ -115,6 +115,8 @@ pub struct Built {
     pub counters: Counters,
     /// Where inputs end.
     pub sinks: Vec<Arc<Frontier>>,
+    /// How far the journal is on disk.
+    pub durability: Arc<Durability>,
     /// Why the journal stopped, if it did.
     pub failure: JournalFailure,
     /// What the machine refused.

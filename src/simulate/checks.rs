@@ -124,6 +124,18 @@ fn left_under_halt(shared: &Shared) -> Option<String> {
     (now > held.sent && halted()).then(|| format!("{} orders left under a halt", now - held.sent))
 }
 
+/// A disk that answers nobody stops the line: what stood is taken back without it.
+pub fn nothing_stands(shared: &mut Shared, silent_ns: u64) {
+    let standing = shared.server.account().map_or(0, |account| account.matching.resting().count());
+    if standing > 0 {
+        let text = format!(
+            "{standing} orders stand while the disk has been silent for {} ms",
+            silent_ns / 1_000_000
+        );
+        shared.violation.get_or_insert(text);
+    }
+}
+
 /// Nobody asks the venue in a circle.
 fn circles(shared: &Shared) -> Option<String> {
     let (cancels, known) = (shared.gauges.cancels.get(), shared.server.account()?.orders().len() as u64);

@@ -44,6 +44,8 @@ const ACCOUNT: &str = "/venue/account.jsonl";
 /// Market time runs ten times as fast as the firm's wall clock.
 const SPEED: u32 = 10;
 const CREDENTIALS: (&str, &str) = ("simulatedkey", "simulatedsecret");
+/// By then what stood when the disk went silent is taken back: the profile's patience, and the way to the venue.
+const TAKEN_BACK_IN_MS: u64 = 2_500;
 /// Starts of a supervisor by its operator.
 const OPERATOR_PATIENCE: usize = 4;
 
@@ -75,6 +77,8 @@ pub struct Plan {
     pub script: Script,
     /// The venue tells nobody of this fill.
     pub drop_fill: Option<u64>,
+    /// What is put over the firm's configuration, as TOML; mostly nothing.
+    pub patch: String,
 }
 
 /// What one firm came to.
@@ -152,6 +156,10 @@ struct Director {
     next: Option<Event>,
     /// When the disk has room again.
     full_until: Option<u64>,
+    /// The disk answers nobody between these, and nothing else goes wrong that would excuse what stands.
+    silence: Option<(u64, u64)>,
+    /// Nothing goes wrong but that.
+    alone: bool,
 }
 
 impl Resident for Director {
@@ -177,6 +185,11 @@ impl Resident for Director {
             shared.accepted.extend(new);
         }
         checks::always(&mut shared);
+        if let Some((from, until)) = self.silence.filter(|(from, _)| now > from + ms(TAKEN_BACK_IN_MS))
+            && now < until
+        {
+            checks::nothing_stands(&mut shared, now - from);
+        }
         if shared.violation.is_some() {
             world::kill(ENGINE);
         }
@@ -222,6 +235,10 @@ impl Director {
             }
             Fault::Away(n) => world::skip(Duration::from_millis(n)),
             Fault::DiskSlow(n) => disk(|disk| disk.slow(now + ms(n))),
+            Fault::DiskStops(n) => {
+                disk(|disk| disk.stop(now + ms(n)));
+                self.silence = self.alone.then_some((now, now + ms(n)));
+            }
             Fault::DiskFull(n) => {
                 self.full_until = Some(now + ms(n));
                 disk(|disk| disk.set_full(Some(Path::new(ENGINE_ROOT))));
@@ -311,7 +328,7 @@ pub fn config() -> Result<Config, Failure> {
 /// Where it cannot be built at all.
 pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
     let _entered = world::enter(plan.seed);
-    let config = config()?;
+    let config = config()?.patched(&plan.patch).map_err(Failure::configuration)?;
     let mut random = Random::new(plan.seed, 3);
     let capital = config.account.capital.clone();
     let tape = Tape::synthetic(plan.steps, &capital, &mut || random.next_word());
@@ -342,7 +359,16 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
     world::as_process(VENUE, || world::settle(Box::new(Venue(shared.clone()))));
     let mut script = plan.script.0.clone().into_iter();
     let next = script.next();
-    let director = Director { shared: shared.clone(), begun: monotonic_ns(), script, next, full_until: None };
+    let alone = plan.script.0.iter().all(|e| matches!(e.fault, Fault::DiskStops(_)));
+    let director = Director {
+        shared: shared.clone(),
+        begun: monotonic_ns(),
+        script,
+        next,
+        full_until: None,
+        silence: None,
+        alone,
+    };
     world::settle(Box::new(director));
     let firm = Firm { config, endpoints: endpoints.markets, shared: shared.clone(), market_ns: length };
     let mut outcome = Outcome::default();
@@ -493,4 +519,25 @@ impl Firm {
 #[must_use]
 pub fn halted() -> bool {
     word().is_some_and(|w| w.get().state == TradingState::Halted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Quotes that lie far from the market and stay where they are: the line has no reason to take them back.
+    #[test]
+    fn what_stands_is_taken_back_while_the_disk_says_nothing() {
+        let patch = "[strategy]\nfill_decay_per_tick = 0.01\n\
+                     [execution]\nrequote_ticks = 1000000\nrequote_interval_ms = 60000\n";
+        for seed in 1..4 {
+            let script = "1500:disk-stops=20000".parse().unwrap();
+            let plan = Plan { seed, steps: 4_000, script, drop_fill: None, patch: patch.to_owned() };
+            let found = run(&plan).unwrap();
+            assert_eq!((found.violation, found.starts), (None, 1));
+            let place =
+                |what: &str| found.said.iter().position(|line| line.contains(what)).expect("it is said");
+            assert!(place("has said nothing for 200") < place("is heard again"));
+        }
+    }
 }

@@ -157,7 +157,7 @@ pub fn run(options: &SimulateOptions) -> Result<Exit, Failure> {
 fn plan_of(options: &SimulateOptions, seed: u64, seats: &[&str]) -> Plan {
     let span = (f64::from(options.steps) * MS_PER_STEP * 0.75) as u64;
     let script = options.script.clone().unwrap_or_else(|| Script::of_seed(seed, span, seats));
-    Plan { seed, steps: options.steps, script, drop_fill: options.drop_fill }
+    Plan { seed, steps: options.steps, script, drop_fill: options.drop_fill, patch: String::new() }
 }
 
 /// Runs the next seed; false where there is none, or it has failed.

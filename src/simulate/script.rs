@@ -48,6 +48,8 @@ pub enum Fault {
     Away(u64),
     /// The disk is slow for so many milliseconds.
     DiskSlow(u64),
+    /// The disk answers nobody for so many milliseconds.
+    DiskStops(u64),
     /// The disk is full for so many milliseconds.
     DiskFull(u64),
     /// So many syncs fail.
@@ -135,6 +137,12 @@ impl Script {
                 events.push(Event { at_ms: at_ms + 1_500 + random.below(span_ms), fault: back });
             }
         }
+        // And these apart again.
+        let mut random = Random::new(seed, 13);
+        if random.chance(1, 6) {
+            let fault = Fault::DiskStops(random.within(500, 20_000));
+            events.push(Event { at_ms: 400 + random.below(span_ms), fault });
+        }
         events.sort_by_key(|e| e.at_ms);
         Self(events)
     }
@@ -215,6 +223,7 @@ impl fmt::Display for Fault {
             Self::Hold(thread, ms) => write!(f, "hold={thread},{ms}"),
             Self::Away(ms) => write!(f, "away={ms}"),
             Self::DiskSlow(ms) => write!(f, "disk-slow={ms}"),
+            Self::DiskStops(ms) => write!(f, "disk-stops={ms}"),
             Self::DiskFull(ms) => write!(f, "disk-full={ms}"),
             Self::DiskFails(n) => write!(f, "disk-fails={n}"),
             Self::Halt => f.write_str("halt"),
@@ -279,6 +288,7 @@ impl FromStr for Fault {
             "hold" => a.number().and_then(|t| Some(Self::Hold(t, a.number()?))),
             "away" => a.number().map(Self::Away),
             "disk-slow" => a.number().map(Self::DiskSlow),
+            "disk-stops" => a.number().map(Self::DiskStops),
             "disk-full" => a.number().map(Self::DiskFull),
             "disk-fails" => a.number().map(Self::DiskFails),
             "halt" => Some(Self::Halt),

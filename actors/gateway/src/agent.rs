@@ -99,8 +99,10 @@ pub struct Gateway {
     desk: Desk,
     writer: OrderWriter,
     seen: Word,
-    /// Under a halt, when what still stands is asked for again.
+    /// Under a halt, or while the disk says nothing, when what still stands is asked for again.
     cancel_again_at: u64,
+    /// Everything is taken back because the disk says nothing.
+    disk_silent: bool,
     /// When something was asked on the order connection that nothing has been heard since.
     unanswered_since: Option<u64>,
     orders: Link,
@@ -157,6 +159,7 @@ impl Gateway {
             // Nothing seen yet: a halt from before this start is a halt to act on.
             seen: Word { state: TradingState::Active, epoch: 0 },
             cancel_again_at: 0,
+            disk_silent: false,
             unanswered_since: None,
             orders: Link::new(config.address),
             private: Link::new(config.address),
@@ -205,9 +208,24 @@ impl Gateway {
         }
     }
 
-    /// A halt is not over before nothing stands: what has not been taken back is asked for again.
+    /// A line whose journal is not heard by the disk stands still and takes nothing back: that is done here then. Nothing new
+    /// leaves meanwhile, and quotes come again by themselves.
+    fn look_at_disk(&mut self) {
+        let silent = self.config.durability.is_silent();
+        if silent && !self.disk_silent {
+            self.meters.disk_silences.add(1);
+            self.withdraw(|_| true);
+            self.desk.cancel_all();
+            self.cancel_again_at = monotonic_ns() + CANCEL_AGAIN;
+        }
+        self.disk_silent = silent;
+    }
+
+    /// A halt is not over before nothing stands, nor is a silence of the disk: what has not been taken back is asked for
+    /// again.
     fn cancel_again(&mut self, now: u64) {
-        if self.seen.state == TradingState::Halted && now >= self.cancel_again_at {
+        let halted = self.seen.state == TradingState::Halted;
+        if (halted || self.disk_silent) && now >= self.cancel_again_at {
             self.cancel_again_at = now + CANCEL_AGAIN;
             self.desk.cancel_wanted();
         }
@@ -303,7 +321,7 @@ impl Gateway {
             // A socket that takes nothing keeps them here, where the word and their time still count.
             let blocked = self.orders.client().is_some_and(|c| c.has_unsent());
             let late = self.config.clock.now() > order.send_by;
-            let ahead = self.config.durability.holds(order.stamp_seq);
+            let ahead = self.disk_silent || self.config.durability.holds(order.stamp_seq);
             let waits = blocked || ahead || self.config.gate.holds(order.stamp_seq);
             if waits && !late && self.config.word.get().state != TradingState::Halted {
                 break;
@@ -550,6 +568,7 @@ impl Agent for Gateway {
         worked |= self.serve_private();
         self.cycles = self.cycles.wrapping_add(1);
         if worked || self.cycles.is_multiple_of(CYCLES_PER_TICK) {
+            self.look_at_disk();
             worked |= self.serve_http();
             worked |= self.ask();
             self.conclude();

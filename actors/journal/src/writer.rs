@@ -393,6 +393,14 @@ impl Journal {
         Ok(())
     }
 
+    /// Does what this thread itself may have to wait for; whoever watches it is told.
+    fn at_disk<T>(&mut self, act: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        self.config.durability.at_disk(true);
+        let done = act(self);
+        self.config.durability.at_disk(false);
+        done
+    }
+
     fn cycle(&mut self, ports: &mut Ports) -> io::Result<bool> {
         let mut worked = !self.writer.is_idle() && self.settle()?;
         worked |= self.gather(ports);
@@ -411,12 +419,13 @@ impl Journal {
         let due = self.gathering.len() >= BLOCK_BYTES_EAGER
             || monotonic_ns().saturating_sub(self.gathering_since) >= self.config.commit_interval;
         if due {
-            self.commit(0)?;
+            self.at_disk(|journal| journal.commit(0))?;
             worked = true;
         } else if self.next.is_none() && !self.preparation_tried && self.segment.at > self.segment.limit / 2 {
             // Only preparation: where the disk is full now it may have room again when the segment is needed.
             self.preparation_tried = true;
-            self.next = segment::make(&self.config, self.segment.number + 1).ok();
+            self.next =
+                self.at_disk(|journal| segment::make(&journal.config, journal.segment.number + 1)).ok();
         }
         Ok(worked)
     }

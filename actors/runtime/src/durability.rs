@@ -2,9 +2,12 @@
 //!
 //! `gated`: a new order leaves only once its cause is on disk. `async`: it leaves at once while the journal keeps up; where
 //! the journal has shown no progress for a while, new orders wait here too. Cancels never ask.
+//!
+//! A disk that says nothing for longer stops the line, which could take nothing back then: who stands between line and venue
+//! sees it here and does so by himself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use kimera_protocol::Seq;
@@ -20,20 +23,30 @@ pub enum Wait {
     Lagging(Duration),
 }
 
-/// One writer, the journal; one reader, a gateway.
+/// One writer, the journal; readers are gateways and the engine's own loop.
 #[derive(Debug)]
 pub struct Durability {
     seq: AtomicU64,
     /// Monotonic ns of the last sign that the journal gets on.
     progress: AtomicU64,
+    /// The journal's thread itself waits for the disk.
+    at_disk: AtomicBool,
     wait: Wait,
+    /// Silence of the disk after which nothing is to stand at a venue, ns.
+    patience: u64,
 }
 
 impl Durability {
-    /// Nothing is on disk yet.
+    /// Nothing is on disk yet. `patience`: the silence of the disk after which nothing is to stand at a venue.
     #[must_use]
-    pub fn new(wait: Wait) -> Arc<Self> {
-        Arc::new(Self { seq: AtomicU64::new(0), progress: AtomicU64::new(monotonic_ns()), wait })
+    pub fn new(wait: Wait, patience: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            seq: AtomicU64::new(0),
+            progress: AtomicU64::new(monotonic_ns()),
+            at_disk: AtomicBool::new(false),
+            wait,
+            patience: patience.as_nanos() as u64,
+        })
     }
 
     /// Everything up to `seq` is on disk.
@@ -46,6 +59,31 @@ impl Durability {
     #[inline]
     pub fn progress(&self) {
         self.progress.store(monotonic_ns(), Ordering::Release);
+    }
+
+    /// The journal's thread goes to the disk and comes back with an answer: until it says so it cannot do anything else.
+    #[inline]
+    pub fn at_disk(&self, waits: bool) {
+        self.at_disk.store(waits, Ordering::Release);
+    }
+
+    /// True where the journal's thread itself waits for the disk.
+    #[must_use]
+    pub fn is_at_disk(&self) -> bool {
+        self.at_disk.load(Ordering::Acquire)
+    }
+
+    /// Since when the disk has said nothing.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        Duration::from_nanos(monotonic_ns().saturating_sub(self.progress.load(Ordering::Acquire)))
+    }
+
+    /// True where the disk has said nothing for longer than anything of ours may stand at a venue.
+    #[inline]
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        monotonic_ns().saturating_sub(self.progress.load(Ordering::Acquire)) > self.patience
     }
 
     /// True where a new order caused by `seq` has to wait.
@@ -73,8 +111,8 @@ mod tests {
     #[test]
     fn gated_waits_for_the_disk_and_async_only_where_nothing_happens() {
         let _entered = world::enter(1);
-        let gated = Durability::new(Wait::Gated);
-        let lagging = Durability::new(Wait::Lagging(Duration::from_millis(250)));
+        let gated = Durability::new(Wait::Gated, Duration::from_secs(2));
+        let lagging = Durability::new(Wait::Lagging(Duration::from_millis(250)), Duration::from_secs(2));
         for durability in [&gated, &lagging] {
             durability.set(10);
             assert!(!durability.holds(10));

@@ -107,7 +107,7 @@ impl Writing {
             commit_interval: u64::from(config.journal.commit_interval_us) * 1_000,
             reserve_bytes: 1 << 20,
             incarnation: 1,
-            durability: Durability::new(config.journal.wait()),
+            durability: Durability::new(config.journal.wait(), config.journal.patience()),
         };
         let counters = Counters::detached();
         let opened = Journal::create(journal, &counters, JournalFailure::default());

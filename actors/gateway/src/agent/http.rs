@@ -30,7 +30,7 @@ pub(super) enum Job {
 impl Gateway {
     /// The next thing to do over HTTP, one at a time.
     fn next_job(&mut self, now: u64) -> Option<Job> {
-        let halted = self.seen.state == TradingState::Halted;
+        let halted = self.seen.state == TradingState::Halted || self.disk_silent;
         // A halt waits neither for the order connection nor for knowing what stands.
         let away = !self.orders.is_open() && self.desk.working() > 0;
         if halted && (away || self.meanwhile.is_some()) {

@@ -11,6 +11,8 @@ pub struct Meters {
     pub(super) cancels: Counter,
     pub(super) unsent: Counter,
     pub(super) reports: Counter,
+    /// Times that everything was taken back because the disk said nothing.
+    pub(super) disk_silences: Counter,
     pub(super) off_rules: Counter,
     pub(super) working: Counter,
     pub(super) unknown: Counter,
@@ -38,6 +40,7 @@ impl Meters {
             cancels: counter("cancels"),
             unsent: counter("unsent"),
             reports: counter("reports"),
+            disk_silences: counter("disk_silences"),
             off_rules: counter("off_rules"),
             working: counter("working"),
             unknown: counter("unknown"),

@@ -48,7 +48,7 @@ fn config_of(folder: &Folder, incarnation: u64) -> JournalConfig {
         commit_interval: 0,
         reserve_bytes: 0,
         incarnation,
-        durability: Durability::new(Wait::Gated),
+        durability: Durability::new(Wait::Gated, std::time::Duration::from_secs(2)),
     }
 }
 

@@ -117,6 +117,7 @@ pub struct Disk {
     /// Under which the next syncs fail, and how many.
     failing_syncs: (PathBuf, u32),
     slow_until: u64,
+    stopped_until: u64,
     writes: u64,
 }
 
@@ -144,6 +145,7 @@ impl Disk {
             full: None,
             failing_syncs: (PathBuf::new(), 0),
             slow_until: 0,
+            stopped_until: 0,
             writes: 0,
         }
     }
@@ -353,7 +355,7 @@ impl Disk {
     /// A block is handed to the disk now; when it is durable.
     pub fn submit(&mut self, now: u64) -> u64 {
         let (low, high) = if now < self.slow_until { (5_000_000, 40_000_000) } else { (60_000, 900_000) };
-        let due = now + self.random.within(low, high);
+        let due = now.max(self.stopped_until) + self.random.within(low, high);
         self.due.insert(due);
         due
     }
@@ -396,6 +398,11 @@ impl Disk {
     /// Blocks take long until then.
     pub fn slow(&mut self, until: u64) {
         self.slow_until = until;
+    }
+
+    /// Nothing that is handed to the disk becomes durable before then.
+    pub fn stop(&mut self, until: u64) {
+        self.stopped_until = until;
     }
 
     /// Damages a byte, as a disk does that lies; false where there is none at that place.
