@@ -333,7 +333,7 @@ mod tests {
                 text.split('=').next().unwrap_or_default().to_owned()
             }));
         }
-        assert_eq!(kinds.len(), 25, "{kinds:?}");
+        assert_eq!(kinds.len(), 26, "{kinds:?}");
         for wrong in [
             "kill",
             "x:kill",
