@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use kimera_runtime::Pulse;
 use kimera_runtime::plan::keep_to_cores;
+use kimera_runtime::{Listener, Pulse};
 use kimera_simulator::kept_clock::KeptClock;
 use kimera_simulator::{Endpoints, Server, ServerConfig, Tape, TapeError};
 
@@ -126,7 +126,8 @@ fn goes_on(a: &VenueArgs) -> Result<bool, Failure> {
 /// Sets `stop` once a supervisor has been silent for too long.
 fn follow(pulse: Pulse, linger: Duration, stop: Arc<AtomicBool>) -> Result<(), Failure> {
     let watch = move || {
-        while pulse.silence().is_none_or(|silence| silence < linger) {
+        let mut supervisor = Listener::new(pulse);
+        while supervisor.silence().is_none_or(|silence| silence < linger) {
             std::thread::sleep(Duration::from_millis(200));
         }
         log::warn(System, "no supervisor has come back: the venue ends");

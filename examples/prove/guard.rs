@@ -184,6 +184,28 @@ fn orphans(cases: &mut Cases, folder: &Folder) {
     cases.is("and the run ends in order", true, summary["ledger"]["venue_match"] == true);
 }
 
+/// A virtual machine that is paused: everybody is away for longer than anybody's patience, and the guard is back first.
+fn paused(cases: &mut Cases, folder: &Folder) {
+    let mut run = trading(folder, "paused", 0);
+    let (engine, guard, supervisor) = (pid(&run, "engine"), pid(&run, "guard"), run.child.id());
+    [engine, supervisor, guard].into_iter().for_each(|process| signal(process, "STOP"));
+    std::thread::sleep(Duration::from_millis(7_000));
+    for process in [guard, supervisor, engine] {
+        signal(process, "CONT");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let trades = |s: &Value| s["trading"] == "active" && working(s);
+    cases.is("everybody was paused: nobody takes another for dead, and trading goes on", true, {
+        run.wait(Duration::from_secs(20), trades)
+    });
+    cases.is("with the same engine", engine, pid(&run, "engine"));
+    let halted = std::fs::read_to_string(run.state.join("guard.log")).unwrap_or_default().contains("halted");
+    cases.is("and the guard has not halted it", false, halted);
+    let summary = run.finish().unwrap_or_default();
+    let found = format!("{} {}", summary["ledger"], summary["degraded"]);
+    cases.holds("and the books agree with the venue", summary["ledger"]["venue_match"] == true, found);
+}
+
 fn left_alone(cases: &mut Cases, folder: &Folder) {
     let mut run = trading(folder, "alone", 3);
     cases.is("orders stand", true, account(&run).open > 0);
@@ -236,5 +258,6 @@ pub fn prove(cases: &mut Cases) {
     a_thousand_orders(cases);
     file_and_signals(cases, &folder);
     orphans(cases, &folder);
+    paused(cases, &folder);
     left_alone(cases, &folder);
 }

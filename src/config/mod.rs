@@ -132,12 +132,12 @@ pub struct JournalSection {
     /// When new orders wait for the journal.
     #[serde(default)]
     pub durability: DurabilityMode,
-    /// With `async`: new orders wait where the journal has shown no progress for so long, 1 to 59,999 ms.
+    /// With `async`: new orders wait where the journal has shown no progress for so long, 1 to 60,000 ms.
     #[serde(default = "lag_max_ms")]
     pub lag_max_ms: u32,
     /// Where the disk has said nothing for so long, what stands at the venue is taken back; more than `lag_max_ms`, and
-    /// 60,000 ms at most.
-    #[serde(default = "take_back_ms")]
+    /// 60,001 ms at most. 0: 2,000, or just more than `lag_max_ms` where that is longer.
+    #[serde(default)]
     pub take_back_ms: u32,
     /// Kept aside for the day the disk is full, 1 to 1,024 MiB: the end of a run still fits.
     #[serde(default = "reserve_mib")]
@@ -173,15 +173,18 @@ fn lag_max_ms() -> u32 {
     250
 }
 
-fn take_back_ms() -> u32 {
-    2_000
-}
+/// Silence of the disk after which orders are taken back where nobody says another.
+const TAKE_BACK_MS: u32 = 2_000;
 
 impl JournalSection {
     /// Silence of the disk after which nothing is to stand at a venue.
     #[must_use]
     pub fn patience(&self) -> Duration {
-        Duration::from_millis(self.take_back_ms.into())
+        let ms = match self.take_back_ms {
+            0 => TAKE_BACK_MS.max(self.lag_max_ms + 1),
+            ms => ms,
+        };
+        Duration::from_millis(ms.into())
     }
 
     /// As the gateway sees it.
@@ -373,9 +376,11 @@ impl Config {
         )?;
         within("journal.segment_mib", self.journal.segment_mib.into(), 1.0, 1_024.0)?;
         within("journal.commit_interval_us", self.journal.commit_interval_us.into(), 0.0, 100_000.0)?;
-        within("journal.lag_max_ms", self.journal.lag_max_ms.into(), 1.0, 59_999.0)?;
-        let lag = f64::from(self.journal.lag_max_ms);
-        within("journal.take_back_ms", self.journal.take_back_ms.into(), lag + 1.0, 60_000.0)?;
+        within("journal.lag_max_ms", self.journal.lag_max_ms.into(), 1.0, 60_000.0)?;
+        if self.journal.take_back_ms > 0 {
+            let least = f64::from(self.journal.lag_max_ms) + 1.0;
+            within("journal.take_back_ms", self.journal.take_back_ms.into(), least, 60_001.0)?;
+        }
         within("journal.reserve_mib", self.journal.reserve_mib.into(), 1.0, 1_024.0)?;
         within("journal.retain_segments", self.journal.retain_segments.into(), 0.0, 1e6)?;
         within("memory.arena_mib", self.memory.arena_mib.into(), 8.0, 65_536.0)

@@ -219,7 +219,8 @@ impl SupervisionSection {
         self.group_of(stage).is_some_and(|g| g.way_back == WayBack::FromJournal && g.restarts > 0)
     }
 
-    /// How long a venue plays on after the last word of a supervisor: longer than an orphaned engine needs for its end.
+    /// How long a venue plays on after the last word of a supervisor: longer than an orphaned engine needs for its end
+    /// where its disk answers.
     #[must_use]
     pub fn venue_linger(&self) -> Duration {
         Duration::from_millis(u64::from(self.orphan_end_ms)) + Duration::from_secs(15)

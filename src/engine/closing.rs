@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kimera_protocol::{CommandCode, Flags, TradingState};
-use kimera_runtime::Durability;
 use kimera_runtime::clock::{self, monotonic_ns};
 
 use super::live::{HOUSEKEEPING, Live, abandon, broken, wait};
@@ -15,8 +14,8 @@ use crate::report::{EndReason, EngineSummary, Facts};
 
 /// Longest wait for the line to finish what is in flight.
 const DRAIN: Duration = Duration::from_secs(10);
-/// The same while the disk says nothing: the journal is to have everything.
-const DISK: Duration = Duration::from_secs(60);
+/// How long the end of a run waits for a disk that does not answer, all in all: the journal is to have everything.
+const DISK: Duration = Duration::from_secs(30);
 /// Longest wait for a recovery that is going on.
 const RECOVERY: Duration = Duration::from_secs(10);
 /// Longest wait for the venue to switch its dead man's switch off.
@@ -29,6 +28,7 @@ impl Live<'_> {
     pub(super) fn finish(mut self, reason: EndReason) -> Result<EngineSummary, Failure> {
         let clock = self.run.venue.clock;
         let market_end = clock.now().min(self.run.venue.end);
+        self.disk_until = monotonic_ns() + DISK.as_nanos() as u64;
         self.end_recovery();
         let left = self.take_orders_back();
         if self.recovering.is_some() {
@@ -135,6 +135,9 @@ impl Live<'_> {
                 return None;
             }
         }
+        if self.gateway("working") == 0 {
+            return Some("the line could not be halted in time; nothing of ours stands at the venue".into());
+        }
         let (working, after_ms) = (self.gateway("working"), self.run.config.supervision.dead_man_ms);
         let who = if after_ms > 0 {
             format!("the venue's dead man's switch cancels them within {} s", after_ms / 1_000)
@@ -162,13 +165,12 @@ impl Live<'_> {
     /// a gateway that has fallen there is more time.
     fn tend_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
         let mut patience = Patience::new(limit);
-        let durability = self.built.durability.clone();
         loop {
             if done(self) {
                 return true;
             }
             let more = if self.recovering.is_some() { RECOVERY } else { Duration::ZERO };
-            if patience.is_over(&durability, more)
+            if patience.is_over(self, more)
                 || broken(&self.executor, &self.built.failure).is_some()
                 || !self.tend()
             {
@@ -178,63 +180,66 @@ impl Live<'_> {
         }
     }
 
-    /// Sequences the end of the run and waits until every stage is done with it.
+    /// Sequences the end of the run and waits until every stage is done with it, and the disk has it.
     pub(super) fn stop_line(&mut self) -> Result<(), Failure> {
-        let durability = self.built.durability.clone();
-        let late = || match durability.is_silent() {
-            true => Failure::machine(format!(
-                "the disk of the journal has said nothing for {} s: what of the line's end is not on it is lost",
-                durability.silence().as_secs()
-            )),
-            false => Failure::defect(format!("the line did not finish within {} s", DRAIN.as_secs())),
-        };
-        if !wait_for_line(&durability, || self.send(CommandCode::Stop, 0, Flags::STOP)) {
-            return Err(late());
-        }
-        let done = || {
-            let seq = self.counter("sequencer.seq");
-            broken(&self.executor, &self.built.failure).is_some()
-                || (self.counter("sequencer.stopped") != 0
-                    && self.built.sinks.iter().all(|sink| sink.get() >= seq))
-        };
-        if !wait_for_line(&durability, done) {
-            return Err(late());
+        let is_broken = |live: &Self| broken(&live.executor, &live.built.failure).is_some();
+        let mut sent = false;
+        let told = self.wait_for_line(|live| {
+            sent = sent || live.send(CommandCode::Stop, 0, Flags::STOP);
+            sent || is_broken(live)
+        });
+        let done = told
+            && self.wait_for_line(|live| {
+                let seq = live.counter("sequencer.seq");
+                is_broken(live)
+                    || (live.counter("sequencer.stopped") != 0
+                        && live.built.sinks.iter().all(|sink| sink.get() >= seq)
+                        && live.counter("journal.durable_seq") >= seq)
+            });
+        if !done {
+            return Err(match self.waits_for_disk() {
+                true => Failure::machine(format!(
+                    "the disk of the journal has said nothing for {} s: the end of the run is not on it",
+                    self.built.durability.silence().as_secs()
+                )),
+                false => Failure::defect(format!("the line did not finish within {} s", DRAIN.as_secs())),
+            });
         }
         broken(&self.executor, &self.built.failure)
             .map_or(Ok(()), |(kind, reason)| Err(Failure::of(kind, reason)))
     }
-}
 
-/// Waits for what the line has to do; a disk that says nothing is waited for, and begins the wait anew when it is heard again:
-/// the line has stood still until then.
-fn wait_for_line(durability: &Durability, mut done: impl FnMut() -> bool) -> bool {
-    let mut patience = Patience::new(DRAIN);
-    while !done() {
-        if patience.is_over(durability, Duration::ZERO) {
-            return false;
+    /// Waits for what the line has to do.
+    fn wait_for_line(&mut self, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+        let mut patience = Patience::new(DRAIN);
+        while !done(self) {
+            if patience.is_over(self, Duration::ZERO) {
+                return false;
+            }
+            self.follow_silence();
+            clock::sleep(Duration::from_millis(1));
         }
-        clock::sleep(Duration::from_millis(1));
+        true
     }
-    true
 }
 
-/// A limit that does not run while the disk says nothing, for a while.
+/// A limit that does not run while the disk does not answer, as long as the end of a run waits for that at all: the line
+/// stands still until then.
 struct Patience {
     until: u64,
     limit: u64,
-    last: u64,
 }
 
 impl Patience {
     fn new(limit: Duration) -> Self {
-        let (now, limit) = (monotonic_ns(), limit.as_nanos() as u64);
-        Self { until: now + limit, limit, last: now + DISK.as_nanos() as u64 }
+        let limit = limit.as_nanos() as u64;
+        Self { until: monotonic_ns() + limit, limit }
     }
 
     /// True where the limit, and `more`, is over.
-    fn is_over(&mut self, durability: &Durability, more: Duration) -> bool {
+    fn is_over(&mut self, live: &Live<'_>, more: Duration) -> bool {
         let now = monotonic_ns();
-        if durability.is_silent() && now < self.last {
+        if live.waits_for_disk() && now < live.disk_until {
             self.until = now + self.limit;
         }
         now > self.until + more.as_nanos() as u64

@@ -1,12 +1,17 @@
 //! A disk that is full: what was kept aside takes the end of the run, and nothing new leaves any more. A disk that says
 //! nothing: the line waits for it, and the gateway has taken everything back.
 
+use std::time::Duration;
+
 use kimera_runtime::clock::monotonic_ns;
 
 use super::live::Live;
 use crate::log;
 use crate::log::Category::{Risk, System};
 use kimera_protocol::ErrorKind;
+
+/// A disk that takes longer is not well.
+const UNWELL: Duration = Duration::from_secs(1);
 
 impl Live<'_> {
     /// The journal's thread, while it waits for the disk.
@@ -16,11 +21,17 @@ impl Live<'_> {
         thread.filter(|_| waits).map(|t| t.name.as_str())
     }
 
+    /// True while the disk does not answer; longer than any disk that is well.
+    pub(super) fn waits_for_disk(&self) -> bool {
+        self.built.durability.silence() > UNWELL
+    }
+
     /// Says when the disk goes silent and when it is heard again; the gateways act by themselves.
     pub(super) fn follow_silence(&mut self) {
         let silence = self.built.durability.silence();
+        let silent = self.silence.look(&self.built.durability);
         match self.disk_silent {
-            None if self.built.durability.is_silent() => {
+            None if silent => {
                 self.disk_silent = Some(monotonic_ns().saturating_sub(silence.as_nanos() as u64));
                 let text = format!(
                     "the disk of the journal has said nothing for {} ms: what stands is taken back, nothing new leaves",
@@ -28,7 +39,7 @@ impl Live<'_> {
                 );
                 log::fault(ErrorKind::Machine, "journal", &text);
             }
-            Some(since) if !self.built.durability.is_silent() => {
+            Some(since) if !silent => {
                 self.disk_silent = None;
                 let ms = monotonic_ns().saturating_sub(since) / 1_000_000;
                 let text = format!("the disk of the journal is heard again, after {ms} ms");

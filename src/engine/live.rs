@@ -9,6 +9,7 @@ use std::time::Duration;
 use kimera_journal::JournalFailure;
 use kimera_protocol::{Command, CommandCode, Header, Message, Seq, TradingState};
 use kimera_runtime::clock::{self, monotonic_ns};
+use kimera_runtime::durability::SilenceWatch;
 use kimera_runtime::executor::ThreadedExecutor;
 use kimera_runtime::memory::ArenaReport;
 use kimera_runtime::plan::Plan;
@@ -43,6 +44,8 @@ use kimera_protocol::ErrorKind;
 const STUCK: Duration = Duration::from_secs(5);
 /// The same in time on a processor: what computes that long in one duty cycle does not come back.
 const COMPUTING: Duration = Duration::from_secs(1);
+/// Time for a gateway to take back what stands while the disk says nothing.
+const TAKEN_BACK: Duration = Duration::from_secs(3);
 /// Time until a cycle that was found too long is looked at again.
 const SECOND_LOOK: Duration = Duration::from_millis(500);
 /// Wall time left to the last frames of a tape, ns.
@@ -125,11 +128,11 @@ pub fn run(
     };
     let skips_told = built.skips_told;
     let cells = std::mem::take(&mut built.cells);
+    // What the disk took for the start is over.
+    built.durability.progress();
     let executor = ThreadedExecutor::start(run.plan, cells, &built.counters, run.pin)
         .map_err(|e| Failure::machine(format!("cannot start a thread: {e}")))?;
     executor.seal();
-    // What the disk took for the start is over.
-    built.durability.progress();
     let recovery = built.recovery.clone();
     let recovering = recovery.as_ref().map(|_| Recovering::Asking);
     let definitions = DefinitionFailures::new(run.config, &built.counters);
@@ -165,6 +168,8 @@ pub fn run(
         halt_file: layout.halt_file(),
         disk_full: false,
         disk_silent: None,
+        silence: SilenceWatch::default(),
+        disk_until: 0,
         look_for_halt_at: 0,
     };
     let ended = live.until_end(interrupted);
@@ -175,9 +180,16 @@ pub fn run(
     let reason = match ended {
         Ok(reason) => reason,
         Err(End::Broken(failure)) => {
-            // The threads are stopped, the journal keeps what it has.
-            drop(live.executor.finish());
             live.built.deaths.record();
+            if live.waits_for_disk() {
+                // The journal's thread would not come back; what stands is taken back first.
+                let limit = run.config.journal.patience() + TAKEN_BACK;
+                wait(limit, || live.gateway("working") == 0);
+                abandon(live.executor);
+            } else {
+                // The threads are stopped, the journal keeps what it has.
+                drop(live.executor.finish());
+            }
             return Err(failure);
         }
         Err(End::Stuck(failure)) => {
@@ -257,6 +269,9 @@ pub(super) struct Live<'a> {
     pub(super) disk_full: bool,
     /// The disk says nothing; since when, monotonic ns.
     pub(super) disk_silent: Option<u64>,
+    pub(super) silence: SilenceWatch,
+    /// Until when the end of the run waits for the disk, monotonic ns.
+    pub(super) disk_until: u64,
     look_for_halt_at: u64,
     /// The last absence is in the sequence up to here; orders wait until it is durable.
     pub(super) absence_seq: Option<Seq>,

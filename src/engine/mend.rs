@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
 
 use kimera_protocol::{Absent, Seq};
 use kimera_runtime::clock::monotonic_ns;
@@ -18,6 +19,8 @@ use crate::replay;
 
 /// Longest time that the line waits for a stage, ns.
 const BUDGET: u64 = 500_000_000;
+/// A disk that takes longer withholds what a stage is made from.
+const WITHHELD: Duration = Duration::from_millis(100);
 
 /// A stage's seat, as the engine's own loop sees it.
 pub struct StageSeat {
@@ -48,8 +51,14 @@ impl StageSeat {
         self.job.is_none() && self.mend.wanted().is_none()
     }
 
-    /// Makes progress; `durable` is the last input on disk, `absences` is who is out.
-    fn poll(&mut self, workshop: &Workshop, durable: Seq, absences: &[Absent]) -> Result<(), Failure> {
+    /// Makes progress; `durable` is the last input on disk, and for how long the disk has not answered, `absences` is who is
+    /// out.
+    fn poll(
+        &mut self,
+        workshop: &Workshop,
+        (durable, silence): (Seq, Duration),
+        absences: &[Absent],
+    ) -> Result<(), Failure> {
         let Some(at) = self.mend.wanted() else {
             if let Some(job) = self.job.take() {
                 let ms = monotonic_ns().saturating_sub(job.since) / 1_000_000;
@@ -68,6 +77,9 @@ impl StageSeat {
             log::warn(System, &format!("{} died on input {}: the line waits for another", self.name, at.0));
             Job { since: now, at, made: None, delivered: false }
         });
+        if durable < at.0 && silence > WITHHELD {
+            job.since = now; // nobody can be made before the disk answers
+        }
         if now.saturating_sub(job.since) > BUDGET {
             return Err(Failure::defect(format!(
                 "{} died on input {}, and another was not there in time",
@@ -124,7 +136,7 @@ impl Live<'_> {
         if self.built.stages.iter().all(StageSeat::is_well) {
             return Ok(());
         }
-        let durable = self.counter("journal.durable_seq");
+        let durable = (self.counter("journal.durable_seq"), self.built.durability.silence());
         let absences = self.built.frontiers.absences();
         self.built.stages.iter_mut().try_for_each(|stage| stage.poll(&self.workshop, durable, &absences))
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kimera_runtime::Pulse;
+use kimera_runtime::{Listener, Pulse};
 
 use crate::config::SupervisionSection;
 use crate::log;
@@ -22,7 +22,7 @@ pub enum Standing {
 
 /// Looks at the supervisor's pulse.
 pub struct Orphan {
-    pulse: Option<Pulse>,
+    pulse: Option<Listener>,
     reduce_after: Duration,
     end_after: Duration,
     before: Standing,
@@ -34,7 +34,7 @@ impl Orphan {
     pub fn new(pulse: Option<Pulse>, section: &SupervisionSection) -> Self {
         let ms = |ms: u32| Duration::from_millis(ms.into());
         Self {
-            pulse,
+            pulse: pulse.map(Listener::new),
             reduce_after: ms(section.orphan_reduce_ms),
             end_after: ms(section.orphan_end_ms),
             before: Standing::Supervised,
@@ -43,7 +43,7 @@ impl Orphan {
 
     /// How it stands now; says what has changed.
     pub fn look(&mut self) -> Standing {
-        let Some(pulse) = &self.pulse else { return Standing::Supervised };
+        let Some(pulse) = &mut self.pulse else { return Standing::Supervised };
         let silence = pulse.silence().unwrap_or_default();
         let now = match silence {
             s if s >= self.end_after => Standing::Abandoned,

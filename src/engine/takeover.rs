@@ -68,16 +68,19 @@ impl GatewaySeat {
         true
     }
 
-    /// Makes progress with the orders of those before; `durable` is the last input on disk.
+    /// Makes progress with the orders of those before; `durable` is the last input on disk, and whether that does not answer.
     fn poll(
         &mut self,
         workshop: &Workshop,
-        durable: Seq,
+        (durable, waits_for_disk): (Seq, bool),
         absences: Vec<Absent>,
         now: u64,
     ) -> Result<(), Failure> {
         // Put back where it goes on.
         let Some(mut job) = self.job.take() else { return Ok(()) };
+        if waits_for_disk {
+            job.since = now;
+        }
         if now.saturating_sub(job.since) > BUDGET {
             return Err(Failure::defect(
                 "a gateway took the place of another, and its orders were not known in time",
@@ -172,6 +175,7 @@ impl Live<'_> {
             return Ok(());
         }
         let (durable, absences) = (self.counter("journal.durable_seq"), self.built.frontiers.absences());
-        self.built.gateway.poll(&self.workshop, durable, absences, now)
+        let waits = self.waits_for_disk();
+        self.built.gateway.poll(&self.workshop, (durable, waits), absences, now)
     }
 }

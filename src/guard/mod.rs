@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use kimera_protocol::TradingState;
-use kimera_runtime::{KillWord, Pulse, errors};
+use kimera_runtime::{KillWord, Listener, Pulse, errors};
 
 use crate::claim::Claim;
 use crate::config::Config;
@@ -82,8 +82,8 @@ pub fn run(a: &GuardArgs) -> Result<Exit, Failure> {
         venue: Venue::new(&config, &endpoints, credentials::of(&layout)?),
         word,
         halt_file: layout.halt_file(),
-        engine: pulse(&layout, "engine")?,
-        supervisor: pulse(&layout, "supervisor")?,
+        engine: Listener::new(pulse(&layout, "engine")?),
+        supervisor: Listener::new(pulse(&layout, "supervisor")?),
         silence: Duration::from_millis(ms),
         asked: Arc::default(),
         acting: None,
@@ -130,11 +130,6 @@ fn now(
     Ok(if swept.left == 0 { Exit::Ok } else { Exit::Failed })
 }
 
-/// True where somebody has fallen silent; one that has ended in order, or never begun, has not.
-fn silent(pulse: &Pulse, limit: Duration) -> bool {
-    pulse.silence().is_some_and(|silence| silence >= limit)
-}
-
 /// Since when nobody is there, and what came of it.
 struct Acting {
     next: Instant,
@@ -146,8 +141,8 @@ struct Guard {
     venue: Venue,
     word: KillWord,
     halt_file: PathBuf,
-    engine: Pulse,
-    supervisor: Pulse,
+    engine: Listener,
+    supervisor: Listener,
     silence: Duration,
     asked: Arc<AtomicBool>,
     acting: Option<Acting>,
@@ -155,11 +150,13 @@ struct Guard {
 
 impl Guard {
     /// True where nobody is there who could take the orders back.
-    fn is_alone(&self) -> bool {
-        let gone = |pulse: &Pulse| pulse.silence().is_none();
-        let (engine, supervisor) =
-            (silent(&self.engine, self.silence), silent(&self.supervisor, self.silence));
-        (engine && (supervisor || gone(&self.supervisor))) || (supervisor && gone(&self.engine))
+    fn is_alone(&mut self) -> bool {
+        let (engine, supervisor) = (self.engine.silence(), self.supervisor.silence());
+        // One that has ended in order, or never begun, is gone and not silent.
+        let silent = |silence: Option<Duration>| silence.is_some_and(|silence| silence >= self.silence);
+        let (engine_silent, supervisor_silent) = (silent(engine), silent(supervisor));
+        (engine_silent && (supervisor_silent || supervisor.is_none()))
+            || (supervisor_silent && engine.is_none())
     }
 
     fn watch(&mut self, own: &Pulse, stop: &AtomicBool) -> Result<Exit, Failure> {

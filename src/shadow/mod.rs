@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use kimera_journal::{Fault, JournalReader};
 use kimera_protocol::{Absent, Seq};
-use kimera_runtime::{KillWord, Pulse, errors, process};
+use kimera_runtime::{KillWord, Listener, Pulse, errors, process};
 use serde::{Deserialize, Serialize};
 
 use crate::claim::Claim;
@@ -234,7 +234,7 @@ struct Shadow {
     flip: Option<String>,
     pulse: Pulse,
     /// Pulses of those without whom there is nothing to follow.
-    others: [Pulse; 2],
+    others: [Listener; 2],
     silence: Duration,
     alone_since: Option<Instant>,
     difference: Option<Difference>,
@@ -284,7 +284,7 @@ impl Shadow {
             follower,
             flip: flip.map(str::to_owned),
             pulse: own,
-            others: [pulse("engine")?, pulse("supervisor")?],
+            others: [Listener::new(pulse("engine")?), Listener::new(pulse("supervisor")?)],
             silence: recorded.config.supervision.venue_linger(),
             alone_since: None,
             difference: None,
@@ -324,8 +324,11 @@ impl Shadow {
 
     /// Nobody has been there for a long while: nobody writes the journal any more.
     fn is_alone(&mut self) -> bool {
-        let silent = |pulse: &Pulse| pulse.silence().is_none_or(|silence| silence > self.silence);
-        if !self.others.iter().all(silent) {
+        let limit = self.silence;
+        // Both are listened to: one that is not would not be counted.
+        let silent =
+            self.others.each_mut().map(|other| other.silence().is_none_or(|silence| silence > limit));
+        if !silent.iter().all(|silent| *silent) {
             self.alone_since = None;
             return false;
         }

@@ -537,7 +537,9 @@ mod tests {
             assert_eq!((found.violation, found.starts), (None, 1));
             let place =
                 |what: &str| found.said.iter().position(|line| line.contains(what)).expect("it is said");
-            assert!(place("has said nothing for 200") < place("is heard again"));
+            assert!(place("has said nothing for 20") < place("is heard again"));
+            let left = |from: f64, to: f64| found.accepted.iter().any(|(at, _)| (from..to).contains(at));
+            assert!(left(0.0, 1.5) && !left(2.0, 21.5) && left(21.5, 60.0), "{:?}", found.accepted);
         }
     }
 }

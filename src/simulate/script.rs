@@ -48,7 +48,7 @@ pub enum Fault {
     Away(u64),
     /// The disk is slow for so many milliseconds.
     DiskSlow(u64),
-    /// The disk answers nobody for so many milliseconds.
+    /// No block that is handed to the disk becomes durable for so many milliseconds.
     DiskStops(u64),
     /// The disk is full for so many milliseconds.
     DiskFull(u64),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use kimera_runtime::{KillWord, Pulse};
+use kimera_runtime::{KillWord, Listener, Pulse};
 
 use super::arguments::Arguments;
 use super::control::Children;
@@ -27,6 +27,8 @@ use crate::state::Layout;
 /// Longest wait for the venue to answer: it reads its tape first.
 const VENUE_START: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
+/// Our own pulse beats ten times as often.
+const OWN_SILENCE: Duration = Duration::from_secs(1);
 
 /// The children.
 pub struct Family<'a> {
@@ -42,6 +44,8 @@ pub struct Family<'a> {
     shadow: Option<Process>,
     restarts: BTreeMap<&'static str, Restarts>,
     line: LiveLine,
+    /// Our own pulse, and the engine's as we hear it.
+    pulses: Option<(Pulse, Listener)>,
     /// The first Ctrl-C has been passed on.
     ending: bool,
 }
@@ -68,6 +72,7 @@ impl<'a> Family<'a> {
             shadow: None,
             restarts: BTreeMap::new(),
             line: LiveLine::default(),
+            pulses: None,
             ending: false,
         }
     }
@@ -238,12 +243,21 @@ impl<'a> Family<'a> {
         Ok(false)
     }
 
-    /// An engine that beat once and has fallen silent since does nothing any more: it is ended.
+    /// An engine that beat once and has fallen silent since does nothing any more: it is ended. Where our own pulse, which
+    /// another thread of ours beats, does not get through either, it is the disk that stands still.
     fn end_a_silent_engine(&mut self) {
         let limit = Duration::from_millis(self.supervision().engine_silence_ms.into());
         let Some(engine) = &mut self.engine else { return };
-        let Ok(pulse) = Pulse::open(&self.layout.pulse("engine")) else { return };
-        if pulse.process() == engine.identity().pid && pulse.silence().is_some_and(|s| s > limit) {
+        if self.pulses.is_none() {
+            let open = |name| Pulse::open(&self.layout.pulse(name)).ok();
+            self.pulses = open("supervisor").zip(open("engine").map(Listener::new));
+        }
+        let Some((own, of_engine)) = &mut self.pulses else { return };
+        if own.silence().is_some_and(|silence| silence > OWN_SILENCE) {
+            return;
+        }
+        let silent = of_engine.silence().is_some_and(|silence| silence > limit);
+        if of_engine.process() == engine.identity().pid && silent {
             self.line.end();
             log::warn(System, &format!("the engine has been silent for {} ms: ended", limit.as_millis()));
             engine.kill();

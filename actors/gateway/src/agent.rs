@@ -18,6 +18,7 @@ use kimera_protocol::{
     OrderRecord, OrderUpdate, TradingState, VenueStatus,
 };
 use kimera_runtime::clock::monotonic_ns;
+use kimera_runtime::durability::SilenceWatch;
 use kimera_runtime::failpoint;
 use kimera_runtime::net::http::Exchange;
 use kimera_runtime::{AbsenceGate, Agent, Durability, KillWord, MarketClock, Port, Ports, Tsc, Word, Work};
@@ -103,6 +104,7 @@ pub struct Gateway {
     cancel_again_at: u64,
     /// Everything is taken back because the disk says nothing.
     disk_silent: bool,
+    silence: SilenceWatch,
     /// When something was asked on the order connection that nothing has been heard since.
     unanswered_since: Option<u64>,
     orders: Link,
@@ -160,6 +162,7 @@ impl Gateway {
             seen: Word { state: TradingState::Active, epoch: 0 },
             cancel_again_at: 0,
             disk_silent: false,
+            silence: SilenceWatch::default(),
             unanswered_since: None,
             orders: Link::new(config.address),
             private: Link::new(config.address),
@@ -211,7 +214,7 @@ impl Gateway {
     /// A line whose journal is not heard by the disk stands still and takes nothing back: that is done here then. Nothing new
     /// leaves meanwhile, and quotes come again by themselves.
     fn look_at_disk(&mut self) {
-        let silent = self.config.durability.is_silent();
+        let silent = self.silence.look(&self.config.durability);
         if silent && !self.disk_silent {
             self.meters.disk_silences.add(1);
             self.withdraw(|_| true);

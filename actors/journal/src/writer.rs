@@ -395,9 +395,9 @@ impl Journal {
 
     /// Does what this thread itself may have to wait for; whoever watches it is told.
     fn at_disk<T>(&mut self, act: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
-        self.config.durability.at_disk(true);
+        self.config.durability.set_at_disk(true);
         let done = act(self);
-        self.config.durability.at_disk(false);
+        self.config.durability.set_at_disk(false);
         done
     }
 

@@ -23,7 +23,7 @@ pub enum Wait {
     Lagging(Duration),
 }
 
-/// One writer, the journal; readers are gateways and the engine's own loop.
+/// One writer, the journal (before its thread runs, whoever starts it); readers are gateways and the engine's own loop.
 #[derive(Debug)]
 pub struct Durability {
     seq: AtomicU64,
@@ -63,7 +63,7 @@ impl Durability {
 
     /// The journal's thread goes to the disk and comes back with an answer: until it says so it cannot do anything else.
     #[inline]
-    pub fn at_disk(&self, waits: bool) {
+    pub fn set_at_disk(&self, waits: bool) {
         self.at_disk.store(waits, Ordering::Release);
     }
 
@@ -103,6 +103,27 @@ impl Durability {
     }
 }
 
+/// Between two looks at a silence, ns: a journal that was away with the whole machine gets the chance to say that it is back.
+const SECOND_LOOK: u64 = 20_000_000;
+
+/// Somebody who looks whether the disk is silent, often.
+#[derive(Debug, Default)]
+pub struct SilenceWatch {
+    noticed: Option<u64>,
+}
+
+impl SilenceWatch {
+    /// True where the disk is silent, and was at an earlier look.
+    pub fn look(&mut self, durability: &Durability) -> bool {
+        if !durability.is_silent() {
+            self.noticed = None;
+            return false;
+        }
+        let now = monotonic_ns();
+        now.saturating_sub(*self.noticed.get_or_insert(now)) > SECOND_LOOK
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,7 +141,16 @@ mod tests {
         assert!(gated.holds(11) && !lagging.holds(11));
         world::skip(Duration::from_millis(251));
         assert!(lagging.holds(11) && !lagging.holds(10));
+        let (mut watch, ms) = (SilenceWatch::default(), Duration::from_millis);
+        assert!(!watch.look(&lagging));
+        world::skip(ms(1_800));
+        assert!(lagging.is_silent() && !watch.look(&lagging), "it may have been away");
+        world::skip(ms(10));
+        assert!(!watch.look(&lagging));
+        world::skip(ms(11));
+        assert!(watch.look(&lagging));
         lagging.progress();
+        assert!(!watch.look(&lagging));
         assert!(!lagging.holds(11));
         gated.set(11);
         assert!(!gated.holds(11));

@@ -63,7 +63,7 @@ pub use durability::Durability;
 pub use health::{Health, SeatState};
 pub use kill_word::{KillWord, Word};
 pub use observer::{Observer, observer};
-pub use pulse::Pulse;
+pub use pulse::{Listener, Pulse};
 pub use ring::{Inlet, Outlet};
 pub use seat::{Cell, Ports, Seat};
 pub use topology::{Topology, Wiring};

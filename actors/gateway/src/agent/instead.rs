@@ -52,8 +52,9 @@ impl Gateway {
         if meanwhile.cancel_all {
             self.desk.cancel_all();
         }
-        // A halt is one for these orders too.
+        // A halt is one for these orders too, and so is a silence of the disk.
         self.seen = Word { state: TradingState::Active, epoch: 0 };
+        self.disk_silent = false;
         true
     }
 }
