@@ -53,7 +53,7 @@ mod tests {
 
     /// One that tests know of.
     pub(super) const REHEARSED: MemberOf = ("rehearsed", "sits where a member from outside does", |roles| {
-        Box::new(kimera_ensemble::Sentiment::new(roles.member))
+        Box::new(kimera_ensemble::Pattern::new(roles.member, roles.traded))
     });
 
     #[test]

@@ -399,7 +399,7 @@ pub fn boxed_members(config: &Config) -> Result<Vec<Box<dyn Actor>>, String> {
         Box::new(Contradiction::new(config.contradiction_config(0)?)),
         Box::new(Thermodynamic::new(config.thermodynamic_config(1))),
         Box::new(Pattern::new(2, config.traded_id())),
-        Box::new(Sentiment::new(3)),
+        Box::new(Sentiment::new(config.sentiment_config(3))),
         Box::new(Macro::new(config.macro_config(4)?)),
     ];
     members.extend(guests(config).map(|(_, member)| member));
@@ -436,7 +436,7 @@ pub fn cells(
     seats.member("contradiction", 0, Contradiction::new(config.contradiction_config(0).map_err(wrong)?))?;
     seats.member("thermodynamic", 1, Thermodynamic::new(config.thermodynamic_config(1)))?;
     seats.member("pattern", 2, Pattern::new(2, config.traded_id()))?;
-    seats.member("sentiment", 3, Sentiment::new(3))?;
+    seats.member("sentiment", 3, Sentiment::new(config.sentiment_config(3)))?;
     seats.member("macro", 4, Macro::new(config.macro_config(4).map_err(wrong)?))?;
     for (i, (name, member)) in guests(config).enumerate() {
         seats.member(name, MEMBERS.len() + i, member)?;

@@ -7,8 +7,8 @@ use kimera_journal::{JournalReader, Record};
 use kimera_protocol::{
     Absent, Alert, CancelOrder, Checkpoint, Command, CommandCode, Consensus, Decision, Definition, Detector,
     ErrorKind, HoldReason, Kind, Message, NewOrder, News, Opinion, OrderEvent, OrderUpdate, OrphanAdopted,
-    PatternMatch, PatternsLoaded, Phase, Quantity, Reading, Refusal, RefusalReason, Series, Severity, Status,
-    Timer, Topic, Urgency, VenueStatus, Weights,
+    PatternMatch, PatternsLoaded, Phase, Prime, Quantity, Reading, Refusal, RefusalReason, Series, Severity,
+    Status, Timer, Topic, Urgency, VenueStatus, Weights,
 };
 use kimera_runtime::counters::Snapshot;
 use kimera_runtime::errors::ErrorLog;
@@ -322,9 +322,15 @@ fn trading_body(m: &Message) -> Option<serde_json::Value> {
             "published": r.published,
         }));
     }
+    if let Some(p) = m.body::<Prime>() {
+        return Some(json!({
+            "begins": p.begins, "close": p.close, "variance": p.variance, "volume": p.volume, "minutes": p.minutes,
+            "source": format!("{:016x}", p.source),
+        }));
+    }
     if let Some(o) = m.body::<Opinion>() {
         return Some(json!({
-            "topic": Topic::from_code(o.topic).map(Topic::name), "value": o.value, "observations": o.observations,
+            "topic": Topic::from_code(o.topic).map(Topic::name), "value": o.value, "second": o.second, "observations": o.observations,
             "status": u8::try_from(o.status).ok().and_then(Status::from_code).map(Status::name),
             "basis": o.basis, "valid_until": o.valid_until, "artefact": format!("{:016x}", o.artefact),
         }));

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub use detectors::{DetectorsSection, ReduceAt};
 pub use log::LogSection;
-pub use news::NewsSection;
+pub use news::{HistorySection, NewsSection};
 pub use opinions::OpinionsSection;
 pub use patterns::{PatternsSection, point_at};
 pub use sessions::{KindsSection, SessionSection, exposure_bps, loss_bps};
@@ -235,6 +235,9 @@ pub struct Config {
     /// Headlines.
     #[serde(default, skip_serializing_if = "is_default")]
     pub news: NewsSection,
+    /// What was before a run.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub history: HistorySection,
     /// When quotes are replaced.
     pub execution: ExecutionSection,
     /// Limits.

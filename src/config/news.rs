@@ -1,8 +1,12 @@
-//! Where headlines come from.
+//! Where headlines, readings and what was before a run come from.
 
 use std::path::PathBuf;
 
+use kimera_ensemble::SentimentConfig;
 use serde::{Deserialize, Serialize};
+
+use super::Config;
+use super::trading::ms;
 
 /// Headlines: none where nothing is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,5 +26,22 @@ impl NewsSection {
     #[must_use]
     pub fn is_used(&self) -> bool {
         self.socket || self.file.is_some()
+    }
+}
+
+/// What was before a run: nothing where nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HistorySection {
+    /// Minutes of the traded instrument, as Binance's archive has them (`.csv`, `.csv.gz`): the hours of the ninety days before a run are told to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<PathBuf>,
+}
+
+impl Config {
+    /// What the sentiment member needs.
+    #[must_use]
+    pub fn sentiment_config(&self, member: usize) -> SentimentConfig {
+        SentimentConfig { member, traded: self.traded_id(), horizon: ms(self.ensemble.horizon_ms) }
     }
 }

@@ -401,7 +401,12 @@ impl Config {
             volatility: self.volatility_config(),
         };
         let (instruments, traded) = (self.instruments.len(), self.traded_id());
-        SlowConfig { instruments, traded, bar: ms(e.bar_ms), pattern }
+        // Where either of them is none nobody gets as far as this.
+        let tick = self.traded().map_or(0.0, |of| of.tick_units as f64 * 1e-8);
+        let follows = |feed: &String| self.instrument_of("strategy.follows", feed).ok();
+        let other = self.strategy.follows.as_ref().and_then(follows).map(|of| of.id);
+        let other = other.filter(|of| *of != traded);
+        SlowConfig { instruments, traded, tick, other, bar: ms(e.bar_ms), pattern }
     }
 
     /// What execution needs.

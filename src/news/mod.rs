@@ -4,6 +4,7 @@
 //! `{"published_ms": 1723161240000, "source": "wire", "headline": "Bitcoin surges", "relevance": 1.0}`
 //! `{"published_ms": 1723161240000, "series": "dollar", "value": 123.4, "price": 61800.0}`
 
+pub mod history;
 pub mod lexicon;
 
 use std::collections::VecDeque;

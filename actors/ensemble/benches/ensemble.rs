@@ -7,8 +7,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use kimera_ensemble::cache::{DecisionCache, ENTRIES, Key};
 use kimera_ensemble::pool::{conflict, pool};
 use kimera_ensemble::{
-    Contradiction, ContradictionConfig, Macro, MacroConfig, Pattern, Sentiment, Thermodynamic,
-    ThermodynamicConfig, members, sketch,
+    Contradiction, ContradictionConfig, Macro, MacroConfig, Pattern, Sentiment, SentimentConfig,
+    Thermodynamic, ThermodynamicConfig, members, sketch,
 };
 use kimera_numerics::VolatilityConfig;
 use kimera_protocol::{
@@ -50,7 +50,7 @@ impl Bench {
             Box::new(Contradiction::new(contradiction)),
             Box::new(Thermodynamic::new(thermodynamic)),
             Box::new(Pattern::new(2, traded)),
-            Box::new(Sentiment::new(3)),
+            Box::new(Sentiment::new(SentimentConfig { member: 3, traded, horizon: 10 * SECOND })),
             Box::new(Macro::new(world)),
         ];
         Self { members, out: Outbox::new(members::OUTPUTS_MAX), said: Vec::new() }

@@ -21,8 +21,8 @@ pub mod weights;
 
 pub use actor::{Ensemble, EnsembleConfig, EnsembleMeters};
 pub use members::{
-    Contradiction, ContradictionConfig, Macro, MacroConfig, Pattern, Sentiment, Thermodynamic,
-    ThermodynamicConfig,
+    Contradiction, ContradictionConfig, Macro, MacroConfig, Pattern, Sentiment, SentimentConfig,
+    Thermodynamic, ThermodynamicConfig,
 };
 pub use shadows::Weighing;
 pub use slow::pattern::PatternConfig;

@@ -11,10 +11,11 @@ pub mod definition;
 pub mod error_kind;
 pub mod fixed;
 pub mod hash;
+pub mod history;
 pub mod instrument;
 pub mod market;
 pub mod message;
-pub mod news;
+mod news;
 pub mod opinion;
 pub mod order;
 pub mod pattern;
@@ -34,6 +35,7 @@ pub use definition::{Definition, InstrumentStatus, InstrumentVersion};
 pub use error_kind::ErrorKind;
 pub use fixed::{FixedError, Price, Quantity};
 pub use hash::RollingHash;
+pub use history::{HOUR, MINUTES_MIN, Prime};
 pub use instrument::{Instrument, InstrumentId, VenueId};
 pub use market::{
     DepthBegin, FeedState, FeedStatus, FrameRef, GapReason, Gapped, Level, Levels, Ticker, Trade,

@@ -54,6 +54,8 @@ pub enum Kind {
     News = 28,
     /// A value of a series of the world's: [`crate::Reading`].
     Reading = 29,
+    /// An hour of an instrument's history: [`crate::Prime`].
+    Prime = 30,
     /// The book's best prices at a mark: [`crate::Quote`].
     Quote = 64,
     /// The estimators at a mark: [`crate::Features`].
@@ -106,6 +108,7 @@ impl Kind {
             27 => Self::OrphanAdopted,
             28 => Self::News,
             29 => Self::Reading,
+            30 => Self::Prime,
             64 => Self::Quote,
             65 => Self::Features,
             66 => Self::Decision,
@@ -193,6 +196,7 @@ impl Kind {
             Self::OrphanAdopted => "orphan-adopted",
             Self::News => "news",
             Self::Reading => "reading",
+            Self::Prime => "prime",
             Self::Quote => "quote",
             Self::Features => "features",
             Self::Decision => "decision",
@@ -384,6 +388,7 @@ assert_bodies!(
     crate::OrphanAdopted,
     crate::News,
     crate::Reading,
+    crate::Prime,
     crate::Quote,
     crate::Features,
     crate::Decision,

@@ -55,10 +55,29 @@ pub enum Topic {
     PatternUp = 21,
     /// How unlike any earlier one the newest stretch of returns is: 0 a copy, √½ what chance gives, 1 the opposite of everything (3.7).
     PatternNovelty = 22,
+    /// How evenly trades are spread over the classes of their signed size, in [0, 1] (3.4).
+    FlowEntropy = 23,
+    /// Share of the hours of the last thirty days that were calmer than the last sixty minutes, in [0, 1] (3.4).
+    Temperature = 24,
+    /// Rank of how calm the market is among the hours of ninety days: volatility and fall from the top, turned round (3.8).
+    Calm = 25,
+    /// Rank of momentum times volume among the same (3.8).
+    Drive = 26,
+    /// Rank of funding, and of longs against shorts, among the readings of ninety days (3.8).
+    Crowding = 27,
+    /// An index of fear and greed from outside, in [0, 1] (3.8).
+    OutsideIndex = 28,
+    /// The line that the logarithms of the traded price and of the other market's keep to: its slope, and its constant as the second value; usable while
+    /// they are found to belong together (6.9).
+    Cointegration = 29,
+    /// Share of all variance in the first principal component of the markets' returns (3.9).
+    Synchronisation = 30,
+    /// t of the curvature of dispersion: below −1.96 markets move together more when they move far (3.9).
+    Herding = 31,
 }
 
 /// Topics that there are.
-pub const TOPICS: usize = 22;
+pub const TOPICS: usize = 31;
 
 impl Topic {
     /// Every topic.
@@ -85,6 +104,15 @@ impl Topic {
         Self::PatternDown,
         Self::PatternUp,
         Self::PatternNovelty,
+        Self::FlowEntropy,
+        Self::Temperature,
+        Self::Calm,
+        Self::Drive,
+        Self::Crowding,
+        Self::OutsideIndex,
+        Self::Cointegration,
+        Self::Synchronisation,
+        Self::Herding,
     ];
 
     /// The topic of a code.
@@ -119,6 +147,15 @@ impl Topic {
             Self::PatternDown => "pattern-down",
             Self::PatternUp => "pattern-up",
             Self::PatternNovelty => "pattern-novelty",
+            Self::FlowEntropy => "flow-entropy",
+            Self::Temperature => "temperature",
+            Self::Calm => "calm",
+            Self::Drive => "drive",
+            Self::Crowding => "crowding",
+            Self::OutsideIndex => "outside-index",
+            Self::Cointegration => "cointegration",
+            Self::Synchronisation => "synchronisation",
+            Self::Herding => "herding",
         }
     }
 
@@ -154,8 +191,10 @@ pub struct Opinion {
     pub valid_until: Nanos,
     /// Hash of what it was computed with: configuration, and fitted parameters where there are some.
     pub artefact: u64,
+    /// A second value where the topic has one; finite, else 0.
+    pub second: f64,
     /// Zero.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 4],
 }
 
 impl Body for Opinion {
@@ -167,7 +206,8 @@ impl Opinion {
     #[must_use]
     pub fn usable(&self, now: Nanos) -> Option<f64> {
         let status = u8::try_from(self.status).ok().and_then(Status::from_code)?;
-        (status.is_usable() && now <= self.valid_until && self.value.is_finite()).then_some(self.value)
+        let is_number = self.value.is_finite() && self.second.is_finite();
+        (status.is_usable() && now <= self.valid_until && is_number).then_some(self.value)
     }
 }
 
@@ -206,7 +246,7 @@ impl Opinions {
     #[must_use]
     pub fn digest(&self) -> u64 {
         self.newest.iter().fold(0, |d: u64, o| {
-            (d.rotate_left(11) ^ o.value.to_bits() ^ o.status ^ o.valid_until as u64)
+            (d.rotate_left(11) ^ o.value.to_bits() ^ o.second.to_bits() ^ o.status ^ o.valid_until as u64)
                 .wrapping_mul(0x9E37_79B9_7F4A_7C15)
         })
     }

@@ -17,14 +17,30 @@ pub enum Series {
     Dollar = 2,
     /// An index of shares.
     Equity = 3,
+    /// What holders of a perpetual pay each other, per cent of the position at a time.
+    Funding = 4,
+    /// Longs against shorts: a ratio.
+    LongShort = 5,
+    /// An index of fear and greed from outside, 0 to 100.
+    FearGreed = 6,
 }
 
 /// Series that there are.
-pub const SERIES: usize = 4;
+pub const SERIES: usize = 7;
+/// The first of them, that say what the world does; the others say what the market's crowd does.
+pub const WORLD_SERIES: usize = 4;
 
 impl Series {
     /// Every one.
-    pub const ALL: [Self; SERIES] = [Self::TwoYear, Self::Breakeven, Self::Dollar, Self::Equity];
+    pub const ALL: [Self; SERIES] = [
+        Self::TwoYear,
+        Self::Breakeven,
+        Self::Dollar,
+        Self::Equity,
+        Self::Funding,
+        Self::LongShort,
+        Self::FearGreed,
+    ];
 
     /// The series of a code.
     #[must_use]
@@ -40,13 +56,22 @@ impl Series {
             Self::Breakeven => "breakeven",
             Self::Dollar => "dollar",
             Self::Equity => "equity",
+            Self::Funding => "funding",
+            Self::LongShort => "long-short",
+            Self::FearGreed => "fear-greed",
         }
     }
 
     /// From one reading to the next: percentage points of a yield, logarithm of a price's ratio.
     #[must_use]
     pub fn is_a_price(self) -> bool {
-        matches!(self, Self::Dollar | Self::Equity)
+        matches!(self, Self::Dollar | Self::Equity | Self::LongShort)
+    }
+
+    /// True where it says what the world does, false where it says what the market's crowd does.
+    #[must_use]
+    pub fn is_of_the_world(self) -> bool {
+        (self as usize) < WORLD_SERIES
     }
 }
 
@@ -76,9 +101,10 @@ impl Reading {
     pub fn is_sensible(&self) -> bool {
         let Some(series) = Series::from_code(self.series) else { return false };
         // Yields beyond a hundred per cent, and prices beyond what a number can be divided by, are mistakes.
-        let is_value = match series.is_a_price() {
-            true => self.value > 1e-9 && self.value < 1e12,
-            false => self.value.abs() <= 100.0,
+        let is_value = match series {
+            Series::FearGreed => (0.0..=100.0).contains(&self.value),
+            of if of.is_a_price() => self.value > 1e-9 && self.value < 1e12,
+            _ => self.value.abs() <= 100.0,
         };
         is_value && (0.0..1e12).contains(&self.price)
     }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Version of the encoding and of every listed field: a snapshot of another one is not read.
-pub const STATE_SCHEMA: u64 = 9;
+pub const STATE_SCHEMA: u64 = 10;
 
 /// State that cannot be read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,20 +1,30 @@
 //! 3.1 Contradiction detector: do independent estimates of one price agree?
 //!
-//! Three sources for the traded instrument: its own book (1.1), its order flow (mid plus impact times flow, 1.3), and the
-//! other market's fair price plus the decayed basis. Their error covariance is learnt from what the mid was one interval
-//! later. The level is I²; the direction is where the sources that are not the own book see the price, and it counts
+//! Five sources for the traded instrument: its own book (1.1), its order flow (mid plus impact times flow, 1.3), the
+//! other market's fair price plus the decayed basis, the best prices of the whole market over its venues, and the other
+//! market's fair price by the line that both prices keep to (6.9, fitted beside the line, used while they are found to belong together). The last two
+//! come and go: they are asked as soon as their errors are known together with those of the others. The error covariance is learnt from what the mid was one
+//! interval later. The level is I²; the direction is where the sources that are not the own book see the price, and it counts
 //! for as much as they agree.
 
 use kimera_numerics::gls::{Combiner, ESTIMATES_MAX, Square};
-use kimera_numerics::{DecayedMean, ErrorCovariance};
-use kimera_protocol::{Abstention, Derived, Features, InstrumentId, Message, Nanos, Quote, Sketch};
+use kimera_numerics::{DecayedMean, ErrorCovariance, exp, ln};
+use kimera_protocol::{
+    Abstention, Derived, Features, InstrumentId, Message, Nanos, Opinion, Quote, Sketch, Topic,
+};
 use kimera_runtime::{Actor, Input, Outbox};
 
 use super::send;
 use crate::sketch;
 
-/// Sources.
-const SOURCES: usize = 3;
+/// Sources, and how many of them, the first, are always there when the markets are.
+const SOURCES: usize = 5;
+const CORE: usize = 3;
+const BASIS: usize = 2;
+const COMPOSITE: usize = 3;
+const COINTEGRATION: usize = 4;
+/// What may be there besides, as a set: neither, the composite, the line, both.
+const TIERS: usize = 1 << (SOURCES - CORE);
 /// Places in [`Features`].
 const MICROPRICE: usize = 0;
 const ORDER_FLOW: usize = 2;
@@ -46,41 +56,52 @@ pub struct Contradiction {
     config: ContradictionConfig,
     mid: Option<(f64, Nanos)>,
     sources: [Option<(f64, Nanos)>; SOURCES],
-    /// The other market's fair price in our ticks.
+    /// The other market's fair price in its own ticks.
     other: Option<(f64, Nanos)>,
     basis: DecayedMean,
-    sampled: Option<([f64; SOURCES], Nanos)>,
-    errors: ErrorCovariance,
+    /// The newest word on the line that both prices keep to.
+    line: Opinion,
+    /// What each source said at the last sample, and which were alive, a bit each.
+    sampled: Option<(Values, Nanos)>,
+    sampled_set: u64,
+    /// Errors of the core and of what is there besides, by [`TIERS`].
+    tiers: [ErrorCovariance; TIERS],
     combiners: Derived<Combiners>,
 }
 
-kimera_protocol::state!(Contradiction { mid, sources, other, basis, sampled, errors, combiners } fixed { config });
+kimera_protocol::state!(Contradiction { mid, sources, other, basis, line, sampled, sampled_set, tiers, combiners } fixed { config });
 
-/// What the error covariance alone decides, until the next sample.
-#[derive(Clone, Copy, Debug)]
+/// What the error covariances alone decide, until the next sample: each combination is made where it is asked for first.
+#[derive(Clone, Debug)]
 struct Combiners {
-    covariance: Square,
-    /// By the set of sources that are combined, a bit each.
-    by_sources: [Option<Combiner>; 1 << SOURCES],
+    covariances: [Option<Square>; TIERS],
+    /// Sources are a bit each; the tier follows from them and from what is known of their errors.
+    made: [Option<(usize, usize, Option<Combiner>)>; MADE],
 }
 
+/// Combinations that are held: all sources and all but the own book, now and a moment ago.
+const MADE: usize = 4;
+
 impl Combiners {
-    fn new(errors: &ErrorCovariance) -> Self {
-        let (covariance, _) = errors.shrunk();
-        let by_sources = std::array::from_fn(|set: usize| {
-            let (mut which, mut n) = ([0; SOURCES], 0);
-            for source in (0..SOURCES).filter(|source| set & (1 << source) != 0) {
-                which[n] = source;
-                n += 1;
-            }
-            Combiner::new(&part(&covariance, &which[..n]), n)
-        });
-        Self { covariance, by_sources }
+    fn new() -> Self {
+        Self { covariances: [None; TIERS], made: [None; MADE] }
     }
 
-    fn of(&self, which: &[usize]) -> Option<&Combiner> {
-        let set = which.iter().fold(0, |set, source| set | 1 << source);
-        self.by_sources.get(set)?.as_ref()
+    fn covariance(&mut self, tier: usize, tiers: &[ErrorCovariance; TIERS]) -> &Square {
+        self.covariances[tier].get_or_insert_with(|| tiers[tier].shrunk().0)
+    }
+
+    /// Combines a set of sources by the errors of a tier; none where nothing can be made of them.
+    fn of(&mut self, set: usize, tier: usize, tiers: &[ErrorCovariance; TIERS]) -> Option<&Combiner> {
+        let known = |held: &Option<(usize, usize, Option<Combiner>)>| {
+            held.as_ref().is_none_or(|(s, t, _)| (*s, *t) == (set, tier))
+        };
+        let place = self.made.iter().position(known).unwrap_or(MADE - 1);
+        if self.made[place].as_ref().is_none_or(|(s, t, _)| (*s, *t) != (set, tier)) {
+            let covariance = part(self.covariance(tier, tiers), set_of(tier), set);
+            self.made[place] = Some((set, tier, Combiner::new(&covariance, set.count_ones() as usize)));
+        }
+        self.made[place].as_ref().and_then(|(_, _, combiner)| combiner.as_ref())
     }
 }
 
@@ -94,10 +115,21 @@ impl Contradiction {
             sources: [None; SOURCES],
             other: None,
             basis: DecayedMean::new(config.basis_half_life),
+            line: Opinion::default(),
             sampled: None,
-            errors: ErrorCovariance::new(SOURCES, step),
+            sampled_set: 0,
+            tiers: std::array::from_fn(|tier| ErrorCovariance::new(set_of(tier).count_ones() as usize, step)),
             combiners: Derived::default(),
             config,
+        }
+    }
+
+    fn quote(&mut self, quote: &Quote, time: Nanos) {
+        let mid = (quote.bid.price.0 + quote.ask.price.0) as f64 / 2.0;
+        self.mid = Some((mid, time));
+        if quote.composite_bid > 0 && quote.composite_ask > 0 {
+            let both = quote.composite_bid as f64 + quote.composite_ask as f64;
+            self.sources[COMPOSITE] = Some((both / (2.0 * self.config.traded.1 as f64), time));
         }
     }
 
@@ -114,11 +146,8 @@ impl Contradiction {
             }
             self.compare_markets(mid, time);
             self.sample(mid, time);
-        } else if let Some((_, tick)) = self.config.other.filter(|o| o.0 == message.instrument())
-            && usable(MICROPRICE)
-        {
-            let ticks = features.microprice * tick as f64 / self.config.traded.1 as f64;
-            self.other = Some((ticks, time));
+        } else if self.config.other.is_some_and(|o| o.0 == message.instrument()) && usable(MICROPRICE) {
+            self.other = Some((features.microprice, time));
             if let Some((mid, _)) = self.mid.filter(|m| self.is_fresh(m.1, time)) {
                 self.compare_markets(mid, time);
             }
@@ -130,11 +159,14 @@ impl Contradiction {
     }
 
     fn compare_markets(&mut self, mid: f64, time: Nanos) {
-        if let Some((other, seen)) = self.other
-            && self.is_fresh(seen, time)
-        {
-            self.basis.add(mid - other, time);
-            self.sources[2] = self.basis.get().map(|basis| (other + basis, time));
+        let Some((_, tick)) = self.config.other else { return };
+        let Some((price, _)) = self.other.filter(|other| self.is_fresh(other.1, time)) else { return };
+        let other = price * tick as f64 / self.config.traded.1 as f64;
+        self.basis.add(mid - other, time);
+        self.sources[BASIS] = self.basis.get().map(|basis| (other + basis, time));
+        if let Some(beta) = self.line.usable(time).filter(|_| price > 0.0) {
+            let implied = exp(self.line.second + beta * ln(price));
+            self.sources[COINTEGRATION] = Some((implied, time)).filter(|_| implied.is_finite());
         }
     }
 
@@ -147,65 +179,103 @@ impl Contradiction {
         if let Some((then, at)) = self.sampled
             && time.saturating_sub(at) < 2 * interval
         {
-            self.errors.add(&then.map(|f| f - mid));
+            let were = self.sampled_set as usize;
+            for (tier, errors) in self.tiers.iter_mut().enumerate() {
+                let of = set_of(tier);
+                if were & of == of {
+                    let (missed, n) = packed(&then.map(|f| f - mid), of);
+                    errors.add(&missed[..n]);
+                }
+            }
             self.combiners.forget();
         }
-        let live: Option<Vec3> =
-            self.live(time).map(|(values, _)| values).filter(|_| self.live_count(time) == SOURCES);
-        self.sampled = live.map(|values| (values, time));
+        let live = self.live(time);
+        self.sampled = (live & set_of(0) == set_of(0)).then(|| (self.values(), time));
+        self.sampled_set = live as u64;
     }
 
-    fn live_count(&self, time: Nanos) -> usize {
-        self.sources.iter().flatten().filter(|s| self.is_fresh(s.1, time)).count()
+    /// The sources that are alive, a bit each.
+    fn live(&self, time: Nanos) -> usize {
+        let alive = |s: &Option<(f64, Nanos)>| s.is_some_and(|s| self.is_fresh(s.1, time));
+        self.sources.iter().enumerate().fold(0, |set, (i, s)| set | usize::from(alive(s)) << i)
     }
 
-    /// The sources that are alive: their values, packed to the front, and which they are.
-    fn live(&self, time: Nanos) -> Option<(Vec3, [usize; SOURCES])> {
-        let (mut values, mut which, mut n) = ([0.0; SOURCES], [0; SOURCES], 0);
-        for (i, source) in self.sources.iter().enumerate() {
-            if let Some((value, _)) = source.filter(|s| self.is_fresh(s.1, time)) {
-                (values[n], which[n]) = (value, i);
-                n += 1;
-            }
-        }
-        (n > 0).then_some((values, which))
+    fn values(&self) -> Values {
+        self.sources.map(|s| s.map_or(0.0, |(value, _)| value))
     }
 
     /// What it has found, the level, and how far the sources see the price from the mid, in two standard errors.
     fn judge(&mut self, time: Nanos) -> Result<(Option<Sketch>, f64, f64), Abstention> {
         let (mid, _) = self.mid.filter(|m| self.is_fresh(m.1, time)).ok_or(Abstention::Degenerate)?;
-        let n = self.live_count(time);
-        let (values, which) = self.live(time).filter(|_| n >= 2).ok_or(Abstention::NoSources)?;
-        if self.errors.n() < self.config.errors_min {
-            return Err(Abstention::Warmup);
+        let live = self.live(time);
+        if live.count_ones() < 2 {
+            return Err(Abstention::NoSources);
         }
-        let combiners = self.combiners.get(|| Combiners::new(&self.errors));
-        let combine = |f: &[f64], which: &[usize]| combiners.of(which).and_then(|c| c.combine(f));
-        let all = combine(&values[..n], &which[..n]).ok_or(Abstention::Degenerate)?;
+        // As many of those that come and go as are alive, and known well enough together.
+        let known = |tier: &usize| self.tiers[*tier].n() >= self.config.errors_min;
+        let alive = live >> CORE;
+        let tier = [alive, alive & 1, alive & 2, 0].into_iter().find(known).ok_or(Abstention::Warmup)?;
+        let set = live & set_of(tier);
+        if set.count_ones() < 2 {
+            return Err(Abstention::NoSources);
+        }
+        let values = self.values();
+        let (tiers, combiners) = (&self.tiers, self.combiners.get(Combiners::new));
+        let (all, n) = packed(&values, set);
+        let heterogeneity = combiners
+            .of(set, tier, tiers)
+            .and_then(|c| c.combine(&all[..n]))
+            .ok_or(Abstention::Degenerate)?
+            .heterogeneity;
         // The direction comes from the sources that are not the own book.
-        let others: usize = which[..n].iter().position(|&i| i != 0).unwrap_or(0);
-        let (rest, rest_which) = (&values[others..n], &which[others..n]);
-        let (mean, error) = if rest.len() == 1 {
-            (rest[0], combiners.covariance[rest_which[0]][rest_which[0]].sqrt())
+        let others = set & !1;
+        let (rest, n) = packed(&values, others);
+        let (mean, error) = if n == 1 {
+            let i = place_in(set_of(tier), others.trailing_zeros() as usize);
+            (rest[0], combiners.covariance(tier, tiers)[i][i].sqrt())
         } else {
-            combiners.of(rest_which).and_then(|c| c.mean(rest)).ok_or(Abstention::Degenerate)?
+            let mean = combiners.of(others, tier, tiers).and_then(|c| c.mean(&rest[..n]));
+            mean.ok_or(Abstention::Degenerate)?
         };
         if error <= 0.0 || error.is_nan() {
             return Err(Abstention::Degenerate);
         }
         let away = (mean - mid) / (2.0 * error);
-        Ok((sketch::tilt(away, all.heterogeneity), all.heterogeneity, away))
+        Ok((sketch::tilt(away, heterogeneity), heterogeneity, away))
     }
 }
 
-type Vec3 = [f64; SOURCES];
+type Values = [f64; SOURCES];
 
-/// The rows and columns of `which`.
-fn part(full: &Square, which: &[usize]) -> Square {
+/// The core, and what a tier has besides.
+fn set_of(tier: usize) -> usize {
+    ((1 << CORE) - 1) | (tier << CORE)
+}
+
+/// The values of a set, to the front, and how many they are.
+fn packed(values: &Values, set: usize) -> (Values, usize) {
+    let (mut out, mut n) = ([0.0; SOURCES], 0);
+    for (i, value) in values.iter().enumerate() {
+        if set & (1 << i) != 0 {
+            out[n] = *value;
+            n += 1;
+        }
+    }
+    (out, n)
+}
+
+/// Place of a source among those of a set.
+fn place_in(set: usize, source: usize) -> usize {
+    (set & ((1 << source) - 1)).count_ones() as usize
+}
+
+/// The rows and columns of a set within those of a larger one.
+fn part(full: &Square, whole: usize, set: usize) -> Square {
     let mut out = [[0.0; ESTIMATES_MAX]; ESTIMATES_MAX];
-    for (i, &from) in which.iter().enumerate() {
-        for (j, &column) in which.iter().enumerate() {
-            out[i][j] = full[from][column];
+    let of = || (0..SOURCES).filter(|i| set & (1 << i) != 0).map(|i| place_in(whole, i));
+    for (row, from) in out.iter_mut().zip(of()) {
+        for (value, column) in row.iter_mut().zip(of()) {
+            *value = full[from][column];
         }
     }
     out
@@ -216,8 +286,7 @@ impl Actor for Contradiction {
         let message = input.message;
         if let Some(quote) = message.body::<Quote>() {
             if quote.usable != 0 && message.instrument() == self.config.traded.0 {
-                let mid = (quote.bid.price.0 + quote.ask.price.0) as f64 / 2.0;
-                self.mid = Some((mid, message.header.time));
+                self.quote(quote, message.header.time);
             }
         } else if let Some(features) = message.body::<Features>() {
             self.features(message, features);
@@ -226,12 +295,19 @@ impl Actor for Contradiction {
                 let levels = judged.map_or((0.0, 0.0), |(_, level, away)| (level, away));
                 send(self.config.member, judged.map(|j| j.0), levels, message, out);
             }
+        } else if let Some(opinion) = message.body::<Opinion>()
+            && message.instrument() == self.config.traded.0
+            && opinion.topic == Topic::Cointegration as u64
+            && opinion.basis >= self.line.basis
+        {
+            self.line = *opinion;
         }
     }
 
     fn digest(&self) -> u64 {
         let value = |s: Option<(f64, Nanos)>| s.map_or(0, |(v, _)| v.to_bits());
-        let start = self.errors.n() ^ self.basis.get().unwrap_or_default().to_bits();
+        let start = self.tiers.iter().fold(self.line.value.to_bits(), |d, t| d.rotate_left(9) ^ t.n());
+        let start = start ^ self.basis.get().unwrap_or_default().to_bits();
         self.sources.iter().fold(start, |d, s| d.rotate_left(17) ^ value(*s))
     }
 }
@@ -239,7 +315,7 @@ impl Actor for Contradiction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rehearsal::{SECOND, mark, p};
+    use crate::rehearsal::{SECOND, handle, mark, p};
 
     fn member() -> Contradiction {
         Contradiction::new(ContradictionConfig {
@@ -282,6 +358,46 @@ mod tests {
         mark(&mut other, 0, 31 * SECOND, 8_950, 8_950.0, 0.0);
         let down = mark(&mut other, 1, 31 * SECOND + 1, 1_000, 1_000.0, -5.0);
         assert!(p(&down)[0] > p(&down)[2] && down.second < -0.9, "{down:?}");
+    }
+
+    #[test]
+    fn sources_that_come_and_go_are_asked_when_they_are_known() {
+        let said = |beta: f64, basis: u64, valid_until: Nanos| Opinion {
+            topic: Topic::Cointegration as u64,
+            value: beta,
+            second: -beta * ln(9_000.0) + ln(1_000.0),
+            status: kimera_protocol::Status::Ok as u64,
+            basis,
+            valid_until,
+            ..Opinion::default()
+        };
+        // Both markets stand at 1,000 of our ticks by basis and line; the other one is then 0.9 % dearer, for which the line of slope one knows nine ticks.
+        let after = |line: Option<Opinion>, seconds: i64| {
+            let mut m = warmed();
+            if let Some(line) = line {
+                handle(&mut m, 1, 30 * SECOND, 0, line);
+            }
+            for i in 30..30 + seconds {
+                let (time, wobble) = (i * SECOND, (i % 3 - 1) as f64);
+                mark(&mut m, 0, time, 9_000, 9_000.0 + 10.0 * wobble, 0.0);
+                mark(&mut m, 1, time + 1, 1_000, 1_000.0 - wobble, wobble);
+            }
+            let time = (30 + seconds) * SECOND;
+            mark(&mut m, 0, time, 9_081, 9_081.0, 0.0);
+            let vote = mark(&mut m, 1, time + 1, 1_000, 1_000.0, 0.0);
+            (vote.level, vote.second, m.tiers.map(|tier| tier.n()))
+        };
+        let (level, away, n) = after(None, 40);
+        assert!(n[0] >= 68 && n[1] == 0 && n[2] == 0, "{n:?}: a line that nobody says is no source");
+        let (_, _, few) = after(Some(said(1.0, 5, i64::MAX)), 15);
+        assert!(few[2] < 20 && few[2] > 10, "{few:?}");
+        let (with_few, ..) = after(Some(said(1.0, 5, i64::MAX)), 15);
+        let (without, ..) = after(None, 15);
+        assert!((with_few - without).abs() < 1e-12, "too little is known of its errors: nobody asks it");
+        let (with_line, with_away, n) = after(Some(said(1.0, 5, i64::MAX)), 40);
+        assert!(n[2] > 20 && (with_line, with_away) != (level, away), "{n:?} {with_line} {level}");
+        let (old, old_away, _) = after(Some(said(1.0, 5, 55 * SECOND)), 40);
+        assert!((old - level).abs() < 1e-12 && (old_away - away).abs() < 1e-12, "it has grown old");
     }
 
     #[test]

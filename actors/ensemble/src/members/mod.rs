@@ -9,7 +9,7 @@ mod world;
 
 pub use contradiction::{Contradiction, ContradictionConfig};
 pub use pattern::Pattern;
-pub use sentiment::Sentiment;
+pub use sentiment::{Sentiment, SentimentConfig};
 pub use thermodynamic::{Thermodynamic, ThermodynamicConfig, policy};
 pub use world::{Macro, MacroConfig};
 

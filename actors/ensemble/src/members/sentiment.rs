@@ -1,14 +1,15 @@
-//! 3.8 Sentiment: headlines, each once, worth less the older they are, and a fear and greed index of what is known of it.
+//! 3.8 Sentiment: headlines, each once, worth less the older they are, and an index of fear and greed.
 //!
-//! * what is said: the sum of tone times relevance, decayed by half an hour; it becomes a direction by its hyperbolic tangent
-//! * the index: calm (rank of the day's volatility turned round) and momentum of prices are not asked here as long as nobody has ninety days of them: the
-//!   component of news stands alone, its weight is all there is (a component without data leaves its weight to the others)
+//! * what is said: the sum of tone times relevance, decayed by half an hour; its hyperbolic tangent is a direction
+//! * the index: how calm and how driven the market is and where its crowd stands, remembered and ranked beside the line among ninety days; what is said is
+//!   its fourth component. What is not known leaves its weight to an index from outside, where somebody reads one, else to the others
+//! * the vote: what is said, and what the rest of the index says; that is of a day, and counts over a horizon for the root of the horizon's share of one
 //!
-//! Without headlines it abstains, and says so.
+//! Without headlines and without an index it abstains, and says so.
 
 use kimera_numerics::tone::fear_greed;
-use kimera_numerics::{exp, tanh};
-use kimera_protocol::{Abstention, Kind, Message, Nanos, News, Sketch};
+use kimera_numerics::{exp, ln, tanh};
+use kimera_protocol::{Abstention, InstrumentId, Kind, Message, Nanos, News, Opinion, Sketch, Topic};
 use kimera_runtime::{Actor, Input, Outbox};
 
 use super::send;
@@ -21,9 +22,29 @@ const DECAY: Nanos = 1_800_000_000_000;
 /// Weight below which nothing is said any more.
 const LEAST: f64 = 1e-3;
 
+/// A day.
+const DAY: Nanos = 86_400_000_000_000;
+/// What is thought beside the line: the index's components but the news, and one from outside.
+const SLOW: [Topic; 4] = [Topic::Calm, Topic::Drive, Topic::Crowding, Topic::OutsideIndex];
+/// An index is never believed beyond these.
+const BELIEVED: (f64, f64) = (0.01, 0.99);
+
+/// What the member needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentimentConfig {
+    /// Its number.
+    pub member: usize,
+    /// Instrument that is traded.
+    pub traded: InstrumentId,
+    /// Horizon of the forecast.
+    pub horizon: Nanos,
+}
+
 /// The member.
 pub struct Sentiment {
-    member: usize,
+    config: SentimentConfig,
+    /// What a day's index counts for over a horizon.
+    share: f64,
     /// Hashes of the last headlines.
     headlines: [u64; HEADLINES],
     heard: u64,
@@ -31,15 +52,19 @@ pub struct Sentiment {
     sum: f64,
     size: f64,
     at: Nanos,
+    /// The newest opinions, as [`SLOW`].
+    slow: [Opinion; SLOW.len()],
 }
 
-kimera_protocol::state!(Sentiment { headlines, heard, sum, size, at } fixed { member });
+kimera_protocol::state!(Sentiment { headlines, heard, sum, size, at, slow } fixed { config, share });
 
 impl Sentiment {
-    /// Votes as `member`; has heard nothing yet.
+    /// Has heard nothing yet.
     #[must_use]
-    pub fn new(member: usize) -> Self {
-        Self { member, headlines: [0; HEADLINES], heard: 0, sum: 0.0, size: 0.0, at: 0 }
+    pub fn new(config: SentimentConfig) -> Self {
+        let share = (config.horizon.max(0) as f64 / DAY as f64).sqrt().min(1.0);
+        let (headlines, slow) = ([0; HEADLINES], [Opinion::default(); SLOW.len()]);
+        Self { config, share, headlines, heard: 0, sum: 0.0, size: 0.0, at: 0, slow }
     }
 
     fn decay(&mut self, time: Nanos) {
@@ -64,15 +89,23 @@ impl Sentiment {
         (self.sum, self.size) = (self.sum + weight, self.size + weight.abs());
     }
 
-    /// What it has found and the index.
-    fn judge(&mut self, time: Nanos) -> Result<(Option<Sketch>, f64), Abstention> {
+    /// What it has found, the index, and how far it leans.
+    fn judge(&mut self, time: Nanos) -> Result<(Option<Sketch>, f64, f64), Abstention> {
         self.decay(time);
-        if self.size < LEAST {
-            return Err(Abstention::NoSources);
-        }
-        let rank = (1.0 + tanh(self.sum)) / 2.0;
-        let index = fear_greed(&[None, None, None, Some(rank)]).ok_or(Abstention::Degenerate)?;
-        Ok((sketch::tilt(self.sum, 0.0), index))
+        let is_told = self.size >= LEAST;
+        let [calm, drive, crowding, outside] = std::array::from_fn(|i| self.slow[i].usable(time));
+        let rest = fear_greed(&[calm, drive, crowding, None], outside);
+        let said = is_told.then(|| (1.0 + tanh(self.sum)) / 2.0);
+        let index = fear_greed(&[calm, drive, crowding, said], outside);
+        let Some(index) = index else {
+            return Err(if self.heard == 0 { Abstention::NoData } else { Abstention::NoSources });
+        };
+        let of_a_day = rest.map_or(0.0, |index| {
+            let share = (index / 100.0).clamp(BELIEVED.0, BELIEVED.1);
+            ln(share / (1.0 - share)) / 2.0 // whose hyperbolic tangent is where the index is
+        });
+        let away = self.share * of_a_day + if is_told { self.sum } else { 0.0 };
+        Ok((sketch::tilt(away, 0.0), index, away))
     }
 }
 
@@ -80,20 +113,23 @@ impl Actor for Sentiment {
     fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
         let message: &Message = input.message;
         if message.is_mark() && message.kind() == Some(Kind::Features) {
-            if self.heard == 0 {
-                send(self.member, Err(Abstention::NoData), (0.0, 0.0), message, out);
-                return;
-            }
             let judged = self.judge(message.header.time);
-            let levels = (judged.map_or(0.0, |(_, index)| index), self.sum);
-            send(self.member, judged.map(|j| j.0), levels, message, out);
+            let levels = judged.map_or((0.0, 0.0), |(_, index, away)| (index, away));
+            send(self.config.member, judged.map(|j| j.0), levels, message, out);
         } else if let Some(news) = message.body::<News>() {
             self.hear(news, message.header.time);
+        } else if let Some(opinion) = message.body::<Opinion>()
+            && message.instrument() == self.config.traded
+            && let Some(i) = SLOW.iter().position(|topic| *topic as u64 == opinion.topic)
+            && opinion.basis >= self.slow[i].basis
+        {
+            self.slow[i] = *opinion;
         }
     }
 
     fn digest(&self) -> u64 {
-        self.sum.to_bits() ^ self.heard.rotate_left(32) ^ self.at as u64
+        let start = self.sum.to_bits() ^ self.heard.rotate_left(32) ^ self.at as u64;
+        self.slow.iter().fold(start, |d, o| d.rotate_left(11) ^ o.value.to_bits() ^ o.basis)
     }
 }
 
@@ -106,16 +142,58 @@ mod tests {
         News { headline, source: 1, compound, relevance: 1.0, published, ..News::default() }
     }
 
+    fn member() -> Sentiment {
+        Sentiment::new(SentimentConfig { member: 3, traded: InstrumentId(1), horizon: 60 * SECOND })
+    }
+
+    fn told(of: &mut Sentiment, topic: Topic, value: f64, valid_until: Nanos) {
+        let opinion = Opinion {
+            topic: topic as u64,
+            value,
+            status: kimera_protocol::Status::Ok as u64,
+            basis: 9,
+            valid_until,
+            ..Opinion::default()
+        };
+        handle(of, 1, 0, 0, opinion);
+    }
+
+    #[test]
+    fn the_index_has_its_components_and_counts_for_its_share_of_a_day() {
+        let mut of = member();
+        // Model book 3.8: (20, 60, 40, 70) per cent are 46; here 70 % by what is said: tanh x = 0.4.
+        for (topic, value) in [(Topic::Calm, 0.2), (Topic::Drive, 0.6), (Topic::Crowding, 0.4)] {
+            told(&mut of, topic, value, 10 * DECAY);
+        }
+        let quiet = mark(&mut of, 1, 0, 100, 100.0, 0.0);
+        assert!((quiet.level - 40.0).abs() < 1e-9 && quiet.abstains == 0, "{quiet:?}");
+        // 40 is −0.2 on the scale from −1 to 1; a minute is 1/1440 of a day.
+        assert!((tanh(quiet.second * 1_440f64.sqrt()) + 0.2).abs() < 1e-9, "{quiet:?}");
+        assert!(p(&quiet)[0] >= p(&quiet)[2]);
+        let compound = ln(1.4 / 0.6) / 2.0;
+        handle(&mut of, 1, 0, 0, news(7, compound, 0));
+        let index = mark(&mut of, 1, 0, 100, 100.0, 0.0);
+        assert!((index.level - 46.0).abs() < 1e-9 && index.second > 0.3, "{index:?}");
+        // An index from outside has the weight of what nobody knows.
+        let mut of = member();
+        told(&mut of, Topic::Crowding, 0.9, DAY);
+        told(&mut of, Topic::OutsideIndex, 0.2, DAY);
+        let both = mark(&mut of, 1, 0, 100, 100.0, 0.0);
+        assert!((both.level - 34.0).abs() < 1e-9, "{both:?}");
+        let other = mark(&mut of, 1, DAY + 1, 100, 100.0, 0.0);
+        assert_eq!(other.abstains, Abstention::NoData as u64, "they have grown old");
+    }
+
     #[test]
     fn without_headlines_it_abstains_and_says_why() {
-        let mut member = Sentiment::new(3);
+        let mut member = member();
         let vote = mark(&mut member, 0, 1, 100, 100.0, 0.0);
         assert_eq!((vote.member, vote.abstains), (3, Abstention::NoData as u64));
     }
 
     #[test]
     fn headlines_count_once_and_less_the_older_they_are() {
-        let mut member = Sentiment::new(3);
+        let mut member = member();
         let hear = |member: &mut Sentiment, time, n: News| {
             handle(member, 1, time, 0, n);
         };

@@ -1,6 +1,7 @@
 //! 3.4 Thermodynamic optimiser: analogies, each an ordinary statistic, sampled where the mid changes.
 //!
-//! * temperature: rank of the last bars' realised variance among those before, in [0, 1]
+//! * temperature: rank of the last hour's realised variance among the hours of thirty days, in [0, 1]; as long as nobody knows those (they are remembered beside
+//!   the line), of the last bars' among those before
 //! * entropy: permutation entropy of the mids
 //! * energy flow: decayed mean of order flow times log price change; positive where flow moves the price with it
 //! * equilibrium: an autoregression of the bars, used only where it reverts (Dickey and Fuller) in a sensible time, and no change of law was
@@ -183,9 +184,11 @@ pub struct Thermodynamic {
     sampled: f64,
     /// The newest word on whether the market has changed.
     change: Opinion,
+    /// The newest word on how hot it is among the hours of a month.
+    heat: Opinion,
 }
 
-kimera_protocol::state!(Thermodynamic { mid, bar, bars, entropy, volatility, energy, flow, sampled, change } fixed { config, decay, root_horizon });
+kimera_protocol::state!(Thermodynamic { mid, bar, bars, entropy, volatility, energy, flow, sampled, change, heat } fixed { config, decay, root_horizon });
 
 impl Thermodynamic {
     /// Nothing seen yet.
@@ -203,6 +206,7 @@ impl Thermodynamic {
             flow: 0.0,
             sampled: 0.0,
             change: Opinion::default(),
+            heat: Opinion::default(),
             config,
         }
     }
@@ -248,7 +252,7 @@ impl Thermodynamic {
         let fresh = |seen: Nanos| time.saturating_sub(seen) <= self.config.stale_after;
         let (mid, _) = self.mid.filter(|m| fresh(m.1)).ok_or(Abstention::Degenerate)?;
         let entropy = self.entropy.normalised().ok_or(Abstention::Warmup)?;
-        let temperature = self.bars.temperature.ok_or(Abstention::Warmup)?;
+        let temperature = self.heat.usable(time).or(self.bars.temperature).ok_or(Abstention::Warmup)?;
         let sigma = self.volatility.per_root_second().ok_or(Abstention::Warmup)?;
         let noise = sigma * self.root_horizon;
         let has_changed = self.change.usable(time).is_some_and(|p| p > CHANGED);
@@ -283,15 +287,21 @@ impl Actor for Thermodynamic {
             }
         } else if let Some(opinion) = message.body::<Opinion>()
             && traded
-            && opinion.topic == Topic::ChangePoint as u64
-            && opinion.basis >= self.change.basis
         {
-            self.change = *opinion;
+            let held = match Topic::from_code(opinion.topic) {
+                Some(Topic::ChangePoint) => &mut self.change,
+                Some(Topic::Temperature) => &mut self.heat,
+                _ => return,
+            };
+            if opinion.basis >= held.basis {
+                *held = *opinion;
+            }
         }
     }
 
     fn digest(&self) -> u64 {
-        let change = self.change.value.to_bits() ^ self.change.basis;
+        let change =
+            self.change.value.to_bits() ^ self.change.basis ^ self.heat.value.to_bits().rotate_left(7);
         let words = [change, self.bars.n, self.energy.to_bits(), self.sampled.to_bits(), self.flow.to_bits()];
         words.iter().fold(0, |d: u64, w| (d.rotate_left(13) ^ w).wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
@@ -410,6 +420,31 @@ mod tests {
         assert_eq!(far(&mut m).sketch, changed.sketch, "an older word changes nothing");
         handle(&mut m, 1, 300 * SECOND, 0, said(0.1, 6));
         assert_eq!(far(&mut m).sketch, before.sketch);
+    }
+
+    #[test]
+    fn where_a_month_is_known_its_temperature_counts() {
+        let (mut m, mut next, mut mid) = (member(), random(3), 10_000.0);
+        for i in 0..300i64 {
+            mid += (next() * 10.0).round();
+            mark(&mut m, 1, i * SECOND, mid as i64, mid, 3.0);
+        }
+        let own = mark(&mut m, 1, 300 * SECOND, mid as i64, mid, 3.0).level;
+        let heat = Opinion {
+            topic: Topic::Temperature as u64,
+            value: 0.93,
+            status: kimera_protocol::Status::Ok as u64,
+            basis: 7,
+            valid_until: 400 * SECOND,
+            ..Opinion::default()
+        };
+        handle(&mut m, 1, 300 * SECOND, 0, heat);
+        assert!((mark(&mut m, 1, 301 * SECOND, mid as i64, mid, 3.0).level - 0.93).abs() < 1e-12);
+        (302..405).for_each(|i| {
+            mark(&mut m, 1, i * SECOND, mid as i64, mid, 3.0);
+        });
+        let late = mark(&mut m, 1, 405 * SECOND, mid as i64, mid, 3.0).level;
+        assert!((late - 0.93).abs() > 1e-3 && (own - 0.93).abs() > 1e-3, "too old: its own is back, {late}");
     }
 
     #[test]

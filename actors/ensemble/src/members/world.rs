@@ -9,7 +9,7 @@
 
 use kimera_numerics::kalman::TimeVaryingBetas;
 use kimera_numerics::ln;
-use kimera_protocol::reading::{SERIES, Series};
+use kimera_protocol::reading::{Series, WORLD_SERIES as SERIES};
 use kimera_protocol::{Abstention, InstrumentId, Kind, Message, Nanos, Quote, Reading, Sketch};
 use kimera_runtime::{Actor, Input, Outbox};
 
@@ -101,7 +101,9 @@ impl Macro {
     }
 
     fn read(&mut self, reading: &Reading, now: Nanos) {
-        let Some(series) = Series::from_code(reading.series).filter(|_| reading.is_sensible()) else {
+        let Some(series) = Series::from_code(reading.series)
+            .filter(|series| series.is_of_the_world() && reading.is_sensible())
+        else {
             return;
         };
         let (at, bit) = (series as usize, 1u64 << series as u64);

@@ -11,6 +11,12 @@ pub const CHANNELS: usize = 8;
 pub type Bar = [f64; CHANNELS];
 /// Place of the return.
 pub const RETURN: usize = 0;
+/// Place of the volume's logarithm.
+pub const VOLUME: usize = 2;
+/// Place of what buyers took more than sellers.
+pub const FLOW: usize = 3;
+/// Place of the trades.
+pub const TRADES: usize = 4;
 /// Place of the other instrument's return.
 pub const OTHER: usize = 7;
 

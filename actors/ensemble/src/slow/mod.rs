@@ -5,22 +5,37 @@
 //! * [`pattern`]: what followed windows like this one (3.6, 3.7)
 //! * [`regime`]: change points and regimes (3.5)
 //! * [`fields`]: states as points that move (3.2)
+//! * [`flow`]: how evenly takers spread over what they can do (3.4)
+//! * [`hours`]: how hot, calm and driven a market is among its hours of months (3.4, 3.8)
+//! * [`crowd`]: funding, longs against shorts, an index from outside (3.8, 3.9)
+//! * [`pair`]: the line that two prices keep to (6.9)
+//! * [`together`]: do markets move as one (3.9)
 
 pub mod bars;
+mod crowd;
 mod fields;
+mod flow;
+mod hours;
+mod pair;
 pub mod pattern;
 mod regime;
+mod together;
 
-use kimera_numerics::Estimate;
+use kimera_numerics::{Estimate, exp};
 use kimera_protocol::{
-    FeedState, FeedStatus, InstrumentId, Kind, Message, Nanos, Opinion, Seq, Status, TOPICS, Ticker, Topic,
-    Trade,
+    FeedState, FeedStatus, InstrumentId, Kind, Message, Nanos, Opinion, Prime, Reading, Seq, Status, TOPICS,
+    Ticker, Topic, Trade,
 };
 
-use bars::{Grid, OTHER, OpenBar, RETURN};
+use bars::{Bar, Grid, OTHER, OpenBar, RETURN, VOLUME};
+use crowd::Crowd;
 use fields::Fields;
+use flow::Flow;
+use hours::Hours;
+use pair::Pair;
 use pattern::{PatternConfig, Patterns};
 use regime::Regime;
+use together::Together;
 
 /// Bars an opinion may be used.
 const BARS_VALID: i64 = 5;
@@ -34,6 +49,10 @@ pub struct SlowConfig {
     pub instruments: usize,
     /// The one that is traded.
     pub traded: InstrumentId,
+    /// Its tick, in the quote asset.
+    pub tick: f64,
+    /// The other market that its price is compared with.
+    pub other: Option<InstrumentId>,
     /// Length of a bar.
     pub bar: Nanos,
     /// Patterns.
@@ -54,11 +73,22 @@ impl SlowConfig {
 struct Thought {
     topic: Topic,
     estimate: Estimate,
+    second: f64,
+    /// How long it may be used; some bars where nothing is said.
+    valid: Option<Nanos>,
 }
 
 impl Thought {
     fn new(topic: Topic, estimate: Estimate) -> Self {
-        Self { topic, estimate }
+        Self { topic, estimate, second: 0.0, valid: None }
+    }
+
+    fn with_second(self, second: f64) -> Self {
+        Self { second, ..self }
+    }
+
+    fn valid_for(self, valid: Nanos) -> Self {
+        Self { valid: Some(valid), ..self }
     }
 }
 
@@ -70,6 +100,11 @@ pub struct SlowMembers {
     patterns: Patterns,
     regime: Regime,
     fields: Fields,
+    flow: Flow,
+    hours: Hours,
+    crowd: Crowd,
+    pair: Pair,
+    together: Together,
     /// The newest input heard; none before the first, and behind a hole.
     basis: Seq,
     thoughts: Vec<Thought>,
@@ -103,6 +138,11 @@ impl SlowMembers {
             patterns: Patterns::new(config.pattern),
             regime: Regime::default(),
             fields: Fields::new(config.instruments),
+            flow: Flow::default(),
+            hours: Hours::default(),
+            crowd: Crowd::default(),
+            pair: Pair::default(),
+            together: Together::new(config.instruments),
             basis: 0,
             thoughts: Vec::new(),
             said: vec![[None; TOPICS]; config.instruments].into(),
@@ -114,7 +154,10 @@ impl SlowMembers {
     /// True for what they listen to.
     #[must_use]
     pub fn listens_to(kind: Kind) -> bool {
-        matches!(kind, Kind::Ticker | Kind::Trade | Kind::FeedStatus | Kind::Started)
+        matches!(
+            kind,
+            Kind::Ticker | Kind::Trade | Kind::FeedStatus | Kind::Started | Kind::Reading | Kind::Prime
+        )
     }
 
     /// What followed windows like the present one.
@@ -148,13 +191,31 @@ impl SlowMembers {
             }
         } else if let Some(trade) = message.body::<Trade>() {
             open.traded(trade);
+        } else if let Some(reading) = message.body::<Reading>() {
+            self.crowd.read(reading, header.time);
+        } else if let Some(prime) = message.body::<Prime>() {
+            if header.instrument == self.config.traded.0 {
+                self.hours.told(prime, header.time);
+            }
         } else if message.body::<FeedStatus>().is_some_and(|s| s.state != FeedState::Connected as u64) {
             *open = OpenBar::default();
-            self.fields.forget(instrument);
-            if header.instrument == self.config.traded.0 {
-                self.patterns.forget();
-                self.regime.forget();
-            }
+            self.lost(instrument);
+        }
+    }
+
+    /// An instrument's stream has a hole.
+    fn lost(&mut self, instrument: usize) {
+        let is_traded = instrument == usize::from(self.config.traded.0);
+        self.fields.forget(instrument);
+        self.together.forget(instrument);
+        if is_traded {
+            self.patterns.forget();
+            self.regime.forget();
+            self.flow.forget();
+            self.hours.forget();
+        }
+        if is_traded || self.config.other.is_some_and(|other| usize::from(other.0) == instrument) {
+            self.pair.forget();
         }
     }
 
@@ -163,9 +224,7 @@ impl SlowMembers {
         self.basis = 0;
         self.said.iter_mut().for_each(|said| *said = [None; TOPICS]);
         self.open.iter_mut().for_each(|open| *open = OpenBar::default());
-        (0..self.config.instruments).for_each(|instrument| self.fields.forget(instrument));
-        self.patterns.forget();
-        self.regime.forget();
+        (0..self.config.instruments).for_each(|instrument| self.lost(instrument));
     }
 
     /// A bar ends, `later` bars before the one that is open now.
@@ -187,31 +246,58 @@ impl SlowMembers {
             let Some(bar) = ended.get(instrument).copied().flatten() else { continue };
             let is_traded = instrument == traded;
             self.fields.ended(instrument, is_traded, &bar, time, &mut self.thoughts);
-            if is_traded {
-                self.regime.ended(bar[RETURN], &mut self.thoughts);
-                if let Some(mid) = self.open[instrument].mid() {
-                    self.patterns.ended(bar, mid, time, &mut self.thoughts);
+            if let Some(mid) = self.open[instrument].mid() {
+                self.together.priced(instrument, mid);
+                if is_traded {
+                    self.traded_ended(bar, mid, time);
                 }
             }
-            for thought in self.thoughts.drain(..) {
-                // What cannot be used yet, or any more, is said once.
-                let status = thought.estimate.status;
-                let before = self.said[instrument][thought.topic as usize - 1].replace(status);
-                if !status.is_usable() && before == Some(status) {
-                    continue;
-                }
-                let opinion = Opinion {
-                    topic: thought.topic as u64,
-                    value: thought.estimate.value,
-                    observations: thought.estimate.n,
-                    status: thought.estimate.status as u64,
-                    basis: self.basis,
-                    valid_until: time.saturating_add(length.saturating_mul(BARS_VALID)),
-                    artefact: self.artefact,
-                    reserved: [0; 5],
-                };
-                say(InstrumentId(instrument as u16), opinion);
+            self.say(instrument, time, say);
+        }
+        if ended.get(traded).is_some_and(Option::is_some)
+            && let Some(other) = self.config.other.map(|other| usize::from(other.0))
+            && ended.get(other).is_some_and(Option::is_some)
+            && let (Some(price), Some(against)) = (self.open[traded].mid(), self.open[other].mid())
+        {
+            self.pair.ended(price, against, length, &mut self.thoughts);
+        }
+        self.together.ended(time, &mut self.thoughts);
+        self.crowd.ended(time, &mut self.thoughts);
+        self.say(traded, time, say);
+    }
+
+    /// The traded instrument's bar has ended with a mid.
+    fn traded_ended(&mut self, bar: Bar, mid: f64, time: Nanos) {
+        let thoughts = &mut self.thoughts;
+        self.regime.ended(bar[RETURN], thoughts);
+        self.patterns.ended(bar, mid, time, thoughts);
+        self.flow.ended(&bar, thoughts);
+        let volume = (exp(bar[VOLUME]) - 1.0).max(0.0);
+        self.hours.ended(mid * self.config.tick, volume, time, thoughts);
+    }
+
+    /// Says what is thought of an instrument; what cannot be used yet, or any more, is said once.
+    fn say(&mut self, instrument: usize, time: Nanos, say: &mut impl FnMut(InstrumentId, Opinion)) {
+        let Some(said) = self.said.get_mut(instrument) else { return };
+        let usual = self.grid.length().saturating_mul(BARS_VALID);
+        for thought in self.thoughts.drain(..) {
+            let status = thought.estimate.status;
+            let before = said[thought.topic as usize - 1].replace(status);
+            if !status.is_usable() && before == Some(status) {
+                continue;
             }
+            let opinion = Opinion {
+                topic: thought.topic as u64,
+                value: thought.estimate.value,
+                observations: thought.estimate.n,
+                status: status as u64,
+                basis: self.basis,
+                valid_until: time.saturating_add(thought.valid.unwrap_or(usual)),
+                artefact: self.artefact,
+                second: if thought.second.is_finite() { thought.second } else { 0.0 },
+                reserved: [0; 4],
+            };
+            say(InstrumentId(instrument as u16), opinion);
         }
     }
 }

@@ -10,7 +10,8 @@ const SECOND: Nanos = 1_000_000_000;
 fn config() -> SlowConfig {
     let volatility = VolatilityConfig { bar: SECOND, half_life_bars: 60.0, bars_min: 5 };
     let pattern = PatternConfig { memory: 2_000, horizon: 5 * SECOND, barrier_sigmas: 0.5, volatility };
-    SlowConfig { instruments: 2, traded: InstrumentId(1), bar: SECOND, pattern }
+    let (traded, other) = (InstrumentId(1), Some(InstrumentId(0)));
+    SlowConfig { instruments: 2, traded, tick: 0.1, other, bar: SECOND, pattern }
 }
 
 struct Market {

@@ -125,7 +125,8 @@ impl Analyst {
                     basis: desk.basis(),
                     valid_until: now.saturating_add(lasts.saturating_mul(5)),
                     artefact: thought.artefact,
-                    reserved: [0; 5],
+                    second: 0.0,
+                    reserved: [0; 4],
                 };
                 say(InstrumentId(instrument), opinion);
             }

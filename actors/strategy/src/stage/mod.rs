@@ -243,7 +243,7 @@ impl Actor for Strategies {
             self.news(news);
             return;
         }
-        if message.kind() == Some(Kind::Reading) {
+        if matches!(message.kind(), Some(Kind::Reading | Kind::Prime)) {
             return; // members have read it
         }
         out.forward(Port::Line, message);
