@@ -37,16 +37,38 @@ fn headlines_are_heard_when_they_are_due_and_the_replay_knows() {
             "{{\"published_ms\": {at}, \"series\": \"dollar\", \"value\": {value}, \"price\": {price}}}\n"
         )
     };
-    let readings: String = (0..=60).map(day).collect();
+    // What holders paid each other, and an index from outside; and the minutes of thirty-one days before, the last hour an hour before the run.
+    let crowd = |i: i64| {
+        let at = begin - 3_500_000 - (60 - i) * 86_400_000;
+        let line = |series: &str, value: f64| {
+            format!("{{\"published_ms\": {at}, \"series\": \"{series}\", \"value\": {value}}}\n")
+        };
+        line("funding", (i * 7 % 13) as f64 * 0.001) + &line("fear-greed", 20.0)
+    };
+    let mut readings: Vec<(i64, String)> = Vec::new();
+    (0..=60).for_each(|i| readings.extend([(2 * i, day(i)), (2 * i + 1, crowd(i))]));
+    let readings: String = readings.into_iter().map(|(_, line)| line).collect();
     std::fs::write(&news, text.concat() + &readings).unwrap();
+    let minutes = folder.join("minutes.csv");
+    let hours = begin / 3_600_000;
+    let minute = |m: i64| {
+        let at = (hours - 31 * 24) * 3_600_000 + m * 60_000;
+        let close = 61_000.0 + (m * 7 % 11) as f64 * (1.0 + (m / 60 % 5) as f64);
+        format!("{at},{close},{close},{close},{close},3.5,0,0,9,1.5,0,0\n")
+    };
+    std::fs::write(&minutes, (0..31 * 24 * 60).map(minute).collect::<String>()).unwrap();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles/paper.toml");
     let profile = folder.join("profile.toml");
-    let more = format!("\n[news]\nfile = \"{}\"\ntrusted = [\"wire\"]\n", news.display());
+    let more = format!(
+        "\n[news]\nfile = \"{}\"\ntrusted = [\"wire\"]\n[history]\nminutes = \"{}\"\n",
+        news.display(),
+        minutes.display()
+    );
     std::fs::write(&profile, std::fs::read_to_string(shipped).unwrap() + &more).unwrap();
     let (state, profile) = (folder.join("state"), profile.to_str().unwrap().to_owned());
     let state = state.to_str().unwrap();
     let arguments =
-        ["supervise", "--config", &profile, "--state", state, "--for", "40s", "--speed", "20", "--json"];
+        ["supervise", "--config", &profile, "--state", state, "--for", "100s", "--speed", "20", "--json"];
     let ran = kimera(&arguments);
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let summary: Value = serde_json::from_slice(&ran.stdout).unwrap();
@@ -58,8 +80,20 @@ fn headlines_are_heard_when_they_are_due_and_the_replay_knows() {
     let records = cat.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let (heard, rest): (Vec<Value>, Vec<Value>) = records.partition(|r| r["kind"] == "news");
     let read = rest.iter().filter(|r| r["kind"] == "reading");
-    assert_eq!(read.clone().count(), 61);
-    assert!(read.clone().all(|r| r["body"]["series"] == "dollar"));
+    let of_series = |series: &str| read.clone().filter(|r| r["body"]["series"] == series).count();
+    assert_eq!(["dollar", "funding", "fear-greed"].map(of_series), [61; 3]);
+    let primes: Vec<_> = rest.iter().filter(|r| r["kind"] == "prime").collect();
+    assert_eq!(primes.len(), 31 * 24);
+    let is_over =
+        |r: &&Value| r["time"].as_i64() >= r["body"]["begins"].as_i64().map(|b| b + 3_600_000_000_000);
+    assert!(primes.iter().all(is_over), "none before it is over");
+    let thought = |topic: &str| {
+        rest.iter()
+            .any(|r| r["kind"] == "opinion" && r["body"]["topic"] == topic && r["body"]["status"] == "ok")
+    };
+    for topic in ["temperature", "calm", "drive", "crowding", "outside-index"] {
+        assert!(thought(topic), "nothing is thought of {topic}");
+    }
     let of = |i: usize| (heard[i]["body"]["compound"].as_f64().unwrap(), &heard[i]["body"]["trusted"]);
     assert_eq!(heard.len(), 2, "each once, and none before its time: {heard:?}");
     assert!(of(0).0 > 0.4 && *of(0).1 == true && of(1).0 < -0.4 && *of(1).1 == false, "{heard:?}");
