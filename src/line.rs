@@ -68,7 +68,7 @@ pub const MEMBERS: [(&str, &str); 5] = [
     ("contradiction", "do independent estimates of the price agree?"),
     ("thermodynamic", "temperature, entropy, energy flow, free energy"),
     ("pattern", "what followed windows like this one"),
-    ("sentiment", "headlines, each once, worth less the older they are"),
+    ("sentiment", "headlines, each once, worth less the older they are; an index of fear and greed"),
     ("macro", "what dollar, yields, inflation and shares say the asset should have done"),
 ];
 

@@ -36,12 +36,16 @@ impl Slow {
         self.members.hear(message, say);
     }
 
-    /// Takes an input of an earlier start, and says nothing. Members begin where their memory reaches back to: what is older would have gone by now.
+    /// Takes an input of an earlier start, and says nothing. Members remember bars from a time on: what is older would have gone by now.
     pub fn recall(&mut self, message: &Message, members_from: Nanos) {
         self.analyst.hear(message, |_, _| {});
-        if message.header.time >= members_from {
-            self.members.hear(message, |_, _| {});
-        }
+        self.members.recall(message, message.header.time < members_from);
+    }
+
+    /// True for what is told once: nobody says it again where it was not heard.
+    #[must_use]
+    pub fn is_told_once(kind: Kind) -> bool {
+        matches!(kind, Kind::Prime | Kind::Reading)
     }
 
     /// Something was not heard: what follows is not compared with what was before.

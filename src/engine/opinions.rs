@@ -2,6 +2,7 @@
 //! an input like any other.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,8 @@ use crate::slow::Slow;
 
 /// Messages that may wait to be heard; what comes then is not heard, and counted.
 pub const MESSAGES: usize = 8_192;
+/// Messages that are kept while an earlier start is read; beyond them only what is told once.
+const KEPT: usize = 65_536;
 /// Messages that are heard in a row.
 const IN_A_ROW: usize = 1_024;
 /// Between two looks where there was nothing.
@@ -76,6 +79,10 @@ impl History {
 pub struct OpinionDesk {
     /// What was said already: heard first.
     earlier: Option<History>,
+    /// What came while that was read: heard next.
+    kept: VecDeque<Message>,
+    /// Something before what is kept was not heard.
+    has_hole: bool,
     ends: Ends,
     /// Messages that found no room, and how many of them are known.
     shed: Counter,
@@ -133,49 +140,81 @@ impl OpinionDesk {
         let (said, dropped) = (counters.counter("opinions.said"), counters.counter("opinions.dropped"));
         let shed = counters.counter("opinions.shed");
         let memory = MemoryMeters::new(counters);
-        Self { earlier, ends, shed, shed_known: 0, said, dropped, memory }
+        Self {
+            earlier,
+            kept: VecDeque::new(),
+            has_hole: false,
+            ends,
+            shed,
+            shed_known: 0,
+            said,
+            dropped,
+            memory,
+        }
+    }
+
+    /// Takes what waits out of the ring, for later. Where that is too much, or some of it was shed, only what is told once is left of it: nobody knows
+    /// where the hole is among the rest.
+    fn keep(&mut self) {
+        while let Some(message) = self.ends.heard.pop() {
+            self.kept.push_back(message);
+        }
+        let now_shed = self.shed.get();
+        if now_shed != self.shed_known || self.kept.len() > KEPT {
+            self.shed_known = now_shed;
+            self.kept.retain(|message| message.kind().is_some_and(Slow::is_told_once));
+            self.has_hole = true;
+        }
     }
 
     /// Hears what waits, and says what is thought of it; false where there was nothing.
     pub fn poll(&mut self) -> bool {
-        let Self { earlier, ends: Ends { heard, ports, slow }, shed, shed_known, said, dropped, memory } =
-            self;
-        if let Some(history) = earlier {
-            let from = history.members_from;
-            let shown = history.show(|message| slow.recall(message, from));
-            if let Err(e) = &shown {
-                log::warn(
-                    System,
-                    &format!("the slow estimators begin anew, they cannot read the journal: {e}"),
-                );
-                slow.forget();
-            }
-            if !shown.is_ok_and(|more| more) {
-                *earlier = None;
-            }
+        if self.earlier.is_some() {
+            self.keep();
+            self.recall();
             return true;
         }
-        let now_shed = shed.get();
-        if now_shed != *shed_known {
-            // Nobody knows where the hole is among what waits.
-            *shed_known = now_shed;
-            while heard.pop().is_some() {}
-            slow.forget();
+        if self.shed.get() != self.shed_known {
+            self.keep();
         }
+        if std::mem::take(&mut self.has_hole) {
+            self.ends.slow.forget();
+        }
+        let Self { kept, ends: Ends { heard, ports, slow }, said, dropped, memory, .. } = self;
+        let mut say = |about, opinion| {
+            let sent = ports.send(Port::Input, &spoken(about, opinion));
+            if sent { said.add(1) } else { dropped.add(1) }
+        };
         let mut any = false;
         for _ in 0..IN_A_ROW {
-            let Some(message) = heard.peek() else { break };
-            slow.hear(message, |about, opinion| {
-                let sent = ports.send(Port::Input, &spoken(about, opinion));
-                if sent { said.add(1) } else { dropped.add(1) }
-            });
-            heard.advance();
+            if let Some(message) = kept.pop_front() {
+                slow.hear(&message, &mut say);
+            } else {
+                let Some(message) = heard.peek() else { break };
+                slow.hear(message, &mut say);
+                heard.advance();
+            }
             any = true;
         }
         if any {
             memory.publish(slow);
         }
         any
+    }
+
+    /// The next inputs of an earlier start.
+    fn recall(&mut self) {
+        let slow = &mut self.ends.slow;
+        let Some(history) = &mut self.earlier else { return };
+        let from = history.members_from;
+        let shown = history.show(|message| slow.recall(message, from));
+        if let Err(e) = &shown {
+            log::warn(System, &format!("the slow estimators begin anew, they cannot read the journal: {e}"));
+            slow.forget();
+        }
+        if !shown.is_ok_and(|more| more) {
+            self.earlier = None;
+        }
     }
 
     /// On a thread of its own, on these cores.

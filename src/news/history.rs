@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
-use kimera_protocol::{HOUR, MINUTES_MIN, Nanos, Prime};
+use kimera_protocol::{DAY, HOUR, MINUTE, MINUTES_MIN, Nanos, Prime};
 
 use crate::exit::Failure;
 use crate::news::lexicon::hash;
 use crate::rates::{Minute, read_minutes};
 
-const MINUTE: Nanos = 60_000_000_000;
 /// Older hours are told to nobody.
-const REACH: Nanos = 90 * 24 * HOUR;
+const REACH: Nanos = 90 * DAY;
 /// What is told at a look.
 const AT_A_LOOK: usize = 8;
 

@@ -37,7 +37,7 @@ fn headlines_are_heard_when_they_are_due_and_the_replay_knows() {
             "{{\"published_ms\": {at}, \"series\": \"dollar\", \"value\": {value}, \"price\": {price}}}\n"
         )
     };
-    // What holders paid each other, and an index from outside; and the minutes of thirty-one days before, the last hour an hour before the run.
+    // What holders paid each other, and an index from outside; and the minutes of sixty-one days before, the last hour an hour before the run.
     let crowd = |i: i64| {
         let at = begin - 3_500_000 - (60 - i) * 86_400_000;
         let line = |series: &str, value: f64| {
@@ -52,11 +52,11 @@ fn headlines_are_heard_when_they_are_due_and_the_replay_knows() {
     let minutes = folder.join("minutes.csv");
     let hours = begin / 3_600_000;
     let minute = |m: i64| {
-        let at = (hours - 31 * 24) * 3_600_000 + m * 60_000;
+        let at = (hours - 61 * 24) * 3_600_000 + m * 60_000;
         let close = 61_000.0 + (m * 7 % 11) as f64 * (1.0 + (m / 60 % 5) as f64);
         format!("{at},{close},{close},{close},{close},3.5,0,0,9,1.5,0,0\n")
     };
-    std::fs::write(&minutes, (0..31 * 24 * 60).map(minute).collect::<String>()).unwrap();
+    std::fs::write(&minutes, (0..61 * 24 * 60).map(minute).collect::<String>()).unwrap();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles/paper.toml");
     let profile = folder.join("profile.toml");
     let more = format!(
@@ -83,7 +83,7 @@ fn headlines_are_heard_when_they_are_due_and_the_replay_knows() {
     let of_series = |series: &str| read.clone().filter(|r| r["body"]["series"] == series).count();
     assert_eq!(["dollar", "funding", "fear-greed"].map(of_series), [61; 3]);
     let primes: Vec<_> = rest.iter().filter(|r| r["kind"] == "prime").collect();
-    assert_eq!(primes.len(), 31 * 24);
+    assert_eq!(primes.len(), 61 * 24);
     let is_over =
         |r: &&Value| r["time"].as_i64() >= r["body"]["begins"].as_i64().map(|b| b + 3_600_000_000_000);
     assert!(primes.iter().all(is_over), "none before it is over");

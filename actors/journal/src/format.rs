@@ -25,7 +25,7 @@ pub const BLOCK_END: u32 = 1;
 /// Block flag: the segment ends here and another follows.
 pub const BLOCK_SEALED: u32 = 2;
 /// Replay of a journal of another epoch is refused: the actors' arithmetic has changed.
-pub const CODE_EPOCH: u64 = 12;
+pub const CODE_EPOCH: u64 = 13;
 
 /// The first bytes of a segment; the rest of its 4,096 are zero.
 #[repr(C)]

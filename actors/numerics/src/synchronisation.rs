@@ -13,17 +13,18 @@ const STEPS_MAX: usize = 20;
 /// Share of all variance in the first principal component of the correlations, in [1/N, 1]: λ₁/N. Rows are times, columns markets; a market that did not move
 /// is left out. Too few: fewer than three markets that move, or than two times more than markets.
 #[must_use]
-pub fn absorption_ratio(returns: &[Vec<f64>]) -> Estimate {
+pub fn absorption_ratio<R: AsRef<[f64]>>(returns: &[R]) -> Estimate {
     let rows = returns.len();
-    let columns = returns.first().map_or(0, Vec::len).min(MARKETS_MAX);
-    if returns.iter().any(|row| row.len() < columns || row.iter().any(|r| !r.is_finite())) {
+    let returns = || returns.iter().map(AsRef::as_ref);
+    let columns = returns().next().map_or(0, <[f64]>::len).min(MARKETS_MAX);
+    if returns().any(|row| row.len() < columns || row.iter().any(|r| !r.is_finite())) {
         return Estimate::degenerate(Status::ZeroVariance, rows as u64);
     }
     // Columns about their means, each of length 1.
     let mut standard: Vec<Vec<f64>> = Vec::with_capacity(columns);
     for c in 0..columns {
-        let mean = returns.iter().map(|row| row[c]).sum::<f64>() / rows.max(1) as f64;
-        let away: Vec<f64> = returns.iter().map(|row| row[c] - mean).collect();
+        let mean = returns().map(|row| row[c]).sum::<f64>() / rows.max(1) as f64;
+        let away: Vec<f64> = returns().map(|row| row[c] - mean).collect();
         let square = away.iter().fold(0.0, |sum, x| sum + x * x);
         if square > 0.0 {
             let length = square.sqrt();
@@ -161,7 +162,7 @@ mod tests {
         let row = |i: usize| vec![i as f64, (i * i) as f64, 1.0];
         let rows: Vec<_> = (0..20).map(row).collect();
         assert_eq!(absorption_ratio(&rows).status, Status::Warmup, "the third does not move: two are left");
-        assert_eq!(absorption_ratio(&[]).status, Status::Warmup);
+        assert_eq!(absorption_ratio::<Vec<f64>>(&[]).status, Status::Warmup);
         assert_eq!(absorption_ratio(&[vec![f64::NAN; 3]]).status, Status::ZeroVariance);
         assert_eq!(herding(&[0.0; 6], &[0.1; 6]), None);
         assert_eq!(herding(&[0.01, -0.01, 0.01, -0.01, 0.01], &[0.1; 5]), None, "one size of return");

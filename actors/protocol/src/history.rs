@@ -5,8 +5,12 @@ use bytemuck::{Pod, Zeroable};
 use crate::Nanos;
 use crate::message::{Body, Kind};
 
-/// An hour, in nanoseconds.
-pub const HOUR: Nanos = 3_600_000_000_000;
+/// A minute, in nanoseconds as all times are.
+pub const MINUTE: Nanos = 60_000_000_000;
+/// An hour.
+pub const HOUR: Nanos = 60 * MINUTE;
+/// A day.
+pub const DAY: Nanos = 24 * HOUR;
 /// The least that an hour has of its sixty minutes.
 pub const MINUTES_MIN: u64 = 50;
 
@@ -22,7 +26,7 @@ pub struct Prime {
     pub variance: f64,
     /// Volume, in units of the base asset.
     pub volume: f64,
-    /// Minutes that it has.
+    /// Minutes whose return is in the variance, of sixty; no fewer than [`MINUTES_MIN`].
     pub minutes: u64,
     /// Hash of the file that says so.
     pub source: u64,

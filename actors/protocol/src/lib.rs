@@ -35,7 +35,7 @@ pub use definition::{Definition, InstrumentStatus, InstrumentVersion};
 pub use error_kind::ErrorKind;
 pub use fixed::{FixedError, Price, Quantity};
 pub use hash::RollingHash;
-pub use history::{HOUR, MINUTES_MIN, Prime};
+pub use history::{DAY, HOUR, MINUTE, MINUTES_MIN, Prime};
 pub use instrument::{Instrument, InstrumentId, VenueId};
 pub use market::{
     DepthBegin, FeedState, FeedStatus, FrameRef, GapReason, Gapped, Level, Levels, Ticker, Trade,

@@ -55,7 +55,7 @@ pub enum Topic {
     PatternUp = 21,
     /// How unlike any earlier one the newest stretch of returns is: 0 a copy, √½ what chance gives, 1 the opposite of everything (3.7).
     PatternNovelty = 22,
-    /// How evenly trades are spread over the classes of their signed size, in [0, 1] (3.4).
+    /// How evenly bars with trades are spread over five shares of takers that buy, in [0, 1] (3.4).
     FlowEntropy = 23,
     /// Share of the hours of the last thirty days that were calmer than the last sixty minutes, in [0, 1] (3.4).
     Temperature = 24,
@@ -208,6 +208,13 @@ impl Opinion {
         let status = u8::try_from(self.status).ok().and_then(Status::from_code)?;
         let is_number = self.value.is_finite() && self.second.is_finite();
         (status.is_usable() && now <= self.valid_until && is_number).then_some(self.value)
+    }
+
+    /// A word that tells two opinions apart; 0 of none at all.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let words: [u64; size_of::<Self>() / 8] = bytemuck::cast(*self);
+        words.iter().fold(0, |d: u64, word| (d.rotate_left(11) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
 }
 

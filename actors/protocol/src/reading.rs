@@ -64,7 +64,7 @@ impl Series {
 
     /// From one reading to the next: percentage points of a yield, logarithm of a price's ratio.
     #[must_use]
-    pub fn is_a_price(self) -> bool {
+    pub fn is_positive(self) -> bool {
         matches!(self, Self::Dollar | Self::Equity | Self::LongShort)
     }
 
@@ -103,7 +103,7 @@ impl Reading {
         // Yields beyond a hundred per cent, and prices beyond what a number can be divided by, are mistakes.
         let is_value = match series {
             Series::FearGreed => (0.0..=100.0).contains(&self.value),
-            of if of.is_a_price() => self.value > 1e-9 && self.value < 1e12,
+            of if of.is_positive() => self.value > 1e-9 && self.value < 1e12,
             _ => self.value.abs() <= 100.0,
         };
         is_value && (0.0..1e12).contains(&self.price)

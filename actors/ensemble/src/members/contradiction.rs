@@ -4,8 +4,8 @@
 //! other market's fair price plus the decayed basis, the best prices of the whole market over its venues, and the other
 //! market's fair price by the line that both prices keep to (6.9, fitted beside the line, used while they are found to belong together). The last two
 //! come and go: they are asked as soon as their errors are known together with those of the others. The error covariance is learnt from what the mid was one
-//! interval later. The level is I²; the direction is where the sources that are not the own book see the price, and it counts
-//! for as much as they agree.
+//! interval later. The level is I²; the direction is where the sources see the price that the own book is no part of (the composite has it among
+//! its venues: it counts for the level alone), and it counts for as much as they agree.
 
 use kimera_numerics::gls::{Combiner, ESTIMATES_MAX, Square};
 use kimera_numerics::{DecayedMean, ErrorCovariance, exp, ln};
@@ -127,10 +127,9 @@ impl Contradiction {
     fn quote(&mut self, quote: &Quote, time: Nanos) {
         let mid = (quote.bid.price.0 + quote.ask.price.0) as f64 / 2.0;
         self.mid = Some((mid, time));
-        if quote.composite_bid > 0 && quote.composite_ask > 0 {
-            let both = quote.composite_bid as f64 + quote.composite_ask as f64;
-            self.sources[COMPOSITE] = Some((both / (2.0 * self.config.traded.1 as f64), time));
-        }
+        let is_known = quote.composite_bid > 0 && quote.composite_ask > 0;
+        let both = quote.composite_bid as f64 + quote.composite_ask as f64;
+        self.sources[COMPOSITE] = is_known.then(|| (both / (2.0 * self.config.traded.1 as f64), time));
     }
 
     fn features(&mut self, message: &Message, features: &Features) {
@@ -164,10 +163,9 @@ impl Contradiction {
         let other = price * tick as f64 / self.config.traded.1 as f64;
         self.basis.add(mid - other, time);
         self.sources[BASIS] = self.basis.get().map(|basis| (other + basis, time));
-        if let Some(beta) = self.line.usable(time).filter(|_| price > 0.0) {
-            let implied = exp(self.line.second + beta * ln(price));
-            self.sources[COINTEGRATION] = Some((implied, time)).filter(|_| implied.is_finite());
-        }
+        let slope = self.line.usable(time).filter(|_| price > 0.0);
+        let implied = slope.map(|beta| exp(self.line.second + beta * ln(price)));
+        self.sources[COINTEGRATION] = implied.filter(|price| price.is_finite()).map(|price| (price, time));
     }
 
     /// Once an interval: how wrong was each source one interval ago?
@@ -227,15 +225,22 @@ impl Contradiction {
             .and_then(|c| c.combine(&all[..n]))
             .ok_or(Abstention::Degenerate)?
             .heterogeneity;
-        // The direction comes from the sources that are not the own book.
-        let others = set & !1;
+        // The direction comes from the sources that the own book is no part of.
+        let others = set & !(1 | 1 << COMPOSITE);
         let (rest, n) = packed(&values, others);
+        if n == 0 {
+            return Err(Abstention::NoSources);
+        }
         let (mean, error) = if n == 1 {
             let i = place_in(set_of(tier), others.trailing_zeros() as usize);
             (rest[0], combiners.covariance(tier, tiers)[i][i].sqrt())
         } else {
             let mean = combiners.of(others, tier, tiers).and_then(|c| c.mean(&rest[..n]));
-            mean.ok_or(Abstention::Degenerate)?
+            let (mean, error) = mean.ok_or(Abstention::Degenerate)?;
+            // Errors that move together give some weights below 0: nobody is led beyond what any source says.
+            let (least, most) =
+                rest[..n].iter().fold((f64::MAX, f64::MIN), |(l, m), v| (l.min(*v), m.max(*v)));
+            (mean.max(least).min(most), error)
         };
         if error <= 0.0 || error.is_nan() {
             return Err(Abstention::Degenerate);
@@ -306,8 +311,8 @@ impl Actor for Contradiction {
 
     fn digest(&self) -> u64 {
         let value = |s: Option<(f64, Nanos)>| s.map_or(0, |(v, _)| v.to_bits());
-        let start = self.tiers.iter().fold(self.line.value.to_bits(), |d, t| d.rotate_left(9) ^ t.n());
-        let start = start ^ self.basis.get().unwrap_or_default().to_bits();
+        let start = self.tiers.iter().fold(self.line.digest(), |d, t| d.rotate_left(9) ^ t.n());
+        let start = start ^ self.sampled_set.rotate_left(48) ^ self.basis.get().unwrap_or_default().to_bits();
         self.sources.iter().fold(start, |d, s| d.rotate_left(17) ^ value(*s))
     }
 }
@@ -384,20 +389,74 @@ mod tests {
             }
             let time = (30 + seconds) * SECOND;
             mark(&mut m, 0, time, 9_081, 9_081.0, 0.0);
-            let vote = mark(&mut m, 1, time + 1, 1_000, 1_000.0, 0.0);
-            (vote.level, vote.second, m.tiers.map(|tier| tier.n()))
+            let vote = mark(&mut m, 1, time + 1, 1_000, 1_000.0, 1.0);
+            (vote.level, vote.second, m.sources[COINTEGRATION].map(|s| s.0), m.tiers.map(|tier| tier.n()))
         };
-        let (level, away, n) = after(None, 40);
+        let (level, away, none, n) = after(None, 40);
         assert!(n[0] >= 68 && n[1] == 0 && n[2] == 0, "{n:?}: a line that nobody says is no source");
-        let (_, _, few) = after(Some(said(1.0, 5, i64::MAX)), 15);
+        assert_eq!(none, None);
+        let (_, _, _, few) = after(Some(said(1.0, 5, i64::MAX)), 15);
         assert!(few[2] < 20 && few[2] > 10, "{few:?}");
         let (with_few, ..) = after(Some(said(1.0, 5, i64::MAX)), 15);
         let (without, ..) = after(None, 15);
         assert!((with_few - without).abs() < 1e-12, "too little is known of its errors: nobody asks it");
-        let (with_line, with_away, n) = after(Some(said(1.0, 5, i64::MAX)), 40);
-        assert!(n[2] > 20 && (with_line, with_away) != (level, away), "{n:?} {with_line} {level}");
-        let (old, old_away, _) = after(Some(said(1.0, 5, 55 * SECOND)), 40);
+        let (with_line, with_away, implied, n) = after(Some(said(1.0, 5, i64::MAX)), 40);
+        assert!(n[2] > 20 && (implied.unwrap() - 1_009.0).abs() < 1e-9, "{n:?} {implied:?}");
+        // Every source is above the mid, and so is the direction: basis and line err together, and the line with its smaller weight
+        // would lead it below all of them.
+        let (steep, steep_away, implied, _) = after(Some(said(2.0, 5, i64::MAX)), 40);
+        assert!((implied.unwrap() - 1_018.081).abs() < 1e-9, "{implied:?}");
+        assert!(away > 0.0 && with_away > 0.0 && steep_away > 0.0, "{away} {with_away} {steep_away}");
+        assert!(
+            with_line != level && steep != with_line,
+            "what the line says counts: {level} {with_line} {steep}"
+        );
+        let (old, old_away, implied, _) = after(Some(said(1.0, 5, 55 * SECOND)), 40);
         assert!((old - level).abs() < 1e-12 && (old_away - away).abs() < 1e-12, "it has grown old");
+        assert_eq!(implied, None);
+    }
+
+    /// A mark of the traded market at 1,000 with a composite so many ticks from there.
+    fn composed(
+        m: &mut Contradiction,
+        time: Nanos,
+        wobble: f64,
+        composite: Option<i64>,
+    ) -> kimera_protocol::Vote {
+        mark(m, 0, time, 9_000, 9_000.0 + 10.0 * wobble, 0.0);
+        let level = |price| kimera_protocol::Level {
+            price: kimera_protocol::Price(price),
+            size: kimera_protocol::Quantity(1),
+        };
+        let mut quote = Quote { bid: level(999), ask: level(1_001), usable: 1, ..Quote::default() };
+        if let Some(away) = composite {
+            (quote.composite_bid, quote.composite_ask) = (10 * (999 + away), 10 * (1_001 + away));
+        }
+        handle(m, 1, time + 1, 0, quote);
+        let mut features =
+            Features { microprice: 1_000.0 - wobble, order_flow: wobble, ..Features::default() };
+        features.order_flow_impact = 1.0;
+        (0..4).for_each(|i| features.set_status(i, kimera_protocol::Status::Ok));
+        handle(m, 1, time + 1, kimera_protocol::Flags::MARK, features).unwrap()
+    }
+
+    #[test]
+    fn the_composite_counts_for_the_level_and_not_for_the_direction() {
+        let after = |last: Option<i64>| {
+            let mut m = warmed();
+            for i in 30..80 {
+                composed(&mut m, i * SECOND, (i % 3 - 1) as f64, Some(i % 2));
+            }
+            assert!(m.tiers[1].n() >= 20 && m.tiers[2].n() == 0);
+            let vote = composed(&mut m, 80 * SECOND, 0.0, last);
+            (vote.level, vote.second, m.sources[COMPOSITE].map(|s| s.0))
+        };
+        let (level, away, seen) = after(Some(0));
+        let (high, high_away, higher) = after(Some(12));
+        assert_eq!((seen, higher), (Some(1_000.0), Some(1_012.0)));
+        assert!(high > level + 0.3, "twelve ticks are a contradiction: {high} {level}");
+        assert!((high_away - away).abs() < 1e-12, "it has our own book in it: {high_away} {away}");
+        assert_eq!(after(None).2, None, "what is not known any more is no source");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!   its fourth component. What is not known leaves its weight to an index from outside, where somebody reads one, else to the others
 //! * the vote: what is said, and what the rest of the index says; that is of a day, and counts over a horizon for the root of the horizon's share of one
 //!
-//! Without headlines and without an index it abstains, and says so.
+//! Without headlines, where the index leans by hardly anything over the horizon, it tells the index and abstains; without both it abstains.
 
 use kimera_numerics::tone::fear_greed;
 use kimera_numerics::{exp, ln, tanh};
@@ -26,6 +26,8 @@ const LEAST: f64 = 1e-3;
 const DAY: Nanos = 86_400_000_000_000;
 /// What is thought beside the line: the index's components but the news, and one from outside.
 const SLOW: [Topic; 4] = [Topic::Calm, Topic::Drive, Topic::Crowding, Topic::OutsideIndex];
+/// An index that leans less than this over the horizon says nothing of it: it is told, and no vote.
+const LEAN: f64 = 0.05;
 /// An index is never believed beyond these.
 const BELIEVED: (f64, f64) = (0.01, 0.99);
 
@@ -69,7 +71,7 @@ impl Sentiment {
 
     fn decay(&mut self, time: Nanos) {
         let passed = time.saturating_sub(self.at);
-        if passed > 0 {
+        if passed > 0 && self.size > 0.0 {
             let left = exp(-(passed as f64) / DECAY as f64);
             (self.sum, self.size, self.at) = (self.sum * left, self.size * left, time);
         }
@@ -83,14 +85,15 @@ impl Sentiment {
         self.headlines[(self.heard % HEADLINES as u64) as usize] = news.headline;
         self.heard += 1;
         self.decay(time);
+        self.at = time;
         // One that comes late is worth what is left of it.
         let age = time.saturating_sub(news.published).max(0);
         let weight = news.weight() * exp(-(age as f64) / DECAY as f64);
         (self.sum, self.size) = (self.sum + weight, self.size + weight.abs());
     }
 
-    /// What it has found, the index, and how far it leans.
-    fn judge(&mut self, time: Nanos) -> Result<(Option<Sketch>, f64, f64), Abstention> {
+    /// What it has found; the index, and how far it leans.
+    fn judge(&mut self, time: Nanos) -> (Result<Option<Sketch>, Abstention>, (f64, f64)) {
         self.decay(time);
         let is_told = self.size >= LEAST;
         let [calm, drive, crowding, outside] = std::array::from_fn(|i| self.slow[i].usable(time));
@@ -98,14 +101,17 @@ impl Sentiment {
         let said = is_told.then(|| (1.0 + tanh(self.sum)) / 2.0);
         let index = fear_greed(&[calm, drive, crowding, said], outside);
         let Some(index) = index else {
-            return Err(if self.heard == 0 { Abstention::NoData } else { Abstention::NoSources });
+            let reason = if self.heard == 0 { Abstention::NoData } else { Abstention::NoSources };
+            return (Err(reason), (0.0, 0.0));
         };
         let of_a_day = rest.map_or(0.0, |index| {
             let share = (index / 100.0).clamp(BELIEVED.0, BELIEVED.1);
             ln(share / (1.0 - share)) / 2.0 // whose hyperbolic tangent is where the index is
         });
         let away = self.share * of_a_day + if is_told { self.sum } else { 0.0 };
-        Ok((sketch::tilt(away, 0.0), index, away))
+        let leans = is_told || away.abs() >= LEAN;
+        let found = if leans { Ok(sketch::tilt(away, 0.0)) } else { Err(Abstention::NoSources) };
+        (found, (index, away))
     }
 }
 
@@ -113,9 +119,8 @@ impl Actor for Sentiment {
     fn handle(&mut self, input: Input<'_>, out: &mut Outbox) {
         let message: &Message = input.message;
         if message.is_mark() && message.kind() == Some(Kind::Features) {
-            let judged = self.judge(message.header.time);
-            let levels = judged.map_or((0.0, 0.0), |(_, index, away)| (index, away));
-            send(self.config.member, judged.map(|j| j.0), levels, message, out);
+            let (found, levels) = self.judge(message.header.time);
+            send(self.config.member, found, levels, message, out);
         } else if let Some(news) = message.body::<News>() {
             self.hear(news, message.header.time);
         } else if let Some(opinion) = message.body::<Opinion>()
@@ -129,7 +134,7 @@ impl Actor for Sentiment {
 
     fn digest(&self) -> u64 {
         let start = self.sum.to_bits() ^ self.heard.rotate_left(32) ^ self.at as u64;
-        self.slow.iter().fold(start, |d, o| d.rotate_left(11) ^ o.value.to_bits() ^ o.basis)
+        self.slow.iter().fold(start, |d, o| d.rotate_left(11) ^ o.digest())
     }
 }
 
@@ -143,7 +148,11 @@ mod tests {
     }
 
     fn member() -> Sentiment {
-        Sentiment::new(SentimentConfig { member: 3, traded: InstrumentId(1), horizon: 60 * SECOND })
+        member_over(60 * SECOND)
+    }
+
+    fn member_over(horizon: Nanos) -> Sentiment {
+        Sentiment::new(SentimentConfig { member: 3, traded: InstrumentId(1), horizon })
     }
 
     fn told(of: &mut Sentiment, topic: Topic, value: f64, valid_until: Nanos) {
@@ -160,20 +169,28 @@ mod tests {
 
     #[test]
     fn the_index_has_its_components_and_counts_for_its_share_of_a_day() {
-        let mut of = member();
+        let mut of = member_over(DAY / 4);
         // Model book 3.8: (20, 60, 40, 70) per cent are 46; here 70 % by what is said: tanh x = 0.4.
         for (topic, value) in [(Topic::Calm, 0.2), (Topic::Drive, 0.6), (Topic::Crowding, 0.4)] {
             told(&mut of, topic, value, 10 * DECAY);
         }
         let quiet = mark(&mut of, 1, 0, 100, 100.0, 0.0);
         assert!((quiet.level - 40.0).abs() < 1e-9 && quiet.abstains == 0, "{quiet:?}");
-        // 40 is −0.2 on the scale from −1 to 1; a minute is 1/1440 of a day.
-        assert!((tanh(quiet.second * 1_440f64.sqrt()) + 0.2).abs() < 1e-9, "{quiet:?}");
-        assert!(p(&quiet)[0] >= p(&quiet)[2]);
+        // 40 is −0.2 on the scale from −1 to 1; a quarter of a day has half of its deviation.
+        assert!((tanh(quiet.second * 2.0) + 0.2).abs() < 1e-9, "{quiet:?}");
+        assert!(p(&quiet)[0] > p(&quiet)[2]);
         let compound = ln(1.4 / 0.6) / 2.0;
         handle(&mut of, 1, 0, 0, news(7, compound, 0));
         let index = mark(&mut of, 1, 0, 100, 100.0, 0.0);
         assert!((index.level - 46.0).abs() < 1e-9 && index.second > 0.3, "{index:?}");
+        // Over a minute the same index leans by hardly anything.
+        let mut brief = member();
+        told(&mut brief, Topic::Crowding, 0.4, DAY);
+        let brief = mark(&mut brief, 1, 0, 100, 100.0, 0.0);
+        assert_eq!(brief.abstains, Abstention::NoSources as u64);
+        assert!(
+            (brief.level - 40.0).abs() < 1e-9 && (tanh(brief.second * 1_440f64.sqrt()) + 0.2).abs() < 1e-9
+        );
         // An index from outside has the weight of what nobody knows.
         let mut of = member();
         told(&mut of, Topic::Crowding, 0.9, DAY);
@@ -189,6 +206,7 @@ mod tests {
         let mut member = member();
         let vote = mark(&mut member, 0, 1, 100, 100.0, 0.0);
         assert_eq!((vote.member, vote.abstains), (3, Abstention::NoData as u64));
+        assert_eq!(member.digest(), 0, "nobody has told it anything");
     }
 
     #[test]

@@ -300,9 +300,14 @@ impl Actor for Thermodynamic {
     }
 
     fn digest(&self) -> u64 {
-        let change =
-            self.change.value.to_bits() ^ self.change.basis ^ self.heat.value.to_bits().rotate_left(7);
-        let words = [change, self.bars.n, self.energy.to_bits(), self.sampled.to_bits(), self.flow.to_bits()];
+        let words = [
+            self.change.digest(),
+            self.heat.digest(),
+            self.bars.n,
+            self.energy.to_bits(),
+            self.sampled.to_bits(),
+            self.flow.to_bits(),
+        ];
         words.iter().fold(0, |d: u64, w| (d.rotate_left(13) ^ w).wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
 }

@@ -118,7 +118,7 @@ impl Macro {
         let release = self.release.get_or_insert_default();
         if before.heard & bit != 0 {
             let (value, last) = (reading.value, before.values[at]);
-            let (change, most) = match series.is_a_price() {
+            let (change, most) = match series.is_positive() {
                 true => (ln(value / last), CHANGE_MAX.1),
                 false => (value - last, CHANGE_MAX.0),
             };

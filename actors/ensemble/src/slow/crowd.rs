@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 
 use kimera_numerics::Estimate;
-use kimera_protocol::{Nanos, Reading, Series, Status, Topic};
+use kimera_protocol::{DAY, HOUR, MINUTE, Nanos, Reading, Series, Status, Topic};
 
-use super::Thought;
+use super::{Thought, rank_of};
 
-const MINUTE: Nanos = 60_000_000_000;
-const HOUR: Nanos = 60 * MINUTE;
 /// Readings are ranked among those of so long.
-const WINDOW: Nanos = 90 * 24 * HOUR;
+const WINDOW: Nanos = 90 * DAY;
 /// One that is older says nothing of now.
 const STALE: Nanos = 36 * HOUR;
 /// Fewest readings that one is ranked among.
 const MIN: usize = 30;
-/// Most that are held of a series: one in half an hour.
-const MOST: usize = 4_320;
+/// Of a series the newest reading in so long is held.
+const STEP: Nanos = 30 * MINUTE;
 /// How long what is said may be used.
 const VALID: Nanos = 5 * MINUTE;
 
@@ -42,11 +40,15 @@ impl Crowd {
             Some(Series::FearGreed) => &mut self.index,
             _ => return,
         };
+        let from = reading.published - reading.published.rem_euclid(STEP);
+        let same = of.range(from..from.saturating_add(STEP)).next().map(|(published, _)| *published);
+        if same.is_some_and(|held| held > reading.published) {
+            return;
+        }
+        same.map(|held| of.remove(&held));
         of.insert(reading.published, reading.value);
         let newest = of.last_key_value().map_or(now, |(newest, _)| *newest);
-        while of.first_key_value().is_some_and(|(oldest, _)| *oldest < newest.saturating_sub(WINDOW))
-            || of.len() > MOST
-        {
+        while of.first_key_value().is_some_and(|(oldest, _)| *oldest < newest.saturating_sub(WINDOW)) {
             of.pop_first();
         }
     }
@@ -91,16 +93,12 @@ fn rank(of: &BTreeMap<Nanos, f64>, time: Nanos) -> Estimate {
     if n <= MIN {
         return Estimate::warmup(n as u64);
     }
-    let below = of.values().filter(|value| *value < newest).count();
-    let even = of.values().filter(|value| *value <= newest).count() - 1;
-    Estimate::ok((below + even) as f64 / (2 * (n - 1)) as f64, n as u64)
+    Estimate::ok(rank_of(*newest, of.range(..published).map(|(_, value)| *value)), n as u64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const DAY: Nanos = 24 * HOUR;
 
     fn reading(series: Series, value: f64, published: Nanos) -> Reading {
         Reading { series: series as u64, value, published, ..Reading::default() }
@@ -133,6 +131,22 @@ mod tests {
         );
         let old = said(&mut of, 101 * DAY + STALE + MINUTE)[0].1;
         assert_eq!(old.status, Status::Stale);
+    }
+
+    #[test]
+    fn readings_of_minutes_are_held_for_ninety_days_by_half_hours() {
+        let mut of = Crowd::default();
+        let step = 5 * MINUTE;
+        for i in 0..=(100 * DAY / step) {
+            of.read(&reading(Series::LongShort, i as f64, i * step), i * step);
+        }
+        assert!((4_320..=4_321).contains(&of.long_short.len()), "{}", of.long_short.len());
+        let (oldest, value) = of.long_short.first_key_value().unwrap();
+        assert!(*oldest <= 10 * DAY + STEP && *value == (*oldest / step) as f64, "{oldest}");
+        // An earlier one of the same half hour, told again, is not the newest.
+        let held = of.long_short.clone();
+        of.read(&reading(Series::LongShort, 0.0, 50 * DAY), 100 * DAY);
+        assert_eq!(of.long_short, held);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use kimera_numerics::entropy::shannon;
 use kimera_numerics::{Estimate, ln};
-use kimera_protocol::Topic;
+use kimera_protocol::{MINUTE, Nanos, Topic};
 
 use super::Thought;
 use super::bars::{Bar, FLOW, TRADES};
@@ -13,16 +13,21 @@ const CLASSES: usize = 5;
 const WINDOW: usize = 256;
 const MIN: u64 = 5 * CLASSES as u64;
 
+/// How long what is said may be used.
+const VALID: Nanos = 2 * MINUTE;
+
 /// The slow part.
 pub struct Flow {
     window: [u8; WINDOW],
     counts: [u32; CLASSES],
     n: u64,
+    /// The minute in which something was said last.
+    said: i64,
 }
 
 impl Default for Flow {
     fn default() -> Self {
-        Self { window: [0; WINDOW], counts: [0; CLASSES], n: 0 }
+        Self { window: [0; WINDOW], counts: [0; CLASSES], n: 0, said: i64::MIN }
     }
 }
 
@@ -32,8 +37,8 @@ impl Flow {
         *self = Self::default();
     }
 
-    /// A bar has ended; one without trades is none of any class.
-    pub(super) fn ended(&mut self, bar: &Bar, say: &mut Vec<Thought>) {
+    /// A bar has ended; one without trades is none of any class. What is thought is said once a minute.
+    pub(super) fn ended(&mut self, bar: &Bar, time: Nanos, say: &mut Vec<Thought>) {
         if bar[TRADES] > 0.0 {
             let class = ((bar[FLOW] + 1.0) / 2.0 * CLASSES as f64).clamp(0.0, CLASSES as f64 - 1.0) as u8;
             let place = (self.n % WINDOW as u64) as usize;
@@ -44,6 +49,10 @@ impl Flow {
             self.counts[usize::from(class)] += 1;
             self.n += 1;
         }
+        let minute = time.div_euclid(MINUTE);
+        if std::mem::replace(&mut self.said, minute) == minute {
+            return;
+        }
         let held = self.n.min(WINDOW as u64);
         let entropy = if held < MIN {
             Estimate::warmup(held)
@@ -51,7 +60,7 @@ impl Flow {
             let shares = self.counts.map(|count| f64::from(count) / held as f64);
             Estimate::clamped(shannon(&shares) / ln(CLASSES as f64), 0.0, 1.0, held)
         };
-        say.push(Thought::new(Topic::FlowEntropy, entropy));
+        say.push(Thought::new(Topic::FlowEntropy, entropy).valid_for(VALID));
     }
 }
 
@@ -63,7 +72,8 @@ mod tests {
     fn ended(of: &mut Flow, flow: f64, trades: f64) -> Estimate {
         let (mut bar, mut say) = (Bar::default(), Vec::new());
         (bar[FLOW], bar[TRADES]) = (flow, trades);
-        of.ended(&bar, &mut say);
+        of.said = i64::MIN;
+        of.ended(&bar, MINUTE, &mut say);
         say[0].estimate
     }
 

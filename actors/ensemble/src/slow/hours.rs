@@ -4,18 +4,20 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use kimera_numerics::{Estimate, ln};
-use kimera_protocol::{HOUR, MINUTES_MIN, Nanos, Prime, Status, Topic};
+use kimera_protocol::{HOUR, MINUTE, MINUTES_MIN, Nanos, Prime, Status, Topic};
 
-use super::Thought;
+use super::{Thought, rank_of};
 
-const MINUTE: Nanos = 60_000_000_000;
+/// Hours in a day.
 const DAY: i64 = 24;
-/// Hours that a temperature is ranked among, and those that the others are.
+/// Hours that a temperature is ranked among and a top is looked for in, and those that the others are ranked among.
 const MONTH: i64 = 30 * DAY;
 const QUARTER: i64 = 90 * DAY;
-/// Fewest hours of each.
+/// Fewest hours that a temperature is ranked among, and fewest looks.
 const TEMPERATURE_MIN: usize = 7 * DAY as usize;
-const QUARTER_MIN: usize = 30 * DAY as usize;
+const LOOKS_MIN: usize = 30 * DAY as usize;
+/// Hours that may be missing before nothing is compared across the gap, and in a day.
+const MISSING: i64 = 2;
 /// Spans of the two averages whose distance is momentum, in hours.
 const SPANS: (f64, f64) = (12.0, 26.0);
 /// A temperature is of a minute, the others of an hour.
@@ -29,12 +31,22 @@ struct Hour {
     volume: f64,
 }
 
-/// What was looked at behind each hour of a quarter.
+impl Hour {
+    /// Of the minutes that were seen, as if the others had been like them.
+    fn whole(close: f64, variance: f64, volume: f64, minutes: u64) -> Self {
+        let more = 60.0 / minutes.max(1) as f64;
+        Self { close, variance: variance * more, volume: volume * more }
+    }
+}
+
+/// What was looked at behind an hour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Look {
-    /// Realised variance of a day.
+    /// The hour's number.
+    number: i64,
+    /// Realised variance of an hour, in the mean of a day.
     variance: f64,
-    /// Share below the highest close.
+    /// Share below the highest close of a month.
     fall: f64,
     /// Momentum in deviations, times a day's volume over the usual one.
     drive: f64,
@@ -63,7 +75,7 @@ impl Hours {
         if !prime.is_sensible(now) {
             return;
         }
-        let of = Hour { close: prime.close, variance: prime.variance, volume: prime.volume };
+        let of = Hour::whole(prime.close, prime.variance, prime.volume, prime.minutes);
         self.take(prime.begins.div_euclid(HOUR), of);
     }
 
@@ -114,7 +126,7 @@ impl Hours {
         }
         let (hour, n, variance, volume) = self.growing;
         if number.rem_euclid(60) == 59 && hour == number.div_euclid(60) && n >= MINUTES_MIN {
-            self.take(hour, Hour { close, variance, volume });
+            self.take(hour, Hour::whole(close, variance, volume, n));
         }
         say.push(Thought::new(Topic::Temperature, self.temperature(number)).valid_for(VALID.0));
         let now = number.div_euclid(60);
@@ -132,73 +144,85 @@ impl Hours {
     /// Share of the hours of a month that were calmer than the last sixty minutes; without those, than the newest hour, where it has only just ended.
     fn temperature(&self, minute: i64) -> Estimate {
         let now = minute.div_euclid(60);
-        let month = || self.hours.range(now - MONTH..=now);
-        let n = month().count();
-        if n < TEMPERATURE_MIN {
-            return Estimate::warmup(n as u64);
+        // As many minutes as an hour has; without those the hour that has only just ended, which is not ranked among itself.
+        let is_whole = self.minutes.len() as u64 >= MINUTES_MIN;
+        let upper = if is_whole { now } else { now - 1 };
+        let month: Vec<f64> = self.hours.range(upper - MONTH..upper).map(|(_, hour)| hour.variance).collect();
+        let n = month.len() as u64;
+        if month.len() < TEMPERATURE_MIN {
+            return Estimate::warmup(n);
         }
-        let newest = match self.minutes.len() as u64 >= MINUTES_MIN {
-            // As many minutes as an hour has.
-            true => {
-                let sum = self.minutes.iter().fold(0.0, |sum, (_, square)| sum + square);
-                Some(sum * 60.0 / self.minutes.len() as f64)
-            }
-            false => self.hours.get(&(now - 1)).map(|hour| hour.variance),
+        let newest = if is_whole {
+            let sum = self.minutes.iter().fold(0.0, |sum, (_, square)| sum + square);
+            Some(sum * 60.0 / self.minutes.len() as f64)
+        } else {
+            self.hours.get(&upper).map(|hour| hour.variance)
         };
-        let Some(newest) = newest else { return Estimate::degenerate(Status::Stale, n as u64) };
-        let calmer = month().filter(|(_, hour)| hour.variance < newest).count();
-        Estimate::ok(calmer as f64 / n as f64, n as u64)
+        let Some(newest) = newest else { return Estimate::degenerate(Status::Stale, n) };
+        Estimate::ok(rank_of(newest, month.into_iter()), n)
     }
 }
 
-/// How calm and how driven the market is, among the hours that are known.
+/// How calm and how driven the market is, among the looks at the hours that are known.
 fn quarter_of(hours: &BTreeMap<i64, Hour>, now: i64) -> (Estimate, Estimate) {
-    let of: Vec<Hour> = hours.values().copied().collect();
-    let n = of.len() as u64;
-    if of.len() < QUARTER_MIN {
+    let looks = looks(hours);
+    let n = looks.len() as u64;
+    let Some((last, earlier)) = looks.split_last().filter(|(_, earlier)| earlier.len() >= LOOKS_MIN) else {
         return (Estimate::warmup(n), Estimate::warmup(n));
-    }
-    let newest = hours.last_key_value().map_or(i64::MIN, |(newest, _)| *newest);
-    if newest < now - 2 {
+    };
+    if last.number < now - MISSING {
         let old = Estimate::degenerate(Status::Stale, n);
         return (old, old);
     }
-    let looks = looks(&of);
-    let Some((last, earlier)) = looks.split_last() else {
-        return (Estimate::warmup(n), Estimate::warmup(n));
-    };
-    let rank = |value: fn(&Look) -> f64| {
-        let below = earlier.iter().filter(|look| value(look) < value(last)).count() as f64;
-        let even = earlier.iter().filter(|look| value(look) <= value(last)).count() as f64;
-        (below + even) / (2.0 * earlier.len().max(1) as f64)
-    };
+    let rank = |value: fn(&Look) -> f64| rank_of(value(last), earlier.iter().map(value));
     let heat = (rank(|l| l.variance) + rank(|l| l.fall)) / 2.0;
     (Estimate::ok(1.0 - heat, n), Estimate::ok(rank(|l| l.drive), n))
 }
 
-/// A look behind each hour from the second day on.
-fn looks(of: &[Hour]) -> Vec<Look> {
+/// A look behind each hour that has a day, with no more than two hours missing in it, and a month before it: each sees as much as any other.
+fn looks(hours: &BTreeMap<i64, Hour>) -> Vec<Look> {
     let step = |span: f64| 2.0 / (span + 1.0);
-    let usual = of.iter().fold(0.0, |sum, hour| sum + hour.volume) / of.len().max(1) as f64;
-    let first = of.first().map_or(1.0, |hour| hour.close);
-    let (mut fast, mut slow, mut square, mut top) = (first, first, 0.0, first);
-    let mut all = Vec::with_capacity(of.len());
-    let mut before = first;
-    for (i, hour) in of.iter().enumerate() {
-        fast += step(SPANS.0) * (hour.close - fast);
-        slow += step(SPANS.1) * (hour.close - slow);
-        let change = hour.close - before;
-        square += step(SPANS.1) * (change * change - square);
-        top = f64::max(top, hour.close);
-        before = hour.close;
-        let Some(from) = (i + 1).checked_sub(DAY as usize) else { continue };
-        let day = &of[from..=i];
-        let sum = |value: fn(&Hour) -> f64| day.iter().fold(0.0, |sum, hour| sum + value(hour));
-        let volume = sum(|h| h.volume) / (DAY as f64 * usual);
-        let momentum = (fast - slow) / square.sqrt();
-        let drive = momentum * volume;
+    let Some((first, _)) = hours.first_key_value() else { return Vec::new() };
+    let usual = hours.values().fold(0.0, |sum, hour| sum + hour.volume) / hours.len() as f64;
+    let mut all = Vec::with_capacity(hours.len());
+    let mut day: VecDeque<(i64, Hour)> = VecDeque::with_capacity(DAY as usize + 1);
+    // Closes that no later one is above: the first of them is the month's highest.
+    let mut tops: VecDeque<(i64, f64)> = VecDeque::new();
+    let (mut fast, mut slow, mut square) = (0.0, 0.0, 0.0);
+    for (number, hour) in hours {
+        match day.back().filter(|(before, _)| number - before <= MISSING + 1) {
+            Some((_, before)) => {
+                let change = hour.close - before.close;
+                fast += step(SPANS.0) * (hour.close - fast);
+                slow += step(SPANS.1) * (hour.close - slow);
+                square += step(SPANS.1) * (change * change - square);
+            }
+            None => {
+                day.clear();
+                (fast, slow, square) = (hour.close, hour.close, 0.0);
+            }
+        }
+        day.push_back((*number, *hour));
+        while day.front().is_some_and(|(oldest, _)| *oldest <= number - DAY) {
+            day.pop_front();
+        }
+        while tops.back().is_some_and(|(_, close)| *close <= hour.close) {
+            tops.pop_back();
+        }
+        tops.push_back((*number, hour.close));
+        while tops.front().is_some_and(|(oldest, _)| *oldest <= number - MONTH) {
+            tops.pop_front();
+        }
+        let has_day = day.len() as i64 >= DAY - MISSING;
+        let has_month = number - first >= MONTH - 1;
+        let Some((_, top)) = tops.front().filter(|_| has_day && has_month) else { continue };
+        let of_day = |value: fn(&Hour) -> f64| {
+            day.iter().fold(0.0, |sum, (_, hour)| sum + value(hour)) / day.len() as f64
+        };
+        let drive = (fast - slow) / square.sqrt() * of_day(|h| h.volume) / usual;
         all.push(Look {
-            variance: sum(|h| h.variance),
+            number: *number,
+            variance: of_day(|h| h.variance),
             fall: 1.0 - hour.close / top,
             drive: if drive.is_finite() { drive } else { 0.0 },
         });
@@ -270,7 +294,7 @@ mod tests {
         let first = minutes(&mut of, &mut walk, NOW * 60, 2, 1e-3);
         let newest = of.hours.get(&(NOW - 1)).unwrap().variance;
         let below = of.hours.values().filter(|h| h.variance < newest).count();
-        let expected = below as f64 / 720.0;
+        let expected = below as f64 / 719.0; // it is not ranked among itself
         assert!((value(&first, Topic::Temperature).value - expected).abs() < 1e-12, "the hour before counts");
         let hot = minutes(&mut of, &mut walk, NOW * 60 + 2, 70, 3e-3);
         assert!(value(&hot, Topic::Temperature).value > 0.99, "{hot:?}");
@@ -295,6 +319,51 @@ mod tests {
         }
         // 20 % of 400, four deviations.
         assert!((48..=112).contains(&high), "{high}");
+    }
+
+    /// Hours whose closes walk.
+    fn walked(seed: u64, n: i64) -> BTreeMap<i64, Hour> {
+        let mut walk = Walk::new(seed);
+        (0..n).map(|i| (i, Hour { close: walk.next(0.01), variance: 1e-4, volume: 1.0 })).collect()
+    }
+
+    /// Each look sees as far back as any other, so that in a walk the newest is as likely high as low.
+    #[test]
+    fn falls_and_drives_of_a_walk_are_ranked_evenly() {
+        let mut sums = [0.0; 2];
+        for seed in 0..200 {
+            let looks = looks(&walked(seed, QUARTER));
+            let (last, earlier) = looks.split_last().unwrap();
+            assert_eq!((last.number, earlier.len() as i64), (QUARTER - 1, QUARTER - MONTH));
+            for (sum, value) in sums.iter_mut().zip([(|l| l.fall) as fn(&Look) -> f64, |l| l.drive]) {
+                *sum += rank_of(value(last), earlier.iter().map(value)) / 200.0;
+            }
+        }
+        // A rank's deviation is 0.29, of 200 of them 0.02; four of those.
+        assert!(sums.iter().all(|mean| (mean - 0.5).abs() < 0.082), "{sums:?}");
+    }
+
+    #[test]
+    fn across_a_gap_nothing_is_compared() {
+        let mut hours = walked(5, MONTH + 200);
+        hours.retain(|hour, _| !(800..802).contains(hour));
+        let numbers = |hours: &BTreeMap<i64, Hour>| looks(hours).iter().map(|l| l.number).collect::<Vec<_>>();
+        assert!(numbers(&hours).contains(&802), "two hours may be missing");
+        hours.retain(|hour, _| !(802..812).contains(hour));
+        let after: Vec<_> = numbers(&hours).into_iter().filter(|number| *number > 800).collect();
+        assert_eq!(after[0], 812 + DAY - MISSING - 1, "a day of hours comes first");
+        let seen = looks(&hours);
+        let first = seen.iter().find(|l| l.number == after[0]).unwrap();
+        assert!(first.drive.abs() < 5.0, "the averages have begun anew: {first:?}");
+    }
+
+    #[test]
+    fn an_hour_that_lacks_minutes_counts_as_a_whole_one() {
+        let mut of = Hours::default();
+        let told =
+            Prime { begins: HOUR, close: 1.0, variance: 0.5, volume: 10.0, minutes: 50, ..Prime::default() };
+        of.told(&told, 2 * HOUR);
+        assert_eq!(of.hours[&1], Hour { close: 1.0, variance: 0.6, volume: 12.0 });
     }
 
     #[test]

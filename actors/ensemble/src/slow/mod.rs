@@ -60,7 +60,7 @@ pub struct SlowConfig {
 }
 
 impl SlowConfig {
-    /// How far back anything can be remembered, in market time without pauses: what is older has left the memory.
+    /// How far back bars are remembered, in market time without pauses: what is older has left the memory. Hours and readings reach further.
     #[must_use]
     pub fn reach(&self) -> Nanos {
         let bars = self.pattern.memory.saturating_add(4 * pattern::embedding::WINDOW);
@@ -92,6 +92,14 @@ impl Thought {
     }
 }
 
+/// Rank of a value among others, from 0 to 1; half of those that it is even with are below it.
+fn rank_of(value: f64, others: impl Iterator<Item = f64>) -> f64 {
+    let (n, twice_below) = others.fold((0u64, 0u64), |(n, below), other| {
+        (n + 1, below + u64::from(other < value) + u64::from(other <= value))
+    });
+    twice_below as f64 / (2 * n).max(1) as f64
+}
+
 /// Every slow part.
 pub struct SlowMembers {
     config: SlowConfig,
@@ -105,6 +113,8 @@ pub struct SlowMembers {
     crowd: Crowd,
     pair: Pair,
     together: Together,
+    /// What is heard is older than bars are remembered: only hours are made of it.
+    is_far: bool,
     /// The newest input heard; none before the first, and behind a hole.
     basis: Seq,
     thoughts: Vec<Thought>,
@@ -122,6 +132,8 @@ impl SlowMembers {
             pattern::embedding::SEED,
             fields::SEED,
             config.bar as u64,
+            config.tick.to_bits(),
+            config.other.map_or(u64::MAX, |other| other.0.into()),
             p.memory as u64,
             p.horizon as u64,
             p.barrier_sigmas.to_bits(),
@@ -143,6 +155,7 @@ impl SlowMembers {
             crowd: Crowd::default(),
             pair: Pair::default(),
             together: Together::new(config.instruments),
+            is_far: false,
             basis: 0,
             thoughts: Vec::new(),
             said: vec![[None; TOPICS]; config.instruments].into(),
@@ -166,6 +179,13 @@ impl SlowMembers {
         &self.patterns
     }
 
+    /// Takes an input of an earlier start and says nothing; of one from before bars are remembered only hours and readings are kept.
+    pub fn recall(&mut self, message: &Message, is_far: bool) {
+        self.is_far = is_far;
+        self.hear(message, |_, _| {});
+        self.is_far = false;
+    }
+
     /// Takes an input; where bars have ended by then, what is thought of everything before it is said first.
     pub fn hear(&mut self, message: &Message, mut say: impl FnMut(InstrumentId, Opinion)) {
         let Some(kind) = message.kind().filter(|kind| Self::listens_to(*kind)) else { return };
@@ -185,6 +205,7 @@ impl SlowMembers {
         if let Some(ticker) = message.body::<Ticker>() {
             open.quoted(ticker.bid, ticker.ask);
             if header.instrument == self.config.traded.0
+                && !self.is_far
                 && let Some(mid) = open.mid()
             {
                 self.patterns.moved(mid, header.time);
@@ -231,6 +252,10 @@ impl SlowMembers {
     fn end(&mut self, now: Nanos, later: u64, say: &mut impl FnMut(InstrumentId, Opinion)) {
         let length = self.grid.length();
         let time = (now.div_euclid(length) - later as i64) * length;
+        if self.is_far {
+            self.end_far(time);
+            return;
+        }
         let mut ended: Vec<_> = self.open.iter_mut().map(OpenBar::end).collect();
         let returns: Vec<_> = ended.iter().map(|bar| bar.map(|bar| bar[RETURN])).collect();
         for (i, bar) in ended.iter_mut().enumerate() {
@@ -266,18 +291,34 @@ impl SlowMembers {
         self.say(traded, time, say);
     }
 
+    /// A bar ends of which nothing is remembered but its hour.
+    fn end_far(&mut self, time: Nanos) {
+        let traded = usize::from(self.config.traded.0);
+        for (instrument, open) in self.open.iter_mut().enumerate() {
+            if let Some(bar) = open.end().filter(|_| instrument == traded)
+                && let Some(mid) = open.mid()
+            {
+                self.hours.ended(mid * self.config.tick, volume(&bar), time, &mut self.thoughts);
+            }
+        }
+        self.thoughts.clear();
+    }
+
     /// The traded instrument's bar has ended with a mid.
     fn traded_ended(&mut self, bar: Bar, mid: f64, time: Nanos) {
         let thoughts = &mut self.thoughts;
         self.regime.ended(bar[RETURN], thoughts);
         self.patterns.ended(bar, mid, time, thoughts);
-        self.flow.ended(&bar, thoughts);
-        let volume = (exp(bar[VOLUME]) - 1.0).max(0.0);
-        self.hours.ended(mid * self.config.tick, volume, time, thoughts);
+        self.flow.ended(&bar, time, thoughts);
+        self.hours.ended(mid * self.config.tick, volume(&bar), time, thoughts);
     }
 
-    /// Says what is thought of an instrument; what cannot be used yet, or any more, is said once.
+    /// Says what is thought of an instrument; what cannot be used yet, or any more, is said once, and nothing where nothing was heard behind a hole.
     fn say(&mut self, instrument: usize, time: Nanos, say: &mut impl FnMut(InstrumentId, Opinion)) {
+        if self.basis == 0 {
+            self.thoughts.clear();
+            return;
+        }
         let Some(said) = self.said.get_mut(instrument) else { return };
         let usual = self.grid.length().saturating_mul(BARS_VALID);
         for thought in self.thoughts.drain(..) {
@@ -300,6 +341,11 @@ impl SlowMembers {
             say(InstrumentId(instrument as u16), opinion);
         }
     }
+}
+
+/// Volume of a bar, in units of the base asset.
+fn volume(bar: &Bar) -> f64 {
+    (exp(bar[VOLUME]) - 1.0).max(0.0)
 }
 
 #[cfg(test)]

@@ -193,3 +193,72 @@ fn behind_a_hole_windows_begin_anew_and_what_was_learnt_stays() {
     market.quote(1, 10_000 * SECOND, 100_000, 0);
     assert!(market.said.iter().all(|(_, o)| o.basis <= market.seq));
 }
+
+/// Two prices that part and come together again.
+fn pair(market: &mut Market, seconds: i64) {
+    let mut normals = SeededNormals::new(11);
+    let (mut spot, mut apart) = (100_000.0, 0.0);
+    for second in 0..seconds {
+        spot += 30.0 * normals.normal();
+        apart = 0.7 * apart + 5.0 * normals.normal();
+        market.quote(0, second * SECOND + 100, spot as i64, 0);
+        market.quote(1, second * SECOND + 200, (spot + apart) as i64, 0);
+    }
+}
+
+#[test]
+fn the_line_of_two_prices_is_said_of_the_traded_one() {
+    let mut market = Market::new(config());
+    pair(&mut market, 1_300);
+    let line = market.newest(Topic::Cointegration).expect("it is thought of");
+    assert_eq!(line.status, Status::Ok as u64, "{line:?}");
+    assert!((line.value - 1.0).abs() < 0.1 && line.basis <= market.seq, "{line:?}");
+    // ln 100,000 is the same of both where the slope is one.
+    assert!((line.second - (1.0 - line.value) * kimera_numerics::ln(100_000.0)).abs() < 0.01, "{line:?}");
+    assert!(line.valid_until > 1_260 * SECOND, "{line:?}");
+    let mut alone = Market::new(SlowConfig { other: None, ..config() });
+    pair(&mut alone, 1_300);
+    assert!(alone.newest(Topic::Cointegration).is_none());
+}
+
+#[test]
+fn hours_of_an_earlier_start_are_known_however_old_and_nothing_is_said_before_an_input() {
+    const MINUTE: Nanos = 60 * SECOND;
+    let start = Message::new(Header::default(), kimera_protocol::Started::default());
+    let run = |is_far: bool, is_told: bool| {
+        let mut of_minutes = SlowConfig { bar: MINUTE, ..config() };
+        of_minutes.pattern.horizon = 5 * MINUTE;
+        of_minutes.pattern.volatility.bar = MINUTE;
+        let mut market = Market::new(of_minutes);
+        let mut normals = SeededNormals::new(3);
+        let hours = 200;
+        for minute in 0..hours * 60 {
+            market.seq += 1;
+            let mid = 100_000 + (50.0 * normals.normal()) as i64;
+            let level = |price| Level { price: Price(price), size: Quantity(100) };
+            let ticker = Ticker { bid: level(mid - 1), ask: level(mid + 1), ..Ticker::default() };
+            let header =
+                Header { seq: market.seq, time: minute * MINUTE, instrument: 1, ..Header::default() };
+            if is_told {
+                market.of.recall(&Message::new(header, ticker), is_far);
+            }
+        }
+        let remembered = market.of.patterns().memory().len();
+        market.of.hear(&start, |_, o| panic!("{o:?}"));
+        for minute in 0..55 {
+            market.quote(1, (hours * 60 + minute) * MINUTE, 100_000 + minute, 0);
+        }
+        assert!(market.said.iter().all(|(_, o)| o.basis > 0));
+        (market.newest(Topic::Temperature).map(|o| (o.status, o.observations)), remembered)
+    };
+    let ok = Status::Ok as u64;
+    let (far, remembered) = run(true, true);
+    assert!(
+        far.is_some_and(|(status, n)| status == ok && n > 190) && remembered == 0,
+        "{far:?} {remembered}"
+    );
+    let (near, remembered) = run(false, true);
+    assert!(near == far && remembered > 100, "{near:?} {remembered}");
+    let (none, _) = run(true, false);
+    assert_eq!(none, Some((Status::Warmup as u64, 0)));
+}

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 
 use kimera_numerics::synchronisation::{absorption_ratio, herding};
 use kimera_numerics::{Estimate, ln};
-use kimera_protocol::{Nanos, Topic};
+use kimera_protocol::{MINUTE, Nanos, Topic};
 
 use super::Thought;
 
 /// Returns are of five minutes, of the last six hours.
-const STEP: Nanos = 300_000_000_000;
+const STEP: Nanos = 5 * MINUTE;
 const ROWS: usize = 72;
 /// Fewest returns that dispersion is looked at in: two hours.
 const HERDING_MIN: usize = 24;
@@ -22,7 +22,8 @@ pub struct Together {
     prices: Box<[Option<f64>]>,
     before: Box<[Option<f64>]>,
     step: Option<i64>,
-    rows: VecDeque<Vec<f64>>,
+    /// Returns of each market, with the number of their step.
+    rows: VecDeque<(i64, Vec<f64>)>,
 }
 
 impl Together {
@@ -70,24 +71,24 @@ impl Together {
         self.before.clone_from(&self.prices);
         // A step that was left out leaves returns of more than one.
         if let Some(returns) = returns.filter(|_| step == before + 1) {
-            if self.rows.len() == ROWS {
-                self.rows.pop_front();
-            }
-            self.rows.push_back(returns);
+            self.rows.push_back((step, returns));
         }
-        let rows = self.rows.make_contiguous();
-        say.push(Thought::new(Topic::Synchronisation, absorption_ratio(rows)).valid_for(VALID));
-        say.push(Thought::new(Topic::Herding, herding_of(rows)).valid_for(VALID));
+        while self.rows.front().is_some_and(|(of, _)| *of <= step - ROWS as i64) {
+            self.rows.pop_front();
+        }
+        let rows: Vec<&[f64]> = self.rows.iter().map(|(_, row)| row.as_slice()).collect();
+        say.push(Thought::new(Topic::Synchronisation, absorption_ratio(&rows)).valid_for(VALID));
+        say.push(Thought::new(Topic::Herding, herding_of(&rows)).valid_for(VALID));
     }
 }
 
 /// t of the curvature of dispersion over the market's mean return.
-fn herding_of(rows: &[Vec<f64>]) -> Estimate {
+fn herding_of(rows: &[&[f64]]) -> Estimate {
     let n = rows.len() as u64;
     if rows.len() < HERDING_MIN || rows.first().is_none_or(|row| row.len() < 3) {
         return Estimate::warmup(n);
     }
-    let mean = |row: &Vec<f64>| row.iter().fold(0.0, |sum, r| sum + r) / row.len() as f64;
+    let mean = |row: &&[f64]| row.iter().fold(0.0, |sum, r| sum + r) / row.len() as f64;
     let market: Vec<f64> = rows.iter().map(mean).collect();
     let dispersion: Vec<f64> = rows
         .iter()
@@ -152,5 +153,9 @@ mod tests {
         assert_eq!(of.rows.len(), 3, "two steps are no step");
         of.ended(7 * STEP, &mut say);
         assert_eq!(of.rows.len(), 4);
+        of.ended(70 * STEP, &mut say);
+        assert_eq!(of.rows.len(), 4);
+        of.ended(74 * STEP, &mut say);
+        assert_eq!(of.rows.len(), 2, "what is older than six hours goes");
     }
 }
