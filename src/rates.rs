@@ -147,15 +147,30 @@ pub(crate) struct Minute {
 /// # Errors
 /// A file that cannot be read, rows that are no minutes or out of order, less than an hour.
 pub(crate) fn read_minutes(path: &Path) -> Result<Vec<Minute>, Failure> {
+    parse_minutes(&read_text(path)?, path)
+}
+
+/// The text of a file, unpacked where its name ends with `gz`.
+///
+/// # Errors
+/// A file that cannot be read, or is no text.
+pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     let failed = |e: std::io::Error| Failure::missing(format!("cannot read {}: {e}", path.display()));
     let mut bytes = std::fs::read(path).map_err(failed)?;
     if path.extension().is_some_and(|e| e == "gz") {
         let mut text = Vec::new();
-        flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut text).map_err(failed)?;
+        flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut text).map_err(failed)?;
         bytes = text;
     }
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Failure::missing(format!("{} is no text: is it packed?", path.display())))?;
+    String::from_utf8(bytes)
+        .map_err(|_| Failure::missing(format!("{} is no text: is it packed?", path.display())))
+}
+
+/// Minutes of a text; `path` is where it is from.
+///
+/// # Errors
+/// As [`read_minutes`].
+pub(crate) fn parse_minutes(text: &str, path: &Path) -> Result<Vec<Minute>, Failure> {
     let mut minutes: Vec<Minute> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         if number == 1 && line.starts_with(|c: char| c.is_ascii_alphabetic()) {
@@ -302,5 +317,21 @@ mod tests {
         {
             assert!(parse_minute(wrong).is_none(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn every_member_of_a_packed_file_is_read() {
+        use std::io::Write;
+        let line = |m: i64| format!("{},1,1,1,1,1,0,0,1,0,0,0\n", m * 60_000);
+        let packed = |minutes: std::ops::Range<i64>| {
+            let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            to.write_all(minutes.map(line).collect::<String>().as_bytes()).unwrap();
+            to.finish().unwrap()
+        };
+        let path = std::env::temp_dir().join(format!("kimera-minutes-{}.csv.gz", std::process::id()));
+        std::fs::write(&path, [packed(0..70), packed(70..100)].concat()).unwrap();
+        let minutes = read_minutes(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(minutes.len(), 100);
     }
 }

@@ -538,6 +538,8 @@ mod tests {
             wrong("liquidity_ticks = 10", "liquidity_ticks = 0")
                 .contains("market.liquidity_ticks = 0 is outside")
         );
+        assert!(wrong("\nbar_ms = 1000", "\nbar_ms = 7000").contains("divides a minute"));
+        assert!(wrong("\nbar_ms = 1000", "\nbar_ms = 0").contains("ensemble.bar_ms = 0 is outside"));
         assert!(wrong("tick = \"0.01\"", "tick = \"0\"").contains("must be positive"));
         assert!(wrong("tick = \"0.01\"", "tick = \"x\"").contains("not a decimal"));
         assert!(wrong("feed = \"feed.usdm\"", "feed = \"feed.spot\"").contains("two instruments"));

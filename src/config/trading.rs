@@ -582,7 +582,13 @@ impl Config {
         }
         within("ensemble.pattern_memory", self.ensemble.pattern_memory.into(), 16.0, MEMORY_MAX as f64)?;
         within("ensemble.cache_entries", self.ensemble.cache_entries.into(), 0.0, 65_536.0)?;
-        within("ensemble.bar_ms", self.ensemble.bar_ms.into(), 100.0, 3.6e6)?;
+        let bar_ms = self.ensemble.bar_ms;
+        within("ensemble.bar_ms", bar_ms.into(), 100.0, 60_000.0)?;
+        if 60_000 % bar_ms != 0 {
+            return Err(format!(
+                "ensemble.bar_ms is {bar_ms}: hours are made of bars, so it divides a minute (60000)"
+            ));
+        }
         within("risk.working_max", r.working_max.into(), 1.0, 512.0)?;
         for (name, bps) in [
             ("risk.collar_bps", r.collar_bps),

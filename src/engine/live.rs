@@ -19,7 +19,7 @@ use serde_json::json;
 use super::control::{Ask, EngineHandler, PATIENCE, Wish};
 use super::definitions::DefinitionFailures;
 use super::faults::Faults;
-use super::news::NewsAgent;
+use super::news::{Desks, NewsAgent};
 use super::opinions::Estimators;
 use super::orphan::{Orphan, Standing};
 use super::pattern_desk::PatternDesk;
@@ -81,10 +81,10 @@ pub struct Run<'a> {
 ///
 /// # Errors
 /// What broke.
-pub fn run(
+pub(super) fn run(
     run: &Run<'_>,
     mut built: Built,
-    opinions: Option<Estimators>,
+    (opinions, desks): (Option<Estimators>, Option<Desks>),
     asks: Option<Receiver<Ask>>,
     interrupted: &AtomicBool,
 ) -> Result<EngineSummary, Failure> {
@@ -136,7 +136,7 @@ pub fn run(
     let recovery = built.recovery.clone();
     let recovering = recovery.as_ref().map(|_| Recovering::Asking);
     let definitions = DefinitionFailures::new(run.config, &built.counters);
-    let news = NewsAgent::new(run.config, &layout, &built.counters)?;
+    let news = desks.map(|desks| NewsAgent::new(desks, run.config, &built.counters));
     let memory = Watched::new(&built.counters, run.options.canary);
     let mut live = Live {
         memory,

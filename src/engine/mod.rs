@@ -217,6 +217,7 @@ pub fn run_in(
     let configuration = Blobs::of(state.root()).put(blob.as_bytes()).map_err(|e| {
         Failure::machine(format!("cannot keep the configuration in {}: {e}", state.root().display()))
     })?;
+    let news = news::Desks::open(&config, &state.layout())?;
     let word = KillWord::open(&state.layout().kill_word())
         .map_err(|e| Failure::machine(format!("cannot use the kill word: {e}")))?;
     let first = endpoints.address(config.instruments[0].market)?;
@@ -312,7 +313,7 @@ pub fn run_in(
     };
     let run =
         live::Run { options, config: &config, plan: &plan, pin, venue, account, word, state, arena, faults };
-    live::run(&run, built, opinions, asks, interrupted)
+    live::run(&run, built, (opinions, news), asks, interrupted)
 }
 
 /// The account that is traded, at its venue.

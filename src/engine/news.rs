@@ -6,15 +6,38 @@ use kimera_runtime::{Counter, Counters, Port};
 use super::live::Live;
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::log;
 use crate::log::Category::System;
 use crate::news::history::HistoryDesk;
 use crate::news::{NewsDesk, Published, Tally};
 use crate::state::Layout;
 
-/// The desks of a run, and what is counted of them.
-pub(super) struct NewsAgent {
+/// The desks of a run: opened before anything runs, so that a file that is none is said first.
+pub(super) struct Desks {
     desk: NewsDesk,
     history: Option<HistoryDesk>,
+}
+
+impl Desks {
+    /// Desks where the configuration asks for one.
+    ///
+    /// # Errors
+    /// A history that is none, a socket that cannot be made.
+    pub(super) fn open(config: &Config, layout: &Layout) -> Result<Option<Self>, Failure> {
+        let history = config.history.minutes.as_deref().map(HistoryDesk::open).transpose()?;
+        if !config.news.is_used() && history.is_none() {
+            return Ok(None);
+        }
+        if let Some(path) = config.news.file.as_deref().filter(|path| !path.exists()) {
+            log::say(System, &format!("news: {} is not there yet", path.display()));
+        }
+        Ok(Some(Self { desk: NewsDesk::open(&config.news, &layout.socket("news"))?, history }))
+    }
+}
+
+/// The desks at work, and what is counted of them.
+pub(super) struct NewsAgent {
+    desks: Desks,
     hours: Counter,
     about: InstrumentId,
     told: Counter,
@@ -25,20 +48,11 @@ pub(super) struct NewsAgent {
 }
 
 impl NewsAgent {
-    /// Desks where the configuration asks for one.
-    pub(super) fn new(
-        config: &Config,
-        layout: &Layout,
-        counters: &Counters,
-    ) -> Result<Option<Self>, Failure> {
-        let history = config.history.minutes.as_deref().map(HistoryDesk::open).transpose()?;
-        if !config.news.is_used() && history.is_none() {
-            return Ok(None);
-        }
+    /// Nothing told yet.
+    pub(super) fn new(desks: Desks, config: &Config, counters: &Counters) -> Self {
         let counter = |what: &str| counters.counter(&format!("news.{what}"));
-        Ok(Some(Self {
-            desk: NewsDesk::open(&config.news, &layout.socket("news"))?,
-            history,
+        Self {
+            desks,
             hours: counters.counter("history.hours"),
             about: config.traded_id(),
             told: counter("told"),
@@ -46,7 +60,7 @@ impl NewsAgent {
             old: counter("old"),
             unread: counter("unread"),
             said: Tally::default(),
-        }))
+        }
     }
 }
 
@@ -55,7 +69,7 @@ impl Live<'_> {
     pub(super) fn hear_news(&mut self) {
         let Some(agent) = &mut self.news else { return };
         let (now, control, about) = (self.run.venue.clock.now(), &mut self.built.control, agent.about);
-        if let Some(history) = &mut agent.history {
+        if let Some(history) = &mut agent.desks.history {
             let hours = &agent.hours;
             history.look(now, |hour| {
                 let told =
@@ -64,7 +78,7 @@ impl Live<'_> {
                 told
             });
         }
-        agent.desk.look(now, |published| {
+        agent.desks.desk.look(now, |published| {
             let message = match published {
                 Published::News(news) => Message::new(Header::unsequenced(Kind::News, about), *news),
                 Published::Reading(reading) => {
@@ -73,12 +87,12 @@ impl Live<'_> {
             };
             control.send(Port::Input, &message)
         });
-        let tally = agent.desk.tally;
+        let tally = agent.desks.desk.tally;
         if tally == agent.said {
             return;
         }
         if tally.unread > agent.said.unread {
-            let why = agent.desk.last_wrong.as_deref().unwrap_or_default();
+            let why = agent.desks.desk.last_wrong.as_deref().unwrap_or_default();
             tracing::warn!(target: System.name(), unread = tally.unread, why, "news that cannot be read");
         }
         agent.told.set(tally.told);

@@ -275,3 +275,75 @@ impl Drop for Running {
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kimera_protocol::{HOUR, Prime, Ticker};
+    use kimera_runtime::{Wiring, observer};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::line;
+
+    /// A desk that hears by a ring of so many messages, with the ring's other end.
+    fn desk(capacity: usize, counters: &Counters) -> (kimera_runtime::Observer, OpinionDesk) {
+        let config = Config::parse(include_str!("../../config/profiles/paper.toml")).unwrap();
+        let (shown, heard) = observer(capacity, counters.counter("opinions.shed"));
+        let mut wiring = Wiring::build(&line::topology(&config)).unwrap();
+        let ports = wiring.take(line::OPINIONS).unwrap();
+        let ends = Ends { heard, ports, slow: Slow::new(&config).unwrap() };
+        (shown, OpinionDesk::new(None, ends, counters))
+    }
+
+    fn told(seq: Seq) -> Message {
+        let header = Header { seq, time: 100 * HOUR, instrument: 1, ..Header::default() };
+        let hour = Prime { begins: seq as i64 * HOUR, close: 1.0, minutes: 60, ..Prime::default() };
+        Message::new(header, hour)
+    }
+
+    fn market(seq: Seq) -> Message {
+        let header = Header { seq, time: 100 * HOUR, instrument: 1, ..Header::default() };
+        Message::new(header, Ticker::default())
+    }
+
+    #[test]
+    fn behind_a_ring_that_has_shed_only_what_is_told_once_is_heard() {
+        let path = std::env::temp_dir().join(format!("kimera-desk-{}", std::process::id()));
+        let counters = Counters::create(&path, 1).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let (mut shown, mut desk) = desk(64, &counters);
+        (1..=64).for_each(|seq| shown.show(&if seq % 8 == 0 { told(seq) } else { market(seq) }));
+        desk.keep();
+        assert_eq!((desk.kept.len(), desk.has_hole), (64, false), "nothing was shed: everything is kept");
+        (65..=140).for_each(|seq| shown.show(&if seq % 8 == 0 { told(seq) } else { market(seq) }));
+        assert_eq!(counters.counter_of("opinions.shed").get(), 12);
+        desk.keep();
+        let kept: Vec<_> = desk.kept.iter().map(|message| message.header.seq).collect();
+        assert_eq!(kept, (1..=16).map(|i| 8 * i).collect::<Vec<_>>());
+        assert!(desk.has_hole);
+        // It is heard, once, and then what comes.
+        assert!(desk.poll() && desk.kept.is_empty() && !desk.has_hole);
+        assert!(!desk.poll());
+        shown.show(&market(141));
+        assert!(desk.poll() && !desk.poll() && !desk.has_hole);
+    }
+
+    #[test]
+    fn no_more_than_there_is_room_for_is_kept_while_a_journal_is_read() {
+        let path = std::env::temp_dir().join(format!("kimera-desk-long-{}", std::process::id()));
+        let counters = Counters::create(&path, 1).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let (mut shown, mut desk) = desk(1_024, &counters);
+        shown.show(&told(1));
+        for seq in 2..=KEPT as u64 + 2 {
+            shown.show(&market(seq));
+            if seq % 1_024 == 0 {
+                desk.keep();
+            }
+        }
+        desk.keep();
+        assert_eq!(counters.counter_of("opinions.shed").get(), 0);
+        assert!(desk.has_hole && desk.kept.front().is_some_and(|first| first.header.seq == 1));
+        assert!(desk.kept.len() < 1_100, "{}", desk.kept.len());
+    }
+}

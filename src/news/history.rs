@@ -6,7 +6,7 @@ use kimera_protocol::{DAY, HOUR, MINUTE, MINUTES_MIN, Nanos, Prime};
 
 use crate::exit::Failure;
 use crate::news::lexicon::hash;
-use crate::rates::{Minute, read_minutes};
+use crate::rates::{Minute, parse_minutes, read_text};
 
 /// Older hours are told to nobody.
 const REACH: Nanos = 90 * DAY;
@@ -27,7 +27,8 @@ impl HistoryDesk {
     /// # Errors
     /// A file that cannot be read, or is no minutes.
     pub fn open(path: &Path) -> Result<Self, Failure> {
-        Ok(Self { hours: hours(&read_minutes(path)?, path), next: 0 })
+        let text = read_text(path)?;
+        Ok(Self { hours: hours(&parse_minutes(&text, path)?, hash(&text)), next: 0 })
     }
 
     /// Tells what is over; `tell` says whether there was room for it.
@@ -49,15 +50,14 @@ impl HistoryDesk {
 }
 
 /// Whole hours, or nearly, in order of time.
-fn hours(minutes: &[Minute], path: &Path) -> Vec<Prime> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+fn hours(minutes: &[Minute], source: u64) -> Vec<Prime> {
     let mut hours: Vec<Prime> = Vec::new();
     let mut before: Option<(Nanos, f64)> = None;
     for minute in minutes {
         let (time, close) = (minute.bar.time, minute.bar.close);
         let begins = time.div_euclid(HOUR).saturating_mul(HOUR);
         if hours.last().is_none_or(|hour| hour.begins != begins) {
-            hours.push(Prime { begins, source: hash(&name), ..Prime::default() });
+            hours.push(Prime { begins, source, ..Prime::default() });
         }
         let Some(hour) = hours.last_mut() else { continue };
         if let Some((_, last)) = before.filter(|(at, _)| time - at == MINUTE) {
@@ -89,7 +89,7 @@ mod tests {
             let close = 100.0 + f64::from(minute % 2);
             writeln!(text, "{},100,101,100,{close},2.5,0,0,7,0,0,0", minute * 60_000).unwrap();
         }
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, &text).unwrap();
         let mut desk = HistoryDesk::open(&path).unwrap();
         let told = |desk: &mut HistoryDesk, now: Nanos, room: bool| {
             let mut all = Vec::new();
@@ -104,6 +104,7 @@ mod tests {
         let first = told(&mut desk, HOUR, true)[0];
         assert_eq!((first.begins, first.minutes, first.close, first.volume), (0, 59, 101.0, 150.0));
         let step = kimera_numerics::ln(1.01);
+        assert_eq!(first.source, hash(&text));
         assert!((first.variance - 59.0 * step * step).abs() < 1e-12 && first.is_sensible(HOUR));
         let rest: Vec<_> = told(&mut desk, 9 * HOUR, true).iter().map(|hour| hour.begins / HOUR).collect();
         assert_eq!(rest, [1, 3, 4]);

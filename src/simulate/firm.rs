@@ -22,7 +22,7 @@ use kimera_venues::binance::signing::Signer;
 
 use super::checks::{self, Facts, Gauges, Held};
 use super::script::{Event, Fault, Script};
-use crate::config::Config;
+use crate::config::{Config, NewsSection};
 use crate::engine::control::{Ask, Wish};
 use crate::engine::endpoints::Endpoints;
 use crate::engine::faults::Faults;
@@ -319,6 +319,8 @@ pub fn config() -> Result<Config, Failure> {
     let mut config = shipped.and_then(|c| c.patched(PATCH)).map_err(Failure::configuration)?;
     // A change of the venue's rules is to be known while the firm still runs.
     config.instruments.iter_mut().for_each(|section| section.definition_interval_s = 1);
+    // Files of this machine are none of a world's.
+    config.news = NewsSection::default();
     Ok(config)
 }
 

@@ -28,7 +28,7 @@ pub struct Prime {
     pub volume: f64,
     /// Minutes whose return is in the variance, of sixty; no fewer than [`MINUTES_MIN`].
     pub minutes: u64,
-    /// Hash of the file that says so.
+    /// Hash of what is in the file that says so, unpacked.
     pub source: u64,
     /// Zero.
     pub reserved: [u64; 6],

@@ -244,7 +244,7 @@ impl Actor for Strategies {
             return;
         }
         if matches!(message.kind(), Some(Kind::Reading | Kind::Prime)) {
-            return; // members have read it
+            return; // it is for members and those who think beside the line
         }
         out.forward(Port::Line, message);
         if let Some(update) = message.body::<OrderUpdate>() {
