@@ -570,6 +570,13 @@ impl Config {
             let names = Weighing::ALL.map(Weighing::name).join(", ");
             return Err(format!("ensemble.weighing is \"{}\": it is one of {names}", self.ensemble.weighing));
         }
+        let bar_ms = self.ensemble.bar_ms;
+        within("ensemble.bar_ms", bar_ms.into(), 100.0, 60_000.0)?;
+        if 60_000 % bar_ms != 0 {
+            return Err(format!(
+                "ensemble.bar_ms is {bar_ms}: hours are made of bars, so it divides a minute (60000)"
+            ));
+        }
         for (name, ms) in
             [("bar_ms", self.ensemble.bar_ms), ("forecast_interval_ms", self.ensemble.forecast_interval_ms)]
         {
@@ -582,13 +589,6 @@ impl Config {
         }
         within("ensemble.pattern_memory", self.ensemble.pattern_memory.into(), 16.0, MEMORY_MAX as f64)?;
         within("ensemble.cache_entries", self.ensemble.cache_entries.into(), 0.0, 65_536.0)?;
-        let bar_ms = self.ensemble.bar_ms;
-        within("ensemble.bar_ms", bar_ms.into(), 100.0, 60_000.0)?;
-        if 60_000 % bar_ms != 0 {
-            return Err(format!(
-                "ensemble.bar_ms is {bar_ms}: hours are made of bars, so it divides a minute (60000)"
-            ));
-        }
         within("risk.working_max", r.working_max.into(), 1.0, 512.0)?;
         for (name, bps) in [
             ("risk.collar_bps", r.collar_bps),

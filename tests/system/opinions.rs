@@ -101,7 +101,13 @@ fn a_later_start_goes_on() {
         stat["counters"][name].as_u64()
     };
     // The first one is to have filled buckets.
-    while counter("opinions.said").is_none_or(|said| said < 120) {
+    let has_filled = || {
+        let shown = kimera(&["opinions", "--on", state, "--json"]).stdout;
+        let shown = serde_json::from_slice::<Value>(&shown).unwrap_or_default();
+        let newest = shown["newest"].as_array().cloned().unwrap_or_default();
+        newest.iter().any(|o| o["topic"] == "vpin" && o["feed"] == "feed.usdm" && o["status"] == "ok")
+    };
+    while counter("opinions.said").is_none_or(|said| said < 120) || !has_filled() {
         assert!(running.try_wait().unwrap().is_none(), "the run has ended");
         std::thread::yield_now();
     }
