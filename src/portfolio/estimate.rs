@@ -13,12 +13,12 @@ use crate::exit::Failure;
 use crate::rates::read_minutes;
 
 /// Nanoseconds of a year of a market that never closes.
-const YEAR: f64 = 365.0 * 86_400e9;
+pub(super) const YEAR: f64 = 365.0 * 86_400e9;
 const MINUTE: Nanos = 60_000_000_000;
 /// Two regimes whose deviations are nearer than this are one.
 const APART: f64 = 1.5;
 /// Rows below which nothing is estimated.
-const ROWS_MIN: usize = 30;
+pub(super) const ROWS_MIN: usize = 30;
 
 /// Returns of several assets at the same times.
 #[derive(Clone, Debug)]

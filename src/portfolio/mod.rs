@@ -1,9 +1,10 @@
 //! `kimera portfolio`: how much of what to hold, by what recorded minutes say and what is thought beside them (model book 5.1 to 5.4).
 //!
-//! * [`estimate`]: returns, their mean and covariance; [`optimise`](mod@optimise): weights within bounds, and the band that asks for the least trading
+//! * [`estimate`]: returns, their mean and covariance; [`sessions`]: those of a run's sessions; [`optimise`](mod@optimise): weights within bounds, and the band that asks for the least trading
 
 pub mod estimate;
 pub mod optimise;
+pub mod sessions;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,15 +12,17 @@ use std::path::PathBuf;
 use clap::Args;
 use kimera_numerics::Matrix;
 use kimera_numerics::portfolio::{View, black_litterman};
-use kimera_protocol::Nanos;
+use kimera_protocol::{HOUR, MINUTE, Nanos};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::{duration, print};
+use crate::ctl::client_of;
 use crate::exit::{Exit, Failure};
-use crate::report::SCHEMA_VERSION;
+use crate::report::{SCHEMA_VERSION, money};
 use estimate::{Estimate, Returns, estimate};
 use optimise::{Bounds, Objective, OptimiseError, Portfolio, distance, optimise, quadratic, within_band};
+use sessions::Order;
 
 /// Uncertainty of what is expected without views, as a share of the covariance.
 const TAU: f64 = 0.05;
@@ -30,11 +33,17 @@ const MARKET: f64 = 3.0;
 #[derive(Debug, Args)]
 pub struct PortfolioArgs {
     /// Recorded minutes, a file an asset: as Binance's archive has them, plain or .gz.
-    #[arg(long, num_args = 1.., required = true)]
+    #[arg(long, num_args = 1.., required_unless_present = "sessions", conflicts_with = "sessions")]
     bars: Vec<PathBuf>,
-    /// Length of the bars that returns are of: 15m, 1h, 24h.
-    #[arg(long, value_parser = duration, default_value = "1h")]
-    bar: Nanos,
+    /// State directory of a run: shares of its account for its sessions, by what each returned.
+    #[arg(long, value_name = "STATE")]
+    sessions: Option<PathBuf>,
+    /// Tells the run: sessions are weighed, and stopped where they are left nothing.
+    #[arg(long, requires = "sessions")]
+    apply: bool,
+    /// Length of the bars that returns are of: 15m, 1h, 24h [default: 1h; of sessions 1m].
+    #[arg(long, value_parser = duration)]
+    bar: Option<Nanos>,
     /// What is wanted: conservative, moderate, aggressive (risk aversion 6, 3, 1), risk-aversion=X, target-return=X (a year), minimum-variance, tangency or
     /// risk-parity.
     #[arg(long, default_value = "moderate")]
@@ -56,7 +65,7 @@ pub struct PortfolioArgs {
     #[arg(long)]
     turnover: Option<f64>,
     /// What is held now: AVAX=0.5,LTC=0.3; the rest is cash [default: the same of each].
-    #[arg(long, value_delimiter = ',', value_name = "ASSET=SHARE")]
+    #[arg(long, value_delimiter = ',', value_name = "ASSET=SHARE", conflicts_with = "sessions")]
     now: Vec<String>,
     /// Cash may be held.
     #[arg(long)]
@@ -111,9 +120,17 @@ pub fn run(args: &PortfolioArgs) -> Result<Exit, Failure> {
     if !(0.0..=1.0).contains(&args.band) || args.turnover.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
         return Err(Failure::usage("--band has to be from 0 to 1, --turnover from 0 to 2".to_owned()));
     }
-    let returns = estimate::read(&args.bars, args.bar)?;
+    let run = args.sessions.as_deref().map(|state| sessions::read(state, args.bar.unwrap_or(MINUTE)));
+    let run = run.transpose()?;
+    let (returns, now) = match &run {
+        Some(run) => (run.returns.clone(), run.now()),
+        None => {
+            let returns = estimate::read(&args.bars, args.bar.unwrap_or(HOUR))?;
+            let now = holdings(&args.now, &returns.names)?;
+            (returns, now)
+        }
+    };
     let of = estimate(&returns, args.regime)?;
-    let now = holdings(&args.now, &returns.names)?;
     let expected = expected(args, &returns, &of, &now)?;
     // Around a band that lay about a part of the way one would stand still for ever: first what is wanted, then how far.
     let turnover = args.turnover.filter(|_| args.band <= 0.0);
@@ -122,23 +139,64 @@ pub fn run(args: &PortfolioArgs) -> Result<Exit, Failure> {
         OptimiseError::Input(_) => Failure::usage(e.to_string()),
         OptimiseError::Infeasible(_) | OptimiseError::Unsolved(_) => Failure::configuration(e.to_string()),
     })?;
-    let mut moved = within_band(&now, &portfolio.weights, args.band, args.cap);
-    let (far, limit) = (distance(&moved, &now), args.turnover.unwrap_or(f64::INFINITY));
+    let (moved, is_partial) = moved(args, &now, &portfolio)?;
+    let then = Then::of(&moved, &expected, &of.covariance);
+    let lines = lines(&returns.names, &of, &now, (&portfolio, &moved, &expected));
+    let traded = distance(&moved, &now);
+    let orders = run.as_ref().map_or_else(Vec::new, |run| run.orders(&moved));
+    if args.json {
+        let text = json!({
+            "schema_version": SCHEMA_VERSION, "by": args.by, "assets": lines, "cash": portfolio.cash,
+            "expected": portfolio.expected, "deviation": portfolio.deviation, "turnover": traded,
+            "then": then, "partial": is_partial, "residual": portfolio.residual, "bars": of.rows, "shrunk": of.shrunk,
+            "regime": of.regime, "orders": orders.iter().map(Order::to_json).collect::<Vec<_>>(),
+            "idle": run.iter().flat_map(|run| &run.idle).map(|held| &held.name).collect::<Vec<_>>(),
+        });
+        print(&text.to_string())?;
+    } else {
+        let mut text = said(args, &of, &portfolio, &lines, (&then, traded, is_partial));
+        for held in run.iter().flat_map(|run| &run.idle) {
+            let _ = write!(text, "\n{} has not traded: it keeps {}", held.name, money(held.capital));
+        }
+        for order in &orders {
+            let _ = write!(text, "\n{order}");
+        }
+        print(&text)?;
+    }
+    if args.apply {
+        apply(args.sessions.as_ref(), &orders)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// What is held behind the trade, and whether that is only a part of the way.
+fn moved(args: &PortfolioArgs, now: &[f64], portfolio: &Portfolio) -> Result<(Vec<f64>, bool), Failure> {
+    let mut moved = within_band(now, &portfolio.weights, args.band, args.cap);
+    let (far, limit) = (distance(&moved, now), args.turnover.unwrap_or(f64::INFINITY));
     let is_partial = portfolio.partial || far > limit + 1e-9;
     if far > limit {
-        moved.iter_mut().zip(&now).for_each(|(to, from)| *to = from + limit / far * (*to - from));
+        moved.iter_mut().zip(now).for_each(|(to, from)| *to = from + limit / far * (*to - from));
     }
     if moved.iter().any(|w| *w > args.cap + 1e-9) {
         let why = "more is held than the cap allows, and turnover is too small to sell it".to_owned();
         return Err(Failure::configuration(OptimiseError::Infeasible(why).to_string()));
     }
-    let then = Then::of(&moved, &expected, &of.covariance);
+    Ok((moved, is_partial))
+}
+
+/// A line an asset; what is wanted, what is held behind the trade, what is expected.
+fn lines(
+    names: &[String],
+    of: &Estimate,
+    now: &[f64],
+    (portfolio, moved, expected): (&Portfolio, &[f64], &[f64]),
+) -> Vec<Line> {
     let variance = quadratic(&of.covariance, &portfolio.weights);
-    let lines: Vec<Line> = (0..now.len())
+    (0..now.len())
         .map(|i| {
             let with = (0..now.len()).map(|j| of.covariance.at(i, j) * portfolio.weights[j]).sum::<f64>();
             Line {
-                asset: returns.names[i].clone(),
+                asset: names[i].clone(),
                 now: now[i],
                 wanted: portfolio.weights[i],
                 risk: if variance > 0.0 { portfolio.weights[i] * with / variance } else { 0.0 },
@@ -148,20 +206,19 @@ pub fn run(args: &PortfolioArgs) -> Result<Exit, Failure> {
                 deviation: of.covariance.at(i, i).sqrt(),
             }
         })
-        .collect();
-    let traded = distance(&moved, &now);
-    if args.json {
-        let text = json!({
-            "schema_version": SCHEMA_VERSION, "by": args.by, "assets": lines, "cash": portfolio.cash,
-            "expected": portfolio.expected, "deviation": portfolio.deviation, "turnover": traded,
-            "then": then, "partial": is_partial, "residual": portfolio.residual, "bars": of.rows, "shrunk": of.shrunk,
-            "regime": of.regime,
-        });
-        print(&text.to_string())?;
-    } else {
-        print(&said(args, &of, &portfolio, &lines, (&then, traded, is_partial)))?;
+        .collect()
+}
+
+/// Tells a run, one after the other; what is refused ends it, and what was told before stays.
+fn apply(state: Option<&PathBuf>, orders: &[Order]) -> Result<(), Failure> {
+    let mut client = client_of(state)?;
+    for (done, order) in orders.iter().enumerate() {
+        let (method, params) = order.request();
+        client.call(method, &params)?.map_err(|e| {
+            Failure::refused(format!("{order}: {}; {done} of {} were told", e.message, orders.len()))
+        })?;
     }
-    Ok(Exit::Ok)
+    Ok(())
 }
 
 fn objective(by: &str) -> Result<Objective, Failure> {

@@ -61,6 +61,34 @@ fn sessions(state: &str) -> Vec<Value> {
     listed["sessions"].as_array().unwrap().clone()
 }
 
+/// Asks until enough is known of the sessions; what was told to the run then.
+fn weights_are_told(state: &str) -> Vec<Value> {
+    let mut last = String::new();
+    for _ in 0..400 {
+        let output = kimera(&[
+            "portfolio",
+            "--sessions",
+            state,
+            "--bar",
+            "1s",
+            "--by",
+            "minimum-variance",
+            "--cap",
+            "0.7",
+            "--cash",
+            "--apply",
+            "--json",
+        ]);
+        if output.status.success() {
+            let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+            return said["orders"].as_array().unwrap().clone();
+        }
+        last = said(&output);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("{last}");
+}
+
 #[test]
 fn sessions_come_and_go_in_a_run_and_the_replay_knows() {
     let folder = std::env::temp_dir().join(format!("kimera-sessions-{}", std::process::id()));
@@ -131,6 +159,18 @@ fn sessions_come_and_go_in_a_run_and_the_replay_knows() {
     let of_it = (&back[2]["running"], &back[2]["capital"], back.len());
     assert_eq!(of_it, (&true.into(), &"5000.00000000".into(), 3));
 
+    let told = weights_are_told(state);
+    let weighed = sessions(state);
+    let of = |number: &Value| weighed.iter().find(|l| l["session"] == *number).unwrap();
+    assert!(!told.is_empty());
+    for order in &told {
+        let (line, params) = (of(&order["params"]["session"]), &order["params"]);
+        match order["method"].as_str().unwrap() {
+            "session.weigh" => assert_eq!(line["capital"], params["capital"], "{order} {line}"),
+            _ => assert_eq!(line["running"], false, "{order} {line}"),
+        }
+    }
+
     let ended = {
         let status = run.wait().unwrap();
         let output = run.wait_with_output().unwrap();
@@ -153,6 +193,12 @@ fn sessions_come_and_go_in_a_run_and_the_replay_knows() {
         let strategy = order["body"]["strategy"].as_u64().unwrap();
         assert_eq!([1, 5, 2][(child / 100) as usize], strategy, "{order}");
     }
+    // What each returned says how much it might have.
+    let shares = kimera(&["portfolio", "--sessions", state, "--bar", "1s", "--by", "risk-parity", "--json"]);
+    assert!(shares.status.success(), "{}", said(&shares));
+    let shares: Value = serde_json::from_slice(&shares.stdout).unwrap();
+    let wanted = shares["assets"].as_array().unwrap().iter().map(|a| a["wanted"].as_f64().unwrap());
+    assert!((wanted.sum::<f64>() - 1.0).abs() < 1e-9 && shares["bars"].as_u64() > Some(100), "{shares}");
     let replay = kimera(&["replay", state]);
     assert!(said(&replay).starts_with("identical"), "{}", said(&replay));
     std::fs::remove_dir_all(folder).unwrap();
